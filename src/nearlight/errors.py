@@ -1,0 +1,60 @@
+"""Every error nearlight raises on purpose: one sentence that teaches.
+
+A person who hits one of these made (or was given) something that can be mended, so each message says what was
+wrong, where, what was expected, what was found, and what to do. The command line prints that line and exits with 2.
+
+    NearlightError
+    ├── PackageError         a model package is malformed: a file, a field, a tensor
+    ├── UnsupportedError     well-formed, but of a kind nearlight does not know: an architecture, a tensor type
+    ├── TextError            text and tokens: a tokenizer or chat template that cannot be used
+    ├── RequestError         what was asked for cannot be done: empty prompt, ids out of range, context too small
+    └── ShapeError           operands that do not fit together; a mistake in code, not in data
+"""
+
+from __future__ import annotations
+
+
+class NearlightError(Exception):
+    """Base of all errors meant for people; `str(error)` is one line.
+
+    Compose it from parts so that every message has the same order:
+    `where: what: expected X, found Y; advice`.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: object = None,
+        expected: object = None,
+        found: object = None,
+        advice: str | None = None,
+    ) -> None:
+        line = what if where is None else f"{where}: {what}"
+        if expected is not None:
+            line += f": expected {expected}"
+        if found is not None:
+            line += f", found {found}" if expected is not None else f": found {found}"
+        if advice is not None:
+            line += f"; {advice}"
+        super().__init__(" ".join(line.split()))
+
+
+class PackageError(NearlightError):
+    """A model package is malformed."""
+
+
+class UnsupportedError(NearlightError):
+    """The package is well-formed, but holds something nearlight does not know."""
+
+
+class TextError(NearlightError):
+    """A tokenizer or chat template cannot be used."""
+
+
+class RequestError(NearlightError):
+    """What was asked for cannot be done with this model."""
+
+
+class ShapeError(NearlightError):
+    """Operands of a kernel do not fit together."""
