@@ -1,0 +1,164 @@
+"""The kernel operations a model is written in: what each means, once, for every kernel set.
+
+A model family calls these and nothing else, so the same forward can be differentiated (`reference`), executed
+(`cpu`) or counted (`count`). What an `Array` or a `Weight` is belongs to the kernel set: a torch tensor, a place in a
+native tape, or only a shape. Models hold and pass them, and never look inside.
+
+A *row* is one token to compute: (token, position, sequence). A prefill chunk, a decode step, a check of drafted
+tokens and a batch of many users are the same call with other rows. All activations are float32 [R, width].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nearlight.dtypes import Format
+from nearlight.package.tensors import StoredTensor
+
+Array: TypeAlias = Any
+Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
+
+
+class Weight(Protocol):
+    """A matrix [out, in] as the kernel set keeps it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def n_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The tokens of one step.
+
+    Shapes: tokens, positions, sequences [R]; wanted [W], the rows whose logits are asked for.
+    Inside a forward the fields are `Array`s of the kernel set; outside they are int32.
+
+    The rows of one sequence are consecutive and in ascending position.
+    """
+
+    tokens: Array
+    positions: Array
+    sequences: Array
+    wanted: Array
+
+
+class KVStore(Protocol):
+    """Keys and values of one attention layer for any number of sequences.
+
+    Storage grows with `reserve`; what lies beyond a sequence's last written position is never read, so forgetting
+    tokens is just not counting them any more.
+    """
+
+    def reserve(self, sequence: int, n_tokens: int) -> None:
+        """Make room for positions 0 … n_tokens-1 of a sequence, keeping what is there."""
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        """Make the first n_tokens of `target` those of `source`."""
+
+    def free(self, sequence: int) -> None:
+        """Release a sequence's storage; an unknown sequence is nothing to release."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes allocated now."""
+
+
+Frequencies: TypeAlias = Callable[[int], Float32]
+"""Rotary frequencies [rotary/2] in radians per position, for a step whose longest sequence has this many tokens."""
+
+Program: TypeAlias = Callable[[Rows], Float32]
+"""A forward made ready to run again and again: rows of int32 in, logits [W, V] out."""
+
+
+class Ops(Protocol):
+    """A kernel set.
+
+    Every op takes and gives float32 activations [R, width] and raises ShapeError, naming expected and found sizes,
+    when operands do not fit together.
+    """
+
+    name: str
+
+    # -- parameters ------------------------------------------------------------------------------------------------
+
+    def matrix(self, tensor: StoredTensor) -> Weight:
+        """Take in a matrix [out, in] that is multiplied with, or looked up in, in its stored bits."""
+
+    def vector(self, tensor: StoredTensor) -> Array:
+        """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""
+
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> KVStore:
+        """Make an empty store of keys and values."""
+
+    def program(self, forward: Callable[[Rows], Array]) -> Program:
+        """Make a forward ready to be run many times.
+
+        The forward must be a pure function of its rows: everything else it uses (weights, stores) stays the same
+        objects, so a kernel set may record the calls of the first run and replay them later.
+        """
+
+    # -- operations ------------------------------------------------------------------------------------------------
+
+    def embed(self, table: Weight, ids: Array) -> Array:
+        """Look rows up: ids [R], table [V, M] -> [R, M]."""
+
+    def linear(self, x: Array, weight: Weight, bias: Array | None = None) -> Array:
+        """Compute x @ weight.T + bias: x [R, K], weight [N, K], bias [N] -> [R, N]."""
+
+    def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:
+        """Scale to unit root mean square, then by weight [n].
+
+        Shapes: x [R, width], width a multiple of n; every stretch of n values is a vector of its own (so heads are
+        normalised with n = head_dim).
+        Source: arXiv:1910.07467.
+        """
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:
+        """Shift and scale to mean 0 and variance 1, then by weight [width] and bias [width]."""
+
+    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Array:
+        """Compute cos and sin of position * frequency, each times `magnitude`, once for all layers of a step.
+
+        `frequencies` is asked anew at each run, with the step's largest position + 1, because some kinds of scaling
+        depend on it.
+        """
+
+    def rope(self, x: Array, angles: Array, head_dim: int) -> Array:
+        """Rotate each head's first rotary dimensions by the row's angles, the two halves forming the pairs.
+
+        Shapes: x [R, H * head_dim]; angles for rotary/2 pairs, rotary <= head_dim, the rest passes through.
+        Source: arXiv:2104.09864, in the half-split order of Hugging Face.
+        """
+
+    def attend(
+        self, q: Array, k: Array, v: Array, store: KVStore | None, rows: Rows, *, head_dim: int, scale: float
+    ) -> Array:
+        """Store the rows' keys and values, then attend causally over each row's own sequence.
+
+        Shapes: q [R, H * head_dim]; k, v [R, K * head_dim], H a multiple of K; -> [R, H * head_dim].
+        Query head h uses key head h // (H / K). A row sees the positions 0 … its own, also those of the same step.
+        With no store, the rows are whole sequences of equal length from position 0, and nothing is kept.
+        Source: arXiv:2305.13245 (grouped queries).
+        """
+
+    def swiglu(self, gate: Array, up: Array) -> Array:
+        """Compute silu(gate) * up. Source: arXiv:2002.05202."""
+
+    def gelu(self, x: Array, approximation: str) -> Array:
+        """Compute GELU, `approximation` "none" (erf) or "tanh". Source: arXiv:1606.08415."""
+
+    def add(self, x: Array, y: Array) -> Array:
+        """Add two activations of equal shape."""
+
+    def take(self, x: Array, indices: Array) -> Array:
+        """Pick rows: x [R, width], indices [W] -> [W, width]."""
