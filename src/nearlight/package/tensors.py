@@ -46,6 +46,20 @@ class StoredTensor:
     def renamed(self, name: str) -> StoredTensor:
         return replace(self, name=name)
 
+    def part(self, start: int, stop: int) -> StoredTensor:
+        """Return entries start … stop-1 of the first axis, as fused projections are taken apart."""
+
+        def read() -> Bytes:
+            data = self.read()
+            if len(self.shape) > 1:
+                return data[start * rows_per_entry : stop * rows_per_entry]
+            return data[:, self.format.row_bytes(start) : self.format.row_bytes(stop)]
+
+        if not 0 <= start < stop <= self.shape[0] or (len(self.shape) == 1 and self.format.block_size > 1):
+            raise ShapeError(f"part of {self.name}", expected=f"within {list(self.shape)}", found=f"{start}:{stop}")
+        rows_per_entry = self.n_rows // self.shape[0] if len(self.shape) > 1 else 1
+        return replace(self, shape=(stop - start, *self.shape[1:]), read=read)
+
     @staticmethod
     def from_bytes(name: str, format: Format, shape: tuple[int, ...], data: Bytes) -> StoredTensor:
         """Wrap bytes that are already in memory (or mapped).

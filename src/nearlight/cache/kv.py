@@ -1,0 +1,114 @@
+"""The KV cache: keys and values of every layer, for any number of sequences.
+
+A sequence is a number. The cache keeps how many tokens of each it holds; the kernel set's stores keep the bytes.
+Forgetting the last tokens costs nothing (they are just no longer counted), which is what reusing a conversation,
+rejecting a draft and restoring a saved state are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from nearlight.dtypes import F16, Format
+from nearlight.errors import RequestError
+from nearlight.kernels.ops import Array, KVStore, Ops, Rows
+
+
+@dataclass(frozen=True)
+class KVShape:
+    """What one attention layer keeps of a token."""
+
+    n_kv_heads: int
+    head_dim: int
+
+
+class AttentionCache(Protocol):
+    """What an attention layer asks of a cache."""
+
+    def attend(self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float) -> Array: ...
+
+
+class KVCache:
+    """Keys and values per layer, lengths per sequence."""
+
+    def __init__(self, ops: Ops, shapes: Sequence[KVShape], format: Format = F16) -> None:
+        self.ops = ops
+        self.shapes = tuple(shapes)
+        self.format = format
+        self.stores: list[KVStore] = [ops.kv_store(s.n_kv_heads, s.head_dim, format) for s in self.shapes]
+        self._lengths: dict[int, int] = {}
+        self._next = 0
+
+    # -- what layers call ------------------------------------------------------------------------------------------
+
+    def attend(self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float) -> Array:
+        """Keep the rows' keys and values in this layer's store and attend over them; see `Ops.attend`."""
+        head_dim = self.shapes[layer].head_dim
+        return self.ops.attend(q, k, v, self.stores[layer], rows, head_dim=head_dim, scale=scale)
+
+    # -- what the engine calls -------------------------------------------------------------------------------------
+
+    def open(self) -> int:
+        """Start an empty sequence and return its number. Numbers of closed sequences are given out again."""
+        sequence = next((n for n in range(self._next) if n not in self._lengths), self._next)
+        self._next = max(self._next, sequence + 1)
+        self._lengths[sequence] = 0
+        return sequence
+
+    def close(self, sequence: int) -> None:
+        """Forget a sequence and release its storage."""
+        self.length(sequence)
+        for store in self.stores:
+            store.free(sequence)
+        del self._lengths[sequence]
+
+    def length(self, sequence: int) -> int:
+        """Return how many tokens of a sequence are held. Raises: RequestError when it is not open."""
+        if sequence not in self._lengths:
+            raise RequestError("sequence", expected=f"one of {sorted(self._lengths)}", found=sequence)
+        return self._lengths[sequence]
+
+    def extend(self, sequence: int, n_tokens: int) -> None:
+        """Count n_tokens more, making room for them; the step that follows fills them."""
+        length = self.length(sequence) + n_tokens
+        for store in self.stores:
+            store.reserve(sequence, length)
+        self._lengths[sequence] = length
+
+    def truncate(self, sequence: int, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        held = self.length(sequence)
+        if not 0 <= length <= held:
+            raise RequestError("length to keep", expected=f"0 … {held}", found=length)
+        self._lengths[sequence] = length
+
+    def fork(self, sequence: int) -> int:
+        """Copy a sequence, as a snapshot to come back to or as another continuation of the same prompt."""
+        length = self.length(sequence)
+        target = self.open()
+        for store in self.stores:
+            if length:
+                store.copy(sequence, target, length)
+        self._lengths[target] = length
+        return target
+
+    @property
+    def bytes_per_token(self) -> int:
+        return sum(2 * s.n_kv_heads * self.format.row_bytes(s.head_dim) for s in self.shapes)
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(store.n_bytes for store in self.stores)
+
+
+class NoCache:
+    """Stands in for a cache where whole sequences are computed at once and nothing is kept: in training."""
+
+    def __init__(self, ops: Ops, head_dim: int) -> None:
+        self.ops = ops
+        self.head_dim = head_dim
+
+    def attend(self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float) -> Array:
+        return self.ops.attend(q, k, v, None, rows, head_dim=self.head_dim, scale=scale)

@@ -1,0 +1,187 @@
+"""The kernel set that defines the result: every op in plain PyTorch, in float32, on any device, differentiable.
+
+Nothing here is fast on purpose. The other kernel sets are tested against it, and pico is trained through it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812, the name everyone knows
+
+from nearlight.dtypes import F16, Format
+from nearlight.errors import ShapeError
+from nearlight.formats import dequantize
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Weight
+from nearlight.package.tensors import StoredTensor
+
+
+class TorchWeight:
+    """A matrix as a float32 tensor [out, in]."""
+
+    def __init__(self, name: str, tensor: torch.Tensor) -> None:
+        self.name = name
+        self.tensor = tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n_out, n_in = self.tensor.shape
+        return n_out, n_in
+
+    @property
+    def n_bytes(self) -> int:
+        return self.tensor.numel() * self.tensor.element_size()
+
+
+class TorchKVStore:
+    """Keys and values of each sequence as two tensors [S, K, D]."""
+
+    def __init__(self, n_kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._shape = (n_kv_heads, head_dim)
+        self._dtype = dtype
+        self._device = device
+        self._entries: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def reserve(self, sequence: int, n_tokens: int) -> None:
+        empty = torch.zeros(0, *self._shape, dtype=self._dtype, device=self._device)
+        keys, values = self._entries.get(sequence, (empty, empty))
+        missing = n_tokens - len(keys)
+        if missing > 0:
+            room = torch.zeros(missing, *self._shape, dtype=self._dtype, device=self._device)
+            self._entries[sequence] = torch.cat([keys, room]), torch.cat([values, room])
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        keys, values = self._entries[source]
+        self._entries[target] = keys[:n_tokens].clone(), values[:n_tokens].clone()
+
+    def free(self, sequence: int) -> None:
+        self._entries.pop(sequence, None)
+
+    def entry(self, sequence: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._entries[sequence]
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(2 * keys.numel() * keys.element_size() for keys, _ in self._entries.values())
+
+
+class ReferenceOps:
+    """The `Ops` of `kernels.ops` in PyTorch."""
+
+    name = "reference"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    # -- parameters ------------------------------------------------------------------------------------------------
+
+    def matrix(self, tensor: StoredTensor) -> TorchWeight:
+        return TorchWeight(tensor.name, self._floats(tensor).reshape(tensor.shape))
+
+    def vector(self, tensor: StoredTensor) -> torch.Tensor:
+        return self._floats(tensor).reshape(-1)
+
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> TorchKVStore:
+        dtype = torch.float16 if format is F16 else torch.float32
+        return TorchKVStore(n_kv_heads, head_dim, dtype, self.device)
+
+    def program(self, forward: Callable[[Rows], Array]) -> Program:
+        def run(rows: Rows) -> Float32:
+            fields = (rows.tokens, rows.positions, rows.sequences, rows.wanted)
+            with torch.inference_mode():
+                logits = forward(Rows(*(torch.as_tensor(field, device=self.device) for field in fields)))
+            result: Float32 = logits.float().cpu().numpy()
+            return result
+
+        return run
+
+    def _floats(self, tensor: StoredTensor) -> torch.Tensor:
+        values = dequantize(tensor.format, tensor.read(), tensor.row_length)
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    # -- operations ------------------------------------------------------------------------------------------------
+
+    def embed(self, table: Weight, ids: Array) -> torch.Tensor:
+        return F.embedding(ids, _tensor(table))
+
+    def linear(self, x: Array, weight: Weight, bias: Array | None = None) -> torch.Tensor:
+        if x.shape[-1] != weight.shape[1]:
+            raise ShapeError(f"input of {weight.name}", expected=[x.shape[0], weight.shape[1]], found=list(x.shape))
+        return F.linear(x, _tensor(weight), bias)
+
+    def rms_norm(self, x: Array, weight: Array, eps: float) -> torch.Tensor:
+        heads = x.float().unflatten(-1, (-1, len(weight)))
+        scaled = heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + eps)
+        return (scaled * weight).flatten(-2)
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> torch.Tensor:
+        return F.layer_norm(x.float(), (len(weight),), weight, bias, eps)
+
+    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> tuple[Array, Array]:
+        longest = int(positions.max()) + 1
+        per_position = torch.from_numpy(np.asarray(frequencies(longest), dtype=np.float32)).to(self.device)
+        angles = positions.float()[:, None] * per_position
+        return angles.cos() * magnitude, angles.sin() * magnitude
+
+    def rope(self, x: Array, angles: Array, head_dim: int) -> torch.Tensor:
+        cos, sin = (part[:, None, :] for part in angles)  # [R, 1, rotary/2]
+        half = cos.shape[-1]
+        heads = x.float().unflatten(-1, (-1, head_dim))
+        first, second, rest = heads.split([half, half, head_dim - 2 * half], dim=-1)
+        rotated = torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
+        return rotated.flatten(-2)
+
+    def attend(
+        self, q: Array, k: Array, v: Array, store: KVStore | None, rows: Rows, *, head_dim: int, scale: float
+    ) -> torch.Tensor:
+        q, k, v = (x.unflatten(-1, (-1, head_dim)) for x in (q, k, v))
+        if store is None:
+            return _attend_whole(q, k, v, int(rows.sequences.max()) + 1, scale)
+        assert isinstance(store, TorchKVStore)
+        out = torch.empty_like(q)
+        for sequence in rows.sequences.unique().tolist():
+            mine = rows.sequences == sequence
+            positions = rows.positions[mine]
+            keys, values = store.entry(sequence)
+            keys[positions], values[positions] = k[mine].to(keys.dtype), v[mine].to(values.dtype)
+            seen = int(positions.max()) + 1
+            visible = torch.arange(seen, device=q.device) <= positions[:, None]
+            out[mine] = _attend(q[mine], keys[:seen].to(q.dtype), values[:seen].to(q.dtype), visible, scale)
+        return out.flatten(-2)
+
+    def swiglu(self, gate: Array, up: Array) -> torch.Tensor:
+        return F.silu(gate) * up
+
+    def gelu(self, x: Array, approximation: str) -> torch.Tensor:
+        return F.gelu(x, approximate=approximation)
+
+    def add(self, x: Array, y: Array) -> torch.Tensor:
+        result: torch.Tensor = x + y
+        return result
+
+    def take(self, x: Array, indices: Array) -> torch.Tensor:
+        result: torch.Tensor = x[indices]
+        return result
+
+
+def _tensor(weight: Weight) -> torch.Tensor:
+    assert isinstance(weight, TorchWeight)
+    return weight.tensor
+
+
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor, scale: float) -> torch.Tensor:
+    """Shapes: q [T, H, D]; k, v [S, K, D]; visible [T, S] -> [T, H, D]."""
+    group = q.shape[1] // k.shape[1]
+    k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
+    scores = torch.einsum("thd,shd->hts", q, k) * scale
+    probabilities = scores.masked_fill(~visible, float("-inf")).softmax(-1)
+    return torch.einsum("hts,shd->thd", probabilities, v)
+
+
+def _attend_whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, n_sequences: int, scale: float) -> torch.Tensor:
+    """Attend within whole sequences of equal length. Shapes: q [B*T, H, D]; k, v [B*T, K, D] -> [B*T, H*D]."""
+    q, k, v = (x.unflatten(0, (n_sequences, -1)).transpose(1, 2) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+    return out.transpose(1, 2).flatten(0, 1).flatten(-2)

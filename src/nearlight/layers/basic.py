@@ -1,0 +1,56 @@
+"""The smallest layers: a matrix, a lookup table, a norm."""
+
+from __future__ import annotations
+
+from nearlight.kernels.ops import Array, Ops
+from nearlight.layers.parameters import Layer, Parameter, Part
+
+
+class Linear(Layer):
+    """y = x @ weight.T + bias. Shapes: [R, n_in] -> [R, n_out]."""
+
+    def __init__(
+        self, ops: Ops, name: str, n_out: int, n_in: int, bias: bool = False, part: Part | None = None
+    ) -> None:
+        self.ops = ops
+        self.weight = Parameter(f"{name}.weight", (n_out, n_in), part)
+        self.bias = Parameter(f"{name}.bias", (n_out,), part) if bias else None
+
+    def __call__(self, x: Array) -> Array:
+        return self.ops.linear(x, self.weight.value, self.bias.value if self.bias else None)
+
+
+class Embedding(Layer):
+    """Rows of a table by id. Shapes: [R] -> [R, width]."""
+
+    def __init__(self, ops: Ops, name: str, n_rows: int, width: int) -> None:
+        self.ops = ops
+        self.weight = Parameter(f"{name}.weight", (n_rows, width))
+
+    def __call__(self, ids: Array) -> Array:
+        return self.ops.embed(self.weight.value, ids)
+
+
+class RMSNorm(Layer):
+    """Root-mean-square norm over stretches of `width` values. Shapes: [R, n * width] -> the same."""
+
+    def __init__(self, ops: Ops, name: str, width: int, eps: float) -> None:
+        self.ops = ops
+        self.eps = eps
+        self.weight = Parameter(f"{name}.weight", (width,))
+
+    def __call__(self, x: Array) -> Array:
+        return self.ops.rms_norm(x, self.weight.value, self.eps)
+
+
+class LayerNorm(Layer):
+    """Mean and variance norm. Shapes: [R, width] -> the same."""
+
+    def __init__(self, ops: Ops, name: str, width: int, eps: float) -> None:
+        self.ops = ops
+        self.eps = eps
+        self.weight = Parameter(f"{name}.weight", (width,))
+        self.bias = Parameter(f"{name}.bias", (width,))
+
+    def __call__(self, x: Array) -> Array:
+        return self.ops.layer_norm(x, self.weight.value, self.bias.value, self.eps)

@@ -1,0 +1,35 @@
+"""Feed-forward layers."""
+
+from __future__ import annotations
+
+from nearlight.kernels.ops import Array, Ops
+from nearlight.layers.basic import Linear
+from nearlight.layers.parameters import Layer
+
+
+class GatedMLP(Layer):
+    """down(silu(gate(x)) * up(x)). Shapes: [R, M] -> [R, M]. Source: arXiv:2002.05202."""
+
+    def __init__(self, ops: Ops, name: str, hidden_size: int, intermediate_size: int, bias: bool = False) -> None:
+        self.ops = ops
+        self.gate_proj = Linear(ops, f"{name}.gate_proj", intermediate_size, hidden_size, bias)
+        self.up_proj = Linear(ops, f"{name}.up_proj", intermediate_size, hidden_size, bias)
+        self.down_proj = Linear(ops, f"{name}.down_proj", hidden_size, intermediate_size, bias)
+
+    def __call__(self, x: Array) -> Array:
+        return self.down_proj(self.ops.swiglu(self.gate_proj(x), self.up_proj(x)))
+
+
+class GeluMLP(Layer):
+    """project(gelu(expand(x))), both with biases. Shapes: [R, M] -> [R, M]."""
+
+    def __init__(
+        self, ops: Ops, expand: str, project: str, hidden_size: int, intermediate_size: int, approximation: str
+    ) -> None:
+        self.ops = ops
+        self.approximation = approximation
+        self.expand = Linear(ops, expand, intermediate_size, hidden_size, bias=True)
+        self.project = Linear(ops, project, hidden_size, intermediate_size, bias=True)
+
+    def __call__(self, x: Array) -> Array:
+        return self.project(self.ops.gelu(self.expand(x), self.approximation))

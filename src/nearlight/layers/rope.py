@@ -1,0 +1,184 @@
+"""Rotary position embedding: which frequencies, and how each kind of scaling stretches them.
+
+The kinds differ only in a vector of frequencies and one magnitude, so every family rotates alike and a new kind is
+one function here. Frequencies follow transformers' arithmetic in float32, since a last-bit difference grows with
+the position.
+
+Source: arXiv:2104.09864; linear arXiv:2306.15595; yarn arXiv:2309.00071; llama3 as in the Llama 3.1 release.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nearlight.errors import PackageError, UnsupportedError
+from nearlight.kernels.ops import Array, Float32, Frequencies, Ops
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Frequencies for a step of a given length, and the factor on cos and sin."""
+
+    frequencies: Frequencies
+    magnitude: float = 1.0
+
+
+class Rope:
+    """Gives the angles of a step's rows, to be shared by its layers."""
+
+    def __init__(self, ops: Ops, parameters: Mapping[str, Any], rotary_dim: int, max_positions: int) -> None:
+        self.ops = ops
+        self.scaling = rope_scaling(parameters, rotary_dim, max_positions)
+
+    def angles(self, positions: Array) -> Array:
+        return self.ops.rope_angles(positions, self.scaling.frequencies, self.scaling.magnitude)
+
+
+def rope_scaling(parameters: Mapping[str, Any], rotary_dim: int, max_positions: int) -> RopeScaling:
+    """Build the scaling that a config's `rope_parameters` describe.
+
+    Raises: UnsupportedError for an unknown rope_type; PackageError for a missing or senseless number.
+    """
+    kind = str(parameters.get("rope_type", "default"))
+    if kind not in _KINDS:
+        raise UnsupportedError(
+            "rope_type", where="config.json: rope_parameters", expected="one of " + ", ".join(_KINDS), found=kind
+        )
+    if rotary_dim < 2 or rotary_dim % 2:
+        raise PackageError("rotary dimensions", where="config.json", expected="a positive even number", found=rotary_dim)
+    return _KINDS[kind](_Settings(parameters), rotary_dim, max_positions)
+
+
+class _Settings:
+    """The numbers of `rope_parameters`, each checked when it is asked for."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+
+    def __call__(self, key: str, default: float | None = None, least: float = 0.0) -> float:
+        value = self._parameters.get(key)
+        if value is None:
+            value = default
+        if not isinstance(value, int | float) or not math.isfinite(value) or value <= least:
+            raise PackageError(
+                key, where="config.json: rope_parameters", expected=f"a number above {least:g}", found=repr(value)
+            )
+        return float(value)
+
+    def has(self, key: str) -> bool:
+        return self._parameters.get(key) is not None
+
+    def flag(self, key: str, default: bool) -> bool:
+        return bool(self._parameters.get(key, default))
+
+    @property
+    def theta(self) -> float:
+        return self("rope_theta", 10000.0)
+
+    def numbers(self, key: str, count: int) -> Float32:
+        values = np.asarray(self._parameters.get(key, ()), dtype=np.float32)
+        if values.shape != (count,) or not np.isfinite(values).all() or (values <= 0).any():
+            raise PackageError(
+                key, where="rope_parameters", expected=f"{count} positive numbers", found=f"shape {list(values.shape)}"
+            )
+        return values
+
+
+def _plain(theta: float, rotary_dim: int) -> Float32:
+    exponents = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
+    return (np.float32(1.0) / np.power(np.float32(theta), exponents, dtype=np.float32)).astype(np.float32)
+
+
+def _fixed(frequencies: Float32, magnitude: float = 1.0) -> RopeScaling:
+    frequencies = frequencies.astype(np.float32)
+    return RopeScaling(lambda longest: frequencies, magnitude)
+
+
+def _default(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    return _fixed(_plain(settings.theta, rotary_dim))
+
+
+def _linear(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    return _fixed(_plain(settings.theta, rotary_dim) / np.float32(settings("factor")))
+
+
+def _divisors(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    """Each frequency divided by a stored number, as GGUF files keep llama3 scaling."""
+    return _fixed(_plain(settings.theta, rotary_dim) / settings.numbers("divisors", rotary_dim // 2))
+
+
+def _dynamic(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    """A base that grows with the length of the sequence once it passes the trained one."""
+    factor, theta = settings("factor"), settings.theta
+    trained = int(settings("original_max_position_embeddings", max_positions))
+    unscaled = _plain(theta, rotary_dim)
+    power = rotary_dim / (rotary_dim - 2) if rotary_dim > 2 else 1.0
+
+    def frequencies(longest: int) -> Float32:
+        if longest <= trained:
+            return unscaled
+        return _plain(theta * (factor * longest / trained - (factor - 1)) ** power, rotary_dim)
+
+    return RopeScaling(frequencies)
+
+
+def _llama3(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    """Long waves slowed by `factor`, short ones kept, those between blended by how often they turn in the context."""
+    factor = settings("factor")
+    low, high = settings("low_freq_factor"), settings("high_freq_factor")
+    trained = settings("original_max_position_embeddings")
+    if high <= low:
+        raise PackageError("high_freq_factor", where="config.json: rope_parameters", expected=f"> {low}", found=high)
+    plain = _plain(settings.theta, rotary_dim)
+    wavelength = 2 * math.pi / plain
+    blend = (trained / wavelength - low) / (high - low)
+    blended = (1 - blend) * plain / factor + blend * plain
+    return _fixed(
+        np.where(wavelength < trained / high, plain, np.where(wavelength > trained / low, plain / factor, blended))
+    )
+
+
+def _yarn(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    """Frequencies interpolated along a ramp from fast to slow ones, and attention sharpened by a magnitude."""
+    theta = settings.theta
+    trained = settings("original_max_position_embeddings", max_positions)
+    factor = settings("factor", max_positions / trained)
+
+    def dimension(turns: float) -> float:
+        return rotary_dim * math.log(trained / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = dimension(settings("beta_fast", 32)), dimension(settings("beta_slow", 1))
+    if settings.flag("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, rotary_dim - 1)
+    ramp = np.arange(rotary_dim // 2, dtype=np.float32) - low
+    ramp = np.clip(ramp / (high - low if high != low else 0.001), 0, 1)
+    plain = _plain(theta, rotary_dim)
+    return _fixed(plain / factor * ramp + plain * (1 - ramp), _yarn_magnitude(settings, factor))
+
+
+def _yarn_magnitude(settings: _Settings, factor: float) -> float:
+    def growth(scale: float) -> float:
+        return 0.1 * scale * math.log(factor) + 1 if factor > 1 else 1.0
+
+    if settings.has("attention_factor"):
+        return settings("attention_factor")
+    if settings.has("mscale") and settings.has("mscale_all_dim"):
+        return growth(settings("mscale")) / growth(settings("mscale_all_dim"))
+    return growth(1.0)
+
+
+_Build = Callable[[_Settings, int, int], RopeScaling]
+_KINDS: dict[str, _Build] = {
+    "default": _default,
+    "linear": _linear,
+    "dynamic": _dynamic,
+    "llama3": _llama3,
+    "yarn": _yarn,
+    "divisors": _divisors,
+}

@@ -1,0 +1,23 @@
+"""Llama 1, 2 and 3, and the many models of that shape. Source: arXiv:2302.13971, arXiv:2407.21783."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nearlight.kernels.ops import Ops
+from nearlight.layers.decoder import Decoder
+from nearlight.models.config import ConfigReader
+from nearlight.models.rotary import rotary_decoder
+
+
+def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
+    read = ConfigReader(config)
+    attention_bias = read.flag("attention_bias", False)
+    return rotary_decoder(
+        ops,
+        config,
+        qkv_bias=attention_bias,
+        out_bias=attention_bias,
+        mlp_bias=read.flag("mlp_bias", False),
+    )

@@ -1,0 +1,92 @@
+"""What llama, qwen2 and qwen3 have in common: RMS norms, rotary positions, gated MLPs.
+
+They differ in which projections have biases and whether heads are normalised, so a family is a few lines that say
+so (`llama.py`, `qwen2.py`, `qwen3.py`) and this file is the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nearlight.errors import UnsupportedError
+from nearlight.kernels.ops import Ops
+from nearlight.layers.attention import Attention, AttentionShape, Projections
+from nearlight.layers.basic import Embedding, Linear, RMSNorm
+from nearlight.layers.decoder import Block, Decoder
+from nearlight.layers.mlp import GatedMLP
+from nearlight.layers.rope import Rope
+from nearlight.models.config import ConfigReader
+
+
+def attention_shape(read: ConfigReader) -> AttentionShape:
+    hidden_size, n_heads = read.size("hidden_size"), read.size("num_attention_heads")
+    n_kv_heads = read.size("num_key_value_heads", n_heads)
+    head_dim = read.size("head_dim", max(hidden_size // n_heads, 1))
+    if n_kv_heads != n_heads:
+        read.multiple("num_attention_heads", of="num_key_value_heads")
+    return AttentionShape(hidden_size, n_heads, n_kv_heads, head_dim)
+
+
+def rotary_decoder(
+    ops: Ops,
+    config: Mapping[str, Any],
+    *,
+    vocab_size: int = 32000,
+    max_positions: int = 2048,
+    qkv_bias: bool = False,
+    out_bias: bool = False,
+    mlp_bias: bool = False,
+    qk_norm: bool = False,
+) -> Decoder:
+    """Put a model together from a config and what sets its family apart.
+
+    `vocab_size` and `max_positions` are the family's defaults for keys the config may lack.
+    """
+    read = ConfigReader(config)
+    shape = attention_shape(read)
+    read.choice("hidden_act", {"silu": "silu", "swish": "silu"}, "silu")
+    eps = read.number("rms_norm_eps", 1e-6)
+    intermediate_size = read.size("intermediate_size")
+    max_positions = read.size("max_position_embeddings", max_positions)
+    if read.flag("use_sliding_window", False) or _has_window(config):
+        raise UnsupportedError("sliding window attention", where="config.json", found="a window shorter than the context")
+
+    def norm(name: str, width: int = shape.hidden_size) -> RMSNorm:
+        return RMSNorm(ops, name, width, eps)
+
+    def block(i: int) -> Block:
+        name = f"model.layers.{i}"
+        attention, mlp = f"{name}.self_attn", f"{name}.mlp"
+        q_width, kv_width = shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
+        projections = Projections(
+            q=Linear(ops, f"{attention}.q_proj", q_width, shape.hidden_size, qkv_bias),
+            k=Linear(ops, f"{attention}.k_proj", kv_width, shape.hidden_size, qkv_bias),
+            v=Linear(ops, f"{attention}.v_proj", kv_width, shape.hidden_size, qkv_bias),
+            out=Linear(ops, f"{attention}.o_proj", shape.hidden_size, q_width, out_bias),
+        )
+        norms = (norm(f"{attention}.q_norm", shape.head_dim), norm(f"{attention}.k_norm", shape.head_dim))
+        return Block(
+            ops,
+            norm(f"{name}.input_layernorm"),
+            Attention(ops, i, shape, projections, norms if qk_norm else None),
+            norm(f"{name}.post_attention_layernorm"),
+            GatedMLP(ops, mlp, shape.hidden_size, intermediate_size, mlp_bias),
+        )
+
+    n_rows = read.size("vocab_size", vocab_size)
+    tied = read.flag("tie_word_embeddings", False)
+    return Decoder(
+        ops,
+        embedding=Embedding(ops, "model.embed_tokens", n_rows, shape.hidden_size),
+        blocks=[block(i) for i in range(read.size("num_hidden_layers"))],
+        norm=norm("model.norm"),
+        head=None if tied else Linear(ops, "lm_head", n_rows, shape.hidden_size),
+        rope=Rope(ops, read.mapping("rope_parameters"), shape.head_dim, max_positions),
+        max_positions=max_positions,
+    )
+
+
+def _has_window(config: Mapping[str, Any]) -> bool:
+    """Whether some layer would see less than the whole context."""
+    return "sliding_attention" in (config.get("layer_types") or ())
