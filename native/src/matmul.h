@@ -1,8 +1,21 @@
-// Matrix products on the weights' own bits.
+// Matrix products on the weights' own bits: y[r, o] = sum_k x[r, k] * weight[o, k] + bias[o].
 //
 // A matrix [n_out, n_in] is repacked once, at load, into tiles of 16 output rows, a vector lane each, so that no
-// kernel ever needs a horizontal sum. Activations are prepared once per step and input in the form the matrix wants
-// (float, bfloat16, or int8 with scales), and may then be multiplied with several matrices.
+// kernel ever needs a horizontal sum; the packed form is as large as the stored one and the same for every
+// instruction level (matmul/layout.h has the picture). Activations are prepared once per step in the form the matrix
+// wants (float, bfloat16, or int8 with a scale per 32 inputs) and may then meet several matrices.
+//
+//     const MatmulKernels& kernels = avx512::matmul_kernels();         // level.h chooses
+//     Matrix m = describe(Format::Q4_K, n_out, n_in);                  // sizes only
+//     m.data = <m.n_bytes() bytes, 64-byte aligned>;
+//     pack(m, rows, row_stride, part, parts);                          // on each of `parts` threads
+//     Form form = kernels.form(m.format);
+//     kernels.prepare(form, x, ldx, n_rows, n_in, prepared, part, parts);     // then a barrier
+//     kernels.multiply(m, prepared, n_rows, bias, y, ldy, tile_begin, tile_end);
+//
+// What holds for every kernel: the bits of y[r, o] depend on x[r, :], weight[o, :], bias[o] and the level alone; not on
+// n_rows, on the split into tiles, parts or threads, or on the other rows. So a prompt in chunks equals the same prompt
+// token by token, bit for bit.
 #pragma once
 
 #include <cstddef>
@@ -18,14 +31,64 @@ enum class Form : int { f32, bf16, int8 };
 
 constexpr int kLanes = 16;  // output rows in a tile
 
+// A packed matrix; whoever sets `data` owns it.
 struct Matrix {
   Format format;
-  Form form;
   int64_t n_out, n_in;
   int64_t n_tiles;         // ceil(n_out / kLanes)
-  size_t tile_bytes;       // bytes of one packed tile
-  uint8_t* data;           // [n_tiles][tile_bytes], 64-byte aligned, owned
-  size_t n_bytes() const { return static_cast<size_t>(n_tiles) * tile_bytes; }
+  size_t tile_codes;       // bytes of one tile's codes, a multiple of 64 (in float formats: the weights)
+  size_t tile_scales;      // bytes of one tile's scales
+  uint8_t* data;           // [n_tiles][tile_codes] then [n_tiles][tile_scales]; 64-byte aligned
+
+  size_t n_bytes() const { return static_cast<size_t>(n_tiles) * (tile_codes + tile_scales); }
+  const uint8_t* codes(int64_t tile) const { return data + static_cast<size_t>(tile) * tile_codes; }
+  const uint8_t* scales(int64_t tile) const {
+    return data + static_cast<size_t>(n_tiles) * tile_codes + static_cast<size_t>(tile) * tile_scales;
+  }
 };
+
+// Bytes of a stored row of n_in values; the last block may be partly filled (with zeros).
+size_t stored_row_bytes(Format format, int64_t n_in);
+
+// Sizes of a packed matrix, `data` left null. n_bytes() is 16 * n_tiles stored rows exactly (BF16: of even length).
+Matrix describe(Format format, int64_t n_out, int64_t n_in);
+
+// Repacks share `part` of `parts` of the tiles from stored rows that lie row_stride bytes apart; lanes past n_out become
+// zeros. Returns -1, or the first row of this share with a scale that is not finite (its bytes are packed all the same).
+int64_t pack(const Matrix& matrix, const uint8_t* rows, size_t row_stride, int part, int parts);
+
+// Writes weight[row, :] as n_in floats.
+void dequantize_row(const Matrix& matrix, int64_t row, float* out);
+
+// Bytes of prepared activations, to be 64-byte aligned; the same for every level. Grows with n_rows.
+size_t prepared_bytes(Form form, int64_t n_rows, int64_t n_in);
+
+// One instruction level's kernels.
+struct MatmulKernels {
+  // The form of activations that a matrix of this format is multiplied with.
+  Form (*form)(Format format);
+
+  // Converts share `part` of `parts` of x[n_rows, n_in], rows ldx floats apart. All parts must be done before multiply.
+  void (*prepare)(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared, int part,
+                  int parts);
+
+  // Computes the output columns of tiles tile_begin .. tile_end-1 for all rows: y[r * ldy + o]. bias may be null.
+  // An even tile_begin keeps the many-rows kernel on whole pairs of tiles; any is correct.
+  void (*multiply)(const Matrix& matrix, const void* prepared, int64_t n_rows, const float* bias, float* y, int64_t ldy,
+                   int64_t tile_begin, int64_t tile_end);
+};
+
+// Each level is the same sources (matmul/level.cpp) compiled with its own flags and NEARLIGHT_LEVEL naming the namespace.
+namespace plain {
+const MatmulKernels& matmul_kernels();
+}
+#if defined(__x86_64__)
+namespace avx2 {
+const MatmulKernels& matmul_kernels();
+}
+namespace avx512 {
+const MatmulKernels& matmul_kernels();
+}
+#endif
 
 }  // namespace nearlight
