@@ -99,13 +99,14 @@ def test_the_error_of_a_round_trip_is_small(format: Format, bound: float) -> Non
     assert 0 < relative < bound
 
 
-def test_q6_k_reaches_every_sub_block_within_one_step() -> None:
+def test_q6_k_stays_within_a_step_in_every_sub_block() -> None:
     rng = np.random.default_rng(3)
     spread = np.exp(rng.normal(0, 0.5, (4, 32, 1)))
     values = (rng.normal(0, 1, (4, 32, 16)) * spread).astype(np.float32).reshape(4, 512)
     restored = formats.dequantize(dtypes.Q6_K, formats.quantize(dtypes.Q6_K, values), 512)
-    step = np.abs(values).reshape(4, 32, 16).max(axis=2, keepdims=True) / 32
-    assert (np.abs(restored - values).reshape(4, 32, 16) <= 1.1 * step).all()
+    step = np.abs(values).reshape(4, 2, 16, 16).max(axis=3, keepdims=True) / 32
+    scale_rounding = step.max(axis=2, keepdims=True) / 8  # 32 codes times half a step of the super-block's scale
+    assert (np.abs(restored - values).reshape(4, 2, 16, 16) <= 1.1 * step + scale_rounding).all()
 
 
 @pytest.mark.parametrize("format", QUANTIZABLE, ids=str)

@@ -101,9 +101,10 @@ def first_non_finite_row(format: Format, data: NDArray[np.uint8], row_length: in
         else:
             with np.errstate(over="ignore"):
                 finite = np.isfinite(codec.decode(blocks))
-        finite_rows = finite.reshape(rows.stop - rows.start, -1).all(axis=1)
-        if not finite_rows.all():
-            return rows.start + int(np.flatnonzero(~finite_rows)[0])
+        bad_rows = np.flatnonzero(~finite.reshape(rows.stop - rows.start, -1).all(axis=1))
+        if bad_rows.size:
+            first: int = rows.start + int(bad_rows[0])
+            return first
     return None
 
 
@@ -125,7 +126,7 @@ def _blocks(format: Format, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(data).reshape(-1, format.block_bytes)
 
 
-def _chunks(n_rows: int, row_length: int) -> Iterator[slice]:
+def _chunks(n_rows: int, row_length: int) -> Iterator[slice[int, int, None]]:
     """Cut rows into slices of about `_CHUNK_VALUES` values."""
     if row_length == 0:
         return
