@@ -1,0 +1,381 @@
+// Vectors of 16 lanes (64 bytes), the same code at every instruction level.
+//
+//     f32x16   16 floats           one AVX-512 register, two of AVX2, four of SSE2 or NEON
+//     i32x16   16 int32
+//     u8x64    16 lanes of 4 unsigned codes      } the operands of dot4: lane i gains the sum
+//     s8x64    16 lanes of 4 signed activations  } of four products
+//
+// A vector is a small struct of native registers, so it stays in registers at all levels. Arithmetic and logic come
+// from GCC's vector extensions; only what they lack is written with intrinsics, each with a plain fallback.
+//
+// The file is compiled once per level, with other flags each time, so everything lives in a namespace named by
+// NEARLIGHT_LEVEL (plain, avx2, avx512; given by the build) and must be included by level sources only: an inline
+// function shared between levels could be taken from the wrong one by the linker. Never write a * b + c where rounding
+// matters; say fma(a, b, c), which is fused where the level has it (the build sets -ffp-contract=off).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#pragma GCC diagnostic push  // GCC 12 warns of its own undefined-on-purpose registers (GCC bug 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+
+#if !defined(NEARLIGHT_LEVEL)
+#error "compile with -DNEARLIGHT_LEVEL=plain, avx2 or avx512"
+#endif
+
+#define NEARLIGHT_INLINE [[maybe_unused]] static inline __attribute__((always_inline))
+
+namespace nearlight::NEARLIGHT_LEVEL {
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__)
+#define NEARLIGHT_AVX512 1
+constexpr int kRegisterBytes = 64;
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define NEARLIGHT_AVX2 1
+constexpr int kRegisterBytes = 32;
+#else
+constexpr int kRegisterBytes = 16;
+#endif
+
+constexpr int kRegisters = 64 / kRegisterBytes;  // native registers in a vector
+
+template <typename T>
+struct Vec {
+  typedef T Register __attribute__((vector_size(kRegisterBytes)));
+  Register part[kRegisters];
+};
+
+using f32x16 = Vec<float>;
+using i32x16 = Vec<int32_t>;
+using u16x32 = Vec<uint16_t>;
+using u8x64 = Vec<uint8_t>;
+using s8x64 = Vec<int8_t>;
+
+// ---- lanes in and out ----------------------------------------------------------------------------------------------
+
+template <typename T>
+NEARLIGHT_INLINE Vec<T> load(const T* from) {  // any alignment
+  Vec<T> v;
+  std::memcpy(&v, from, 64);
+  return v;
+}
+
+template <typename T>
+NEARLIGHT_INLINE void store(T* to, const Vec<T>& v) {
+  std::memcpy(to, &v, 64);
+}
+
+template <typename T>
+NEARLIGHT_INLINE Vec<T> broadcast(T value) {
+  Vec<T> v;
+  for (int i = 0; i < kRegisters; i++) v.part[i] = value - typename Vec<T>::Register{};
+  return v;
+}
+
+template <typename To, typename From>
+NEARLIGHT_INLINE To bits_as(const From& from) {  // the same 64 bytes, read as another type
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+// The first n lanes; the others are zero when loaded and untouched when stored.
+NEARLIGHT_INLINE f32x16 load_lanes(const float* from, int n) {
+  float lanes[16] = {};
+  std::memcpy(lanes, from, sizeof(float) * static_cast<size_t>(n));
+  return load(lanes);
+}
+
+NEARLIGHT_INLINE void store_lanes(float* to, const f32x16& v, int n) {
+  float lanes[16];
+  store(lanes, v);
+  std::memcpy(to, lanes, sizeof(float) * static_cast<size_t>(n));
+}
+
+// ---- arithmetic ----------------------------------------------------------------------------------------------------
+
+#define NEARLIGHT_OPERATOR(op)                                                 \
+  template <typename T>                                                        \
+  NEARLIGHT_INLINE Vec<T> operator op(const Vec<T>& a, const Vec<T>& b) {      \
+    Vec<T> v;                                                                  \
+    for (int i = 0; i < kRegisters; i++) v.part[i] = a.part[i] op b.part[i];   \
+    return v;                                                                  \
+  }
+NEARLIGHT_OPERATOR(+)
+NEARLIGHT_OPERATOR(-)
+NEARLIGHT_OPERATOR(*)
+NEARLIGHT_OPERATOR(/)
+NEARLIGHT_OPERATOR(&)
+NEARLIGHT_OPERATOR(|)
+NEARLIGHT_OPERATOR(^)
+#undef NEARLIGHT_OPERATOR
+
+template <typename T>
+NEARLIGHT_INLINE Vec<T> operator<<(const Vec<T>& a, int n) {
+  Vec<T> v;
+  for (int i = 0; i < kRegisters; i++) v.part[i] = a.part[i] << n;
+  return v;
+}
+
+template <typename T>
+NEARLIGHT_INLINE Vec<T> operator>>(const Vec<T>& a, int n) {
+  Vec<T> v;
+  for (int i = 0; i < kRegisters; i++) v.part[i] = a.part[i] >> n;
+  return v;
+}
+
+template <typename T>
+NEARLIGHT_INLINE Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
+  Vec<T> v;
+  for (int i = 0; i < kRegisters; i++) v.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+  return v;
+}
+
+template <typename T>
+NEARLIGHT_INLINE Vec<T> min(const Vec<T>& a, const Vec<T>& b) {
+  Vec<T> v;
+  for (int i = 0; i < kRegisters; i++) v.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
+  return v;
+}
+
+NEARLIGHT_INLINE f32x16 abs(const f32x16& a) {
+  return bits_as<f32x16>(bits_as<i32x16>(a) & broadcast<int32_t>(0x7fffffff));
+}
+
+// a * b + c
+NEARLIGHT_INLINE f32x16 fma(const f32x16& a, const f32x16& b, const f32x16& c) {
+  f32x16 v;
+#if defined(NEARLIGHT_AVX512)
+  v.part[0] = _mm512_fmadd_ps(a.part[0], b.part[0], c.part[0]);
+#elif defined(NEARLIGHT_AVX2)
+  for (int i = 0; i < kRegisters; i++) v.part[i] = _mm256_fmadd_ps(a.part[i], b.part[i], c.part[i]);
+#else
+  for (int i = 0; i < kRegisters; i++) v.part[i] = a.part[i] * b.part[i] + c.part[i];
+#endif
+  return v;
+}
+
+// Sum and maximum over lanes, always in the same order.
+NEARLIGHT_INLINE float sum(const f32x16& a) {
+  float lanes[16];
+  store(lanes, a);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+
+NEARLIGHT_INLINE float max_lane(const f32x16& a) {
+  float lanes[16];
+  store(lanes, a);
+  for (int width = 8; width > 0; width /= 2) {
+    for (int i = 0; i < width; i++) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  }
+  return lanes[0];
+}
+
+// ---- conversions ---------------------------------------------------------------------------------------------------
+
+NEARLIGHT_INLINE f32x16 to_f32(const i32x16& a) {
+  f32x16 v;
+  for (int i = 0; i < kRegisters; i++) v.part[i] = __builtin_convertvector(a.part[i], f32x16::Register);
+  return v;
+}
+
+// To the nearest integer, ties to even; |a| must stay below 2^22.
+NEARLIGHT_INLINE i32x16 round_to_i32(const f32x16& a) {
+  const f32x16 magic = broadcast(12582912.0f);  // 1.5 * 2^23: the sum's low mantissa bits are the integer
+  return bits_as<i32x16>(a + magic) - bits_as<i32x16>(magic);
+}
+
+NEARLIGHT_INLINE float f32_from_bits(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, 4);
+  return value;
+}
+
+NEARLIGHT_INLINE uint32_t bits_from_f32(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return bits;
+}
+
+NEARLIGHT_INLINE float f32_from_bf16(uint16_t bits) { return f32_from_bits(static_cast<uint32_t>(bits) << 16); }
+
+NEARLIGHT_INLINE uint16_t bf16_from_f32(float value) {  // nearest, ties to even; a NaN stays one
+  const uint32_t bits = bits_from_f32(value);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+NEARLIGHT_INLINE float f32_from_f16(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000) << 16, magnitude = bits & 0x7fff;
+  if (magnitude >= 0x7c00) return f32_from_bits(sign | 0x7f800000 | ((magnitude & 0x3ff) << 13));
+  // As a float with f16's exponent, its value is 2^112 too small; the product also normalises subnormals.
+  return f32_from_bits(sign | bits_from_f32(f32_from_bits(magnitude << 13) * 0x1p112f));
+}
+
+NEARLIGHT_INLINE uint16_t f16_from_f32(float value) {  // nearest, ties to even
+  const uint32_t bits = bits_from_f32(value), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
+  if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);  // 65520 and more
+  if (magnitude < 0x38800000) {  // subnormal: adding 0.5 leaves value / 2^-24 in the low mantissa bits, rounded
+    return static_cast<uint16_t>(sign | (bits_from_f32(f32_from_bits(magnitude) + 0.5f) - 0x3f000000));
+  }
+  return static_cast<uint16_t>(sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13));
+}
+
+NEARLIGHT_INLINE f32x16 load_f16(const uint16_t* from) {
+#if defined(NEARLIGHT_AVX512)
+  return {{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))}};
+#elif defined(NEARLIGHT_AVX2)
+  const auto* halves = reinterpret_cast<const __m128i*>(from);
+  return {{_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))}};
+#else
+  float lanes[16];
+  for (int i = 0; i < 16; i++) lanes[i] = f32_from_f16(from[i]);
+  return load(lanes);
+#endif
+}
+
+NEARLIGHT_INLINE void store_f16(uint16_t* to, const f32x16& v) {
+#if defined(NEARLIGHT_AVX512)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(v.part[0], _MM_FROUND_TO_NEAREST_INT));
+#elif defined(NEARLIGHT_AVX2)
+  auto* halves = reinterpret_cast<__m128i*>(to);
+  _mm_storeu_si128(halves, _mm256_cvtps_ph(v.part[0], _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(halves + 1, _mm256_cvtps_ph(v.part[1], _MM_FROUND_TO_NEAREST_INT));
+#else
+  float lanes[16];
+  store(lanes, v);
+  for (int i = 0; i < 16; i++) to[i] = f16_from_f32(lanes[i]);
+#endif
+}
+
+NEARLIGHT_INLINE f32x16 load_bf16(const uint16_t* from) {
+#if defined(NEARLIGHT_AVX512)
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return {{_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))}};
+#else
+  float lanes[16];
+  for (int i = 0; i < 16; i++) lanes[i] = f32_from_bf16(from[i]);
+  return load(lanes);
+#endif
+}
+
+NEARLIGHT_INLINE f32x16 load_u8_as_f32(const uint8_t* from) {
+#if defined(NEARLIGHT_AVX512)
+  return {{_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))}};
+#elif defined(NEARLIGHT_AVX2)
+  return {{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadu_si64(from))),
+           _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadu_si64(from + 8)))}};
+#else
+  float lanes[16];
+  for (int i = 0; i < 16; i++) lanes[i] = from[i];
+  return load(lanes);
+#endif
+}
+
+NEARLIGHT_INLINE f32x16 load_s8_as_f32(const int8_t* from) {
+#if defined(NEARLIGHT_AVX512)
+  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))}};
+#elif defined(NEARLIGHT_AVX2)
+  return {{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from))),
+           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from + 8)))}};
+#else
+  float lanes[16];
+  for (int i = 0; i < 16; i++) lanes[i] = from[i];
+  return load(lanes);
+#endif
+}
+
+// ---- codes ---------------------------------------------------------------------------------------------------------
+
+// The same four bytes in every lane.
+NEARLIGHT_INLINE s8x64 broadcast4(const int8_t* from) {
+  int32_t four;
+  std::memcpy(&four, from, 4);
+  return bits_as<s8x64>(broadcast(four));
+}
+
+// Each byte shifted right (left if negative), then masked.
+template <int shift>
+NEARLIGHT_INLINE u8x64 shift_and(const u8x64& v, uint8_t mask) {
+  static_assert(-8 < shift && shift < 8);
+  u16x32 pairs = bits_as<u16x32>(v);
+  if constexpr (shift > 0) pairs = pairs >> shift;
+  if constexpr (shift < 0) pairs = pairs << -shift;
+  return bits_as<u8x64>(pairs) & broadcast(mask);
+}
+
+// table[index] for each byte, index 0 .. 15; `table` holds its 16 entries four times.
+NEARLIGHT_INLINE u8x64 lookup16(const u8x64& table, const u8x64& index) {
+  u8x64 v;
+#if defined(NEARLIGHT_AVX512)
+  v.part[0] = (u8x64::Register)_mm512_shuffle_epi8((__m512i)table.part[0], (__m512i)index.part[0]);
+#elif defined(NEARLIGHT_AVX2)
+  for (int i = 0; i < kRegisters; i++) {
+    v.part[i] = (u8x64::Register)_mm256_shuffle_epi8((__m256i)table.part[i], (__m256i)index.part[i]);
+  }
+#else
+  for (int i = 0; i < kRegisters; i++) v.part[i] = __builtin_shuffle(table.part[i], index.part[i]);
+#endif
+  return v;
+}
+
+// acc + the dot product of each lane's four unsigned codes and four signed activations, exact (in int32) for all bytes.
+NEARLIGHT_INLINE i32x16 dot4(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
+  i32x16 v;
+#if defined(NEARLIGHT_AVX512)
+  v.part[0] = (i32x16::Register)_mm512_dpbusd_epi32((__m512i)acc.part[0], (__m512i)codes.part[0],
+                                                    (__m512i)activations.part[0]);
+#elif defined(NEARLIGHT_AVX2)
+  // maddubs adds pairs of products in 16 bits and saturates, so codes go in as 7 bits and the top bit apart.
+  const __m256i low_bits = _mm256_set1_epi8(0x7f), ones = _mm256_set1_epi16(1), tops = _mm256_set1_epi16(128);
+  const __m256i one = _mm256_set1_epi8(1);
+  for (int i = 0; i < kRegisters; i++) {
+    const __m256i w = (__m256i)codes.part[i], a = (__m256i)activations.part[i];
+    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(w, low_bits), a);
+    const __m256i top = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(w, 7), one), a);
+    const __m256i both = _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(top, tops));
+    v.part[i] = acc.part[i] + (i32x16::Register)both;
+  }
+#else
+  uint8_t w[64];
+  int8_t a[64];
+  int32_t lanes[16];
+  store(w, codes);
+  store(a, activations);
+  store(lanes, acc);
+  for (int i = 0; i < 16; i++) {
+    for (int j = 0; j < 4; j++) lanes[i] += w[4 * i + j] * a[4 * i + j];
+  }
+  v = load(lanes);
+#endif
+  return v;
+}
+
+// The same for codes of at most 7 bits, which AVX2 does in half the work.
+NEARLIGHT_INLINE i32x16 dot4_7bit(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
+#if defined(NEARLIGHT_AVX2)
+  i32x16 v;
+  for (int i = 0; i < kRegisters; i++) {
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)codes.part[i], (__m256i)activations.part[i]);
+    v.part[i] = acc.part[i] + (i32x16::Register)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
+  return v;
+#else
+  return dot4(acc, codes, activations);
+#endif
+}
+
+NEARLIGHT_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+
+}  // namespace nearlight::NEARLIGHT_LEVEL
