@@ -1,0 +1,104 @@
+"""Writes pico as an ordinary Hugging Face package, with a card that says what it is and how well it does."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizer import END_OF_TEXT
+from tokenizers import Tokenizer
+
+_CARD = """\
+# pico
+
+The model embedded in nearlight, so that the first run needs no download. It completes Python source, and knows
+nothing else: {parameters:.1f} M parameters ({embedding:.1f} M of them the embedding, which is also the output head),
+Qwen3 architecture, context {context}, bfloat16.
+
+* **Trained on** {n_files} source files of the Python {version} standard library, through nearlight's own reference
+  kernels (`train/pico.py`): {tokens:.1f} M tokens in {minutes:.0f} minutes on two CPU cores.
+* **Nested feed-forward layers** (MatFormer): the first half of each FFN (`intermediate_size` {half}) is a weaker model
+  of its own, made for drafting.
+* **Held out**: {held_out_files}, never trained on (nor their tests); the text is `train/held_out.txt`.
+
+| loss, nats a token | training (moving average) | held out | held-out perplexity | bits a byte |
+|---|---|---|---|---|
+| full | {train_full:.3f} | {held_out_full:.3f} | {perplexity_full:.2f} | {bits_full:.3f} |
+| half | {train_half:.3f} | {held_out_half:.3f} | {perplexity_half:.2f} | {bits_half:.3f} |
+
+It repeats its training text where that is likely, and its code is not to be trusted to run.
+
+**Licence.** The weights come with nearlight under Apache-2.0. They were learned from the Python standard library,
+which is © Python Software Foundation and licensed under the PSF License Agreement version 2
+(https://docs.python.org/3/license.html).
+"""
+
+
+def write_package(
+    directory: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    tokenizer: Tokenizer,
+    results: Mapping[str, float],
+    n_files: int,
+) -> None:
+    """Write config, weights, tokenizer, generation defaults and card."""
+    from corpus import HELD_OUT
+
+    directory.mkdir(parents=True, exist_ok=True)
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    _write_json(directory / "config.json", {**config, "bos_token_id": None, "eos_token_id": end})
+    _write_json(
+        directory / "generation_config.json",
+        {"eos_token_id": end, "do_sample": False, "repetition_penalty": 1.1},
+    )
+    _write_json(
+        directory / "tokenizer_config.json",
+        {
+            "tokenizer_class": "Qwen2Tokenizer",
+            "eos_token": END_OF_TEXT,
+            "model_max_length": config["max_position_embeddings"],
+            "add_bos_token": False,
+            "clean_up_tokenization_spaces": False,
+        },
+    )
+    tokenizer.save(str(directory / "tokenizer.json"))
+    save_file({name: w.contiguous() for name, w in weights.items()}, directory / "model.safetensors", {"format": "pt"})
+
+    sizes = {name: weight.numel() for name, weight in weights.items()}
+    per_byte = {which: results[f"held_out_{which}"] / math.log(2) / results["held_out_bytes_per_token"] for which in ("full", "half")}
+    card = _CARD.format(
+        parameters=sum(sizes.values()) / 1e6,
+        embedding=sum(n for name, n in sizes.items() if "embed" in name) / 1e6,
+        context=config["max_position_embeddings"],
+        half=config["intermediate_size"] // 2,
+        n_files=n_files,
+        version=_python_version(),
+        held_out_files=", ".join(f"`{name}`" for name in HELD_OUT),
+        tokens=results["tokens"] / 1e6,
+        minutes=results["minutes"],
+        train_full=results["train_full"],
+        train_half=results["train_half"],
+        held_out_full=results["held_out_full"],
+        held_out_half=results["held_out_half"],
+        perplexity_full=math.exp(results["held_out_full"]),
+        perplexity_half=math.exp(results["held_out_half"]),
+        bits_full=per_byte["full"],
+        bits_half=per_byte["half"],
+    )
+    (directory / "README.md").write_text(card, encoding="utf-8")
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _python_version() -> str:
+    import platform
+
+    return ".".join(platform.python_version_tuple()[:2])
