@@ -1,0 +1,187 @@
+"""Metadata of a GGUF file as the config and generation defaults of a Hugging Face package.
+
+One entry per architecture string in `ARCHITECTURES`; anything else is refused by name. Unlike hub configs, the result
+names every size, because GGUF's own defaults need not be the family's.
+
+Source: docs/formats.md sections 5.4 and 8; gguf package, constants.py; llama.cpp's defaults.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearlight import formats
+from nearlight.errors import PackageError, UnsupportedError
+from nearlight.package.gguf_metadata import Metadata
+from nearlight.package.gguf_names import DECODER, GPT2, Names
+from nearlight.package.tensors import StoredTensor
+
+MAX_LAYERS = 10_000
+
+Tensors = Mapping[str, StoredTensor]
+
+
+def read_config(metadata: Metadata, tensors: Tensors) -> tuple[dict[str, Any], Architecture]:
+    """Return the config under Hugging Face keys, and the architecture it was read by.
+
+    Shapes: tensors under GGUF names.
+    Raises: UnsupportedError for an unknown architecture; PackageError for missing or senseless keys.
+    """
+    name = metadata.text("general.architecture")
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise UnsupportedError("general.architecture", where=metadata.path, expected=f"one of {known}", found=name)
+    architecture = ARCHITECTURES[name]
+    config = {"model_type": architecture.model_type, **architecture.config(metadata, name, tensors)}
+    return config | _token_ids(metadata), architecture
+
+
+def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Read what llama, qwen2 and qwen3 have in common."""
+    size = _sizes(metadata, architecture)
+    n_heads = size("attention.head_count")
+    n_kv_heads = size("attention.head_count_kv", n_heads)
+    hidden_size = size("embedding_length")
+    head_dim = size("attention.key_length", hidden_size // n_heads)
+    value_dim = size("attention.value_length", head_dim)
+    if value_dim != head_dim:
+        where, expected = metadata.path, f"{head_dim}, the key_length"
+        raise UnsupportedError(
+            f"{architecture}.attention.value_length", where=where, expected=expected, found=value_dim
+        )
+    if metadata.integer(f"{architecture}.expert_count", 0) > 0:
+        raise UnsupportedError(f"{architecture}.expert_count: mixtures of experts are not known", where=metadata.path)
+    config = {
+        "hidden_size": hidden_size,
+        "intermediate_size": size("feed_forward_length"),
+        "num_hidden_layers": size("block_count", most=MAX_LAYERS),
+        "num_attention_heads": n_heads,
+        "num_key_value_heads": n_kv_heads,
+        "head_dim": head_dim,
+        "hidden_act": "silu",
+        "rms_norm_eps": metadata.number(f"{architecture}.attention.layer_norm_rms_epsilon"),
+        "max_position_embeddings": size("context_length"),
+        "vocab_size": _vocab_size(metadata, architecture, tensors),
+        "tie_word_embeddings": "output.weight" not in tensors,
+        "attention_bias": "blk.0.attn_q.bias" in tensors or "blk.0.attn_qkv.bias" in tensors,
+        "mlp_bias": "blk.0.ffn_gate.bias" in tensors,
+        "rope_parameters": _rope_parameters(metadata, architecture, tensors, head_dim),
+    }
+    if f"{architecture}.attention.sliding_window" in metadata:
+        config["sliding_window"] = metadata.integer(f"{architecture}.attention.sliding_window")
+    return config
+
+
+def _gpt2_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    size = _sizes(metadata, architecture)
+    return {
+        "n_embd": size("embedding_length"),
+        "n_layer": size("block_count", most=MAX_LAYERS),
+        "n_head": size("attention.head_count"),
+        "n_positions": size("context_length"),
+        "n_inner": size("feed_forward_length"),
+        "vocab_size": _vocab_size(metadata, architecture, tensors),
+        "layer_norm_epsilon": metadata.number(f"{architecture}.attention.layer_norm_epsilon"),
+        "activation_function": "gelu_new",
+        "tie_word_embeddings": "output.weight" not in tensors,
+    }
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How files of one `general.architecture` become a Hugging Face model of `model_type`.
+
+    `permuted`: q and k rows are stored in interleaved rotary order.
+    """
+
+    model_type: str
+    config: Callable[[Metadata, str, Tensors], dict[str, Any]]
+    names: Names
+    permuted: bool = False
+
+
+ARCHITECTURES = {
+    "llama": Architecture("llama", _decoder_config, DECODER, permuted=True),
+    "qwen2": Architecture("qwen2", _decoder_config, DECODER),
+    "qwen3": Architecture("qwen3", _decoder_config, DECODER),
+    "gpt2": Architecture("gpt2", _gpt2_config, GPT2),
+}
+
+
+def _sizes(metadata: Metadata, architecture: str) -> Callable[..., int]:
+    """Return a reader of the architecture's keys that accepts positive sizes only."""
+
+    def size(key: str, default: int | None = None, most: int = 2**31 - 1) -> int:
+        return metadata.integer(f"{architecture}.{key}", default, least=1, most=most)
+
+    return size
+
+
+def _vocab_size(metadata: Metadata, architecture: str, tensors: Tensors) -> int:
+    """Prefer the embedding's rows: they are what logits have, and padding may have added some."""
+    embedding = tensors.get("token_embd.weight")
+    if embedding is not None and embedding.shape:
+        return embedding.shape[0]
+    return metadata.integer(f"{architecture}.vocab_size", len(metadata.texts("tokenizer.ggml.tokens")))
+
+
+def _rope_parameters(metadata: Metadata, architecture: str, tensors: Tensors, head_dim: int) -> dict[str, Any]:
+    prefix = f"{architecture}.rope."
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": metadata.number(prefix + "freq_base", 10_000.0)}
+    n_rotated = metadata.integer(prefix + "dimension_count", head_dim, least=1)
+    if n_rotated != head_dim:
+        rope["partial_rotary_factor"] = n_rotated / head_dim
+    if "rope_freqs.weight" in tensors:
+        divisors = _divisors(metadata.path, tensors["rope_freqs.weight"], n_rotated)
+        return rope | {"rope_type": "divisors", "divisors": divisors}
+    factor = metadata.number(prefix + "scaling.factor", metadata.number(prefix + "scale_linear", 0.0))
+    kind = metadata.text(prefix + "scaling.type", "linear" if factor else "none")
+    if kind == "none" or (kind == "linear" and factor in (0, 1)):
+        return rope
+    if kind == "linear":
+        return rope | {"rope_type": "linear", "factor": factor}
+    if kind == "yarn":
+        return rope | _yarn(metadata, architecture, factor)
+    raise UnsupportedError(
+        prefix + "scaling.type", where=metadata.path, expected="none, linear or yarn", found=kind[:40]
+    )
+
+
+def _yarn(metadata: Metadata, architecture: str, factor: float) -> dict[str, Any]:
+    prefix = f"{architecture}.rope.scaling."
+    if factor <= 0:
+        raise PackageError(prefix + "factor", where=metadata.path, expected="a number above 0", found=factor)
+    context_length = metadata.integer(f"{architecture}.context_length")
+    original = metadata.integer(prefix + "original_context_length", context_length, least=1)
+    yarn = {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original}
+    for key, ours in (("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")):
+        if prefix + key in metadata:
+            yarn[ours] = metadata.number(prefix + key)
+    # GGUF's factor multiplies the usual magnitude; Hugging Face's replaces it.
+    multiplier = metadata.number(prefix + "attn_factor", metadata.number(prefix + "yarn_attn_factor", 1.0))
+    if multiplier != 1:
+        yarn["attention_factor"] = multiplier * (0.1 * math.log(factor) + 1 if factor > 1 else 1)
+    return yarn
+
+
+def _divisors(path: Path, tensor: StoredTensor, n_rotated: int) -> list[float]:
+    """Read what each rotary frequency is to be divided by; llama 3's scaling survives in this form only."""
+    if tensor.shape != (n_rotated // 2,):
+        expected, found = [n_rotated // 2], list(tensor.shape)
+        raise PackageError("shape of tensor 'rope_freqs.weight'", where=path, expected=expected, found=found)
+    divisors = formats.dequantize(tensor.format, tensor.read(), tensor.row_length)[0]
+    if not (np.isfinite(divisors).all() and (divisors > 0).all()):
+        raise PackageError("tensor 'rope_freqs.weight'", where=path, expected="finite numbers above 0")
+    return [float(divisor) for divisor in divisors]
+
+
+def _token_ids(metadata: Metadata) -> dict[str, int]:
+    keys = {"bos_token_id": "bos_token_id", "eos_token_id": "eos_token_id", "pad_token_id": "padding_token_id"}
+    ids = {ours: f"tokenizer.ggml.{theirs}" for ours, theirs in keys.items()}
+    return {ours: metadata.integer(key, most=2**32 - 1) for ours, key in ids.items() if key in metadata}

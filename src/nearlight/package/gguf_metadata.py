@@ -1,0 +1,90 @@
+"""The metadata of a GGUF file, with its types checked on the way out.
+
+A key that is missing or of the wrong type is named together with its file, so nothing downstream checks again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from nearlight.errors import PackageError, UnsupportedError
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Keys and values of one file.
+
+    Every typed reading takes a default for a missing key; with none, the key is required.
+    Raises (each reading): PackageError when the key is missing or of another type or out of range.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def integer(self, key: str, default: int | None = None, least: int = 0, most: int = 2**31 - 1) -> int:
+        """Read a whole number; an array with one entry per layer counts where all entries are equal."""
+        value = self._get(key, default)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu" and value.size:
+            if (value != value[0]).any():
+                raise UnsupportedError(f"metadata '{key}' differs from layer to layer", where=self.path)
+            value = value[0].item()
+        if type(value) is not int or not least <= value <= most:
+            self._fail(key, f"a whole number from {least} to {most}", value)
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """Read a finite number."""
+        value = self._get(key, default)
+        if type(value) not in (int, float) or not math.isfinite(value):
+            self._fail(key, "a finite number", value)
+        return float(value)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            self._fail(key, "text", value)
+        return value
+
+    def texts(self, key: str) -> list[str]:
+        """Read an array of strings; a missing one is empty."""
+        value = self.values.get(key, [])
+        if isinstance(value, np.ndarray) and value.size == 0:
+            return []  # writers give an empty array any element type
+        if not isinstance(value, list):
+            self._fail(key, "an array of strings", value)
+        return value
+
+    def numbers(self, key: str) -> list[Any]:
+        """Read an array of numbers; a missing one is empty."""
+        value = self.values.get(key, [])
+        if isinstance(value, np.ndarray):
+            return value.tolist()  # type: ignore[no-any-return]
+        if value != []:
+            self._fail(key, "an array of numbers", value)
+        return []
+
+    def _get(self, key: str, default: Any) -> Any:
+        if key not in self.values and default is None:
+            raise PackageError(f"metadata '{key}' is missing", where=self.path)
+        return self.values.get(key, default)
+
+    def _fail(self, key: str, expected: str, value: object) -> NoReturn:
+        raise PackageError(f"metadata '{key}'", where=self.path, expected=expected, found=_brief(value))
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, list | np.ndarray):
+        return f"an array of {len(value)}"
+    return repr(value)[:60]

@@ -1,0 +1,155 @@
+"""Tensors of a GGUF file under Hugging Face names, shapes and row order.
+
+One table per family. Two things are undone besides: fused q/k/v matrices are cut into their three row ranges, and
+llama's q and k rows, stored so that the two halves of a rotary pair are neighbours, go back to half-split order. Rows
+move whole, so quantized ones move without being decoded, and only when read.
+
+Source: docs/formats.md sections 5.5 and 5.6; gguf package, constants.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearlight.errors import PackageError
+from nearlight.package.tensors import Bytes, StoredTensor
+
+_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>\w+)\.(?P<kind>weight|bias)")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Module names of one family: outside the layers, what a layer is called, and inside it."""
+
+    outside: Mapping[str, str]
+    layer: str
+    inside: Mapping[str, str]
+
+    def hugging_face(self, layer: str | None, module: str, kind: str) -> str | None:
+        """Return the full name, or None where the family has no such module."""
+        if layer is None:
+            return f"{self.outside[module]}.{kind}" if module in self.outside else None
+        return f"{self.layer}.{int(layer)}.{self.inside[module]}.{kind}" if module in self.inside else None
+
+
+DECODER = Names(
+    {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"},
+    "model.layers",
+    {
+        "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "attn_q_norm": "self_attn.q_norm",
+        "attn_k_norm": "self_attn.k_norm",
+        "ffn_norm": "post_attention_layernorm",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
+        "ffn_down": "mlp.down_proj",
+    },
+)
+GPT2 = Names(
+    {
+        "token_embd": "transformer.wte",
+        "position_embd": "transformer.wpe",
+        "output_norm": "transformer.ln_f",
+        "output": "lm_head",
+    },
+    "transformer.h",
+    {
+        "attn_norm": "ln_1",
+        "attn_qkv": "attn.c_attn",
+        "attn_output": "attn.c_proj",
+        "ffn_norm": "ln_2",
+        "ffn_up": "mlp.c_fc",
+        "ffn_down": "mlp.c_proj",
+    },
+)
+_USED_OTHERWISE = {"rope_freqs.weight"}
+"""Tensors that become part of the config."""
+
+
+def rename(
+    path: Path, tensors: Iterable[StoredTensor], names: Names, config: Mapping[str, Any], permuted: bool
+) -> tuple[dict[str, StoredTensor], list[str]]:
+    """Give tensors their Hugging Face names and row order; also return the names that mean nothing here.
+
+    Raises: PackageError when two tensors claim one name, or rows do not divide into heads.
+    """
+    renamed: dict[str, StoredTensor] = {}
+    unknown = []
+    rotated = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"} if permuted else {}
+    for tensor in tensors:
+        match = _GGUF_NAME.fullmatch(tensor.name)
+        if match is None:
+            unknown.append(tensor.name)
+            continue
+        layer, kind = match["layer"], match["kind"]
+        fused = match["module"] == "attn_qkv" and "attn_qkv" not in names.inside
+        pieces = _split_qkv(path, tensor, config) if fused else {match["module"]: tensor}
+        for module, piece in pieces.items():
+            name = names.hugging_face(layer, module, kind)
+            if name is None:
+                unknown.append(tensor.name)
+                continue
+            if name in renamed:
+                raise PackageError(f"tensor '{tensor.name}' gives '{name}' a second time", where=path)
+            if module in rotated:
+                piece = _unpermuted(path, piece, config[rotated[module]])
+            renamed[name] = piece.renamed(name)
+    return renamed, [name for name in unknown if name not in _USED_OTHERWISE]
+
+
+def _split_qkv(path: Path, tensor: StoredTensor, config: Mapping[str, Any]) -> dict[str, StoredTensor]:
+    """Cut a fused matrix (or bias) into its rows for q, k and v."""
+    n_q = config["num_attention_heads"] * config["head_dim"]
+    n_kv = config["num_key_value_heads"] * config["head_dim"]
+    _check_rows_move(path, tensor, n_q + 2 * n_kv)
+    return {
+        "attn_q": _row_range(tensor, 0, n_q),
+        "attn_k": _row_range(tensor, n_q, n_q + n_kv),
+        "attn_v": _row_range(tensor, n_q + n_kv, n_q + 2 * n_kv),
+    }
+
+
+def _row_range(tensor: StoredTensor, start: int, stop: int) -> StoredTensor:
+    shape = (stop - start, *tensor.shape[1:])
+    part = replace(tensor, shape=shape)
+
+    def read() -> Bytes:
+        rows = tensor.read().reshape(tensor.shape[0], -1)[start:stop]
+        return rows.reshape(part.n_rows, -1)
+
+    return replace(part, read=read)
+
+
+def _unpermuted(path: Path, tensor: StoredTensor, n_heads: int) -> StoredTensor:
+    """Put rows (0, D/2, 1, D/2 + 1, …) of every head back into order 0, 1, …, D − 1."""
+    n_rows = tensor.shape[0] if tensor.shape else 1
+    expected = f"a multiple of {2 * n_heads} rows for {n_heads} heads"
+    if n_rows % (2 * n_heads):
+        raise PackageError(f"shape of tensor '{tensor.name}'", where=path, expected=expected, found=list(tensor.shape))
+    _check_rows_move(path, tensor, n_rows)
+
+    def read() -> Bytes:
+        data = tensor.read()
+        pairs = data.reshape(n_heads, n_rows // n_heads // 2, 2, -1)
+        return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(data.shape)
+
+    return replace(tensor, read=read)
+
+
+def _check_rows_move(path: Path, tensor: StoredTensor, n_rows: int) -> None:
+    """Require `n_rows` along the first axis, each of whole bytes: a bias in blocks could not be taken apart."""
+    if not tensor.shape or tensor.shape[0] != n_rows:
+        found = list(tensor.shape)
+        raise PackageError(f"shape of tensor '{tensor.name}'", where=path, expected=f"{n_rows} rows", found=found)
+    if len(tensor.shape) == 1 and tensor.format.block_size > 1:
+        raise PackageError(f"type of tensor '{tensor.name}'", where=path, expected="F32 or F16", found=tensor.format)
