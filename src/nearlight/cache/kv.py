@@ -13,7 +13,7 @@ from typing import Protocol
 
 from nearlight.dtypes import F16, Format
 from nearlight.errors import RequestError
-from nearlight.kernels.ops import Array, KVStore, Ops, Rows
+from nearlight.kernels.ops import Array, KVStore, Ops, Rows, WholeSequences
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ class KVCache:
 class NoCache:
     """Stands in for a cache where whole sequences are computed at once and nothing is kept: in training."""
 
-    def __init__(self, ops: Ops, head_dim: int) -> None:
+    def __init__(self, ops: Ops, head_dim: int, length: int) -> None:
         self.ops = ops
         self.head_dim = head_dim
+        self.whole = WholeSequences(length)
 
     def attend(self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float) -> Array:
-        return self.ops.attend(q, k, v, None, rows, head_dim=self.head_dim, scale=scale)
+        return self.ops.attend(q, k, v, self.whole, rows, head_dim=self.head_dim, scale=scale)

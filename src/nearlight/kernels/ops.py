@@ -73,6 +73,13 @@ class KVStore(Protocol):
         """Bytes allocated now."""
 
 
+@dataclass(frozen=True)
+class WholeSequences:
+    """In place of a store: the rows are whole sequences of this length, and nothing is kept. For training."""
+
+    length: int
+
+
 Frequencies: TypeAlias = Callable[[int], Float32]
 """Rotary frequencies [rotary/2] in radians per position, for a step whose longest sequence has this many tokens."""
 
@@ -141,13 +148,12 @@ class Ops(Protocol):
         """
 
     def attend(
-        self, q: Array, k: Array, v: Array, store: KVStore | None, rows: Rows, *, head_dim: int, scale: float
+        self, q: Array, k: Array, v: Array, store: KVStore | WholeSequences, rows: Rows, *, head_dim: int, scale: float
     ) -> Array:
         """Store the rows' keys and values, then attend causally over each row's own sequence.
 
         Shapes: q [R, H * head_dim]; k, v [R, K * head_dim], H a multiple of K; -> [R, H * head_dim].
         Query head h uses key head h // (H / K). A row sees the positions 0 … its own, also those of the same step.
-        With no store, the rows are whole sequences of equal length from position 0, and nothing is kept.
         Source: arXiv:2305.13245 (grouped queries).
         """
 

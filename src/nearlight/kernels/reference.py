@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812, the name everyone knows
 from nearlight.dtypes import F16, Format
 from nearlight.errors import ShapeError
 from nearlight.formats import dequantize
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Weight
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Weight, WholeSequences
 from nearlight.package.tensors import StoredTensor
 
 
@@ -134,11 +134,11 @@ class ReferenceOps:
         return rotated.flatten(-2)
 
     def attend(
-        self, q: Array, k: Array, v: Array, store: KVStore | None, rows: Rows, *, head_dim: int, scale: float
+        self, q: Array, k: Array, v: Array, store: KVStore | WholeSequences, rows: Rows, *, head_dim: int, scale: float
     ) -> torch.Tensor:
         q, k, v = (x.unflatten(-1, (-1, head_dim)) for x in (q, k, v))
-        if store is None:
-            return _attend_whole(q, k, v, int(rows.sequences.max()) + 1, scale)
+        if isinstance(store, WholeSequences):
+            return _attend_whole(q, k, v, store.length, scale)
         assert isinstance(store, TorchKVStore)
         out = torch.empty_like(q)
         for sequence in rows.sequences.unique().tolist():
@@ -180,8 +180,8 @@ def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Te
     return torch.einsum("hts,shd->thd", probabilities, v)
 
 
-def _attend_whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, n_sequences: int, scale: float) -> torch.Tensor:
+def _attend_whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, length: int, scale: float) -> torch.Tensor:
     """Attend within whole sequences of equal length. Shapes: q [B*T, H, D]; k, v [B*T, K, D] -> [B*T, H*D]."""
-    q, k, v = (x.unflatten(0, (n_sequences, -1)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.unflatten(0, (-1, length)).transpose(1, 2) for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
     return out.transpose(1, 2).flatten(0, 1).flatten(-2)
