@@ -38,8 +38,7 @@ def read_config(metadata: Metadata, tensors: Tensors) -> tuple[dict[str, Any], A
         known = ", ".join(ARCHITECTURES)
         raise UnsupportedError("general.architecture", where=metadata.path, expected=f"one of {known}", found=name)
     architecture = ARCHITECTURES[name]
-    config = {"model_type": architecture.model_type, **architecture.config(metadata, name, tensors)}
-    return config | _token_ids(metadata), architecture
+    return {"model_type": architecture.model_type, **architecture.config(metadata, name, tensors)}, architecture
 
 
 def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
@@ -65,7 +64,7 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         "num_key_value_heads": n_kv_heads,
         "head_dim": head_dim,
         "hidden_act": "silu",
-        "rms_norm_eps": metadata.number(f"{architecture}.attention.layer_norm_rms_epsilon"),
+        "rms_norm_eps": metadata.number(f"{architecture}.attention.layer_norm_rms_epsilon", above=0),
         "max_position_embeddings": size("context_length"),
         "vocab_size": _vocab_size(metadata, architecture, tensors),
         "tie_word_embeddings": "output.weight" not in tensors,
@@ -87,7 +86,7 @@ def _gpt2_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dic
         "n_positions": size("context_length"),
         "n_inner": size("feed_forward_length"),
         "vocab_size": _vocab_size(metadata, architecture, tensors),
-        "layer_norm_epsilon": metadata.number(f"{architecture}.attention.layer_norm_epsilon"),
+        "layer_norm_epsilon": metadata.number(f"{architecture}.attention.layer_norm_epsilon", above=0),
         "activation_function": "gelu_new",
         "tie_word_embeddings": "output.weight" not in tensors,
     }
@@ -133,7 +132,8 @@ def _vocab_size(metadata: Metadata, architecture: str, tensors: Tensors) -> int:
 
 def _rope_parameters(metadata: Metadata, architecture: str, tensors: Tensors, head_dim: int) -> dict[str, Any]:
     prefix = f"{architecture}.rope."
-    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": metadata.number(prefix + "freq_base", 10_000.0)}
+    theta = metadata.number(prefix + "freq_base", 10_000.0, above=0)
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": theta}
     n_rotated = metadata.integer(prefix + "dimension_count", head_dim, least=1)
     if n_rotated != head_dim:
         rope["partial_rotary_factor"] = n_rotated / head_dim
@@ -179,9 +179,3 @@ def _divisors(path: Path, tensor: StoredTensor, n_rotated: int) -> list[float]:
     if not (np.isfinite(divisors).all() and (divisors > 0).all()):
         raise PackageError("tensor 'rope_freqs.weight'", where=path, expected="finite numbers above 0")
     return [float(divisor) for divisor in divisors]
-
-
-def _token_ids(metadata: Metadata) -> dict[str, int]:
-    keys = {"bos_token_id": "bos_token_id", "eos_token_id": "eos_token_id", "pad_token_id": "padding_token_id"}
-    ids = {ours: f"tokenizer.ggml.{theirs}" for ours, theirs in keys.items()}
-    return {ours: metadata.integer(key, most=2**32 - 1) for ours, key in ids.items() if key in metadata}

@@ -44,11 +44,11 @@ class Metadata:
             self._fail(key, f"a whole number from {least} to {most}", value)
         return value
 
-    def number(self, key: str, default: float | None = None) -> float:
+    def number(self, key: str, default: float | None = None, above: float = -math.inf) -> float:
         """Read a finite number."""
         value = self._get(key, default)
-        if type(value) not in (int, float) or not math.isfinite(value):
-            self._fail(key, "a finite number", value)
+        if type(value) not in (int, float) or not above < value < math.inf:
+            self._fail(key, "a finite number" + (f" above {above}" if above > -math.inf else ""), value)
         return float(value)
 
     def text(self, key: str, default: str | None = None) -> str:

@@ -5,7 +5,6 @@ Source: docs/formats.md section 5.4; gguf package, constants.py; llama.cpp's end
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -37,10 +36,10 @@ _STOP_KEYS = (
     "fim_rep_token_id",
     "fim_sep_token_id",
 )
-_STOP_TEXTS = frozenset(
-    "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <end_of_turn> <|endoftext|> <|eom_id|> <EOT> [EOT] [EOS] "
-    "<|end_of_text|> <end_of_utterance> <eos> </s> <｜end▁of▁sentence｜>".split()
-)
+_STOP_TEXTS = {
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
+    "<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "</s>", "<｜end▁of▁sentence｜>",
+}  # fmt: skip
 
 _SAMPLING = {
     "temp": "temperature",
@@ -97,10 +96,9 @@ def read_generation(metadata: Metadata, tokenizer: TokenizerTables | None) -> di
             generation[ours] = int(number) if ours == "top_k" else number
     if generation:
         generation["do_sample"] = generation.get("temperature", 1.0) > 0
-    if tokenizer is None:
-        return generation
     stop_ids = [token_id for key in _STOP_KEYS if (token_id := _token_id(metadata, tokenizer, key)) is not None]
-    stop_ids += [token_id for token_id, text in enumerate(tokenizer.tokens) if text in _STOP_TEXTS]
+    if tokenizer is not None:
+        stop_ids += [token_id for token_id, text in enumerate(tokenizer.tokens) if text in _STOP_TEXTS]
     if stop_ids:
         generation["eos_token_id"] = list(dict.fromkeys(stop_ids))
     for ours, key in (("bos_token_id", "bos_token_id"), ("pad_token_id", "padding_token_id")):
@@ -117,15 +115,16 @@ def read_chat_templates(metadata: Metadata) -> dict[str, str]:
     return templates | ({"default": metadata.text(prefix)} if prefix in metadata else {})
 
 
-def _token_id(metadata: Metadata, tokenizer: TokenizerTables, key: str) -> int | None:
-    """Read the id of a special token; one outside the vocabulary means that there is none, as with 2³² − 1."""
+def _token_id(metadata: Metadata, tokenizer: TokenizerTables | None, key: str) -> int | None:
+    """Read the id of a special token; one outside the vocabulary, as −1 or 2³² − 1, means that there is none."""
     if _PREFIX + key in metadata:
         token_id = metadata.integer(_PREFIX + key, least=-1, most=2**32 - 1)
-    elif tokenizer.kind == "llama" and key in _SENTENCEPIECE_DEFAULTS:
+    elif tokenizer is not None and tokenizer.kind == "llama" and key in _SENTENCEPIECE_DEFAULTS:
         token_id = _SENTENCEPIECE_DEFAULTS[key]
     else:
         return None
-    return token_id if 0 <= token_id < len(tokenizer.tokens) else None
+    n_tokens = 2**31 if tokenizer is None else len(tokenizer.tokens)
+    return token_id if 0 <= token_id < n_tokens else None
 
 
 def _plain(value: object) -> object:
