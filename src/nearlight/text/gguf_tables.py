@@ -1,0 +1,187 @@
+"""A GGUF file's tokenizer tables, rebuilt as the equivalent `tokenizers` pipeline.
+
+Two kinds matter: "gpt2" (byte-level BPE with merges and a named pre-tokenizer) and "llama" (SentencePiece pieces with
+scores). Control, unknown and user-defined tokens are found in a text before anything else, the longest first.
+
+Source: the `tokenizer.ggml.*` keys as llama.cpp reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nearlight.errors import TextError, UnsupportedError
+from nearlight.package.package import TokenizerTables
+from nearlight.text.hf_settings import added_token, wants
+from nearlight.text.pre_tokenizers import BY_NAME, DEFAULT
+from nearlight.text.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, merges_of
+from nearlight.text.spelling import BYTE_LEVEL, SENTENCEPIECE, SENTENCEPIECE_PREFIXED, SPACE, printable_bytes
+from nearlight.text.tokenizer import BuiltTokenizer, errors_as_text
+
+if TYPE_CHECKING:
+    import tokenizers
+
+_WHERE = "tokenizer.ggml"
+_ROLES = {
+    "bos_token": "bos_token_id",
+    "eos_token": "eos_token_id",
+    "unk_token": "unknown_token_id",
+    "sep_token": "seperator_token_id",
+    "pad_token": "padding_token_id",
+    "mask_token": "mask_token_id",
+}
+_DEFAULT_IDS = {
+    "gpt2": {"bos_token": 11, "eos_token": 11},
+    "llama": {"bos_token": 1, "eos_token": 2, "unk_token": 0},
+}
+_END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id", "fim_pad_token_id", "fim_rep_token_id", "fim_sep_token_id")
+
+
+def build_from_tables(tables: TokenizerTables) -> BuiltTokenizer | None:
+    """Build the pipeline the tables describe, or None where the file says there is no tokenizer.
+
+    Raises: TextError for tables that contradict each other; UnsupportedError for a kind other than gpt2 and llama.
+    """
+    if tables.kind in ("none", "no_vocab", ""):
+        return None
+    if tables.kind not in _DEFAULT_IDS:
+        raise UnsupportedError(
+            "kind of tokenizer", where=f"{_WHERE}.model", expected="gpt2, llama or none", found=tables.kind
+        )
+    _check(tables)
+    return _byte_level(tables) if tables.kind == "gpt2" else _sentencepiece(tables)
+
+
+def _check(tables: TokenizerTables) -> None:
+    n = len(tables.tokens)
+    if n == 0:
+        raise TextError("token list", where=f"{_WHERE}.tokens", expected="one text per id", found="an empty list")
+    for name, table in (("scores", tables.scores), ("token_type", tables.token_types)):
+        if table and len(table) != n:
+            raise TextError("length", where=f"{_WHERE}.{name}", expected=f"{n}, as many as tokens", found=len(table))
+    for key in {*_ROLES.values(), *_END_KEYS}:
+        id = tables.settings.get(key)
+        if id is not None and (type(id) is not int or id < -1 or (id >= n and id != 0xFFFFFFFF)):
+            raise TextError("token id", where=f"{_WHERE}.{key}", expected=f"0 to {n - 1}", found=repr(id))
+
+
+def _special_ids(tables: TokenizerTables) -> dict[str, int]:
+    defaults = _DEFAULT_IDS[tables.kind]
+    ids = {role: tables.settings.get(key, defaults.get(role)) for role, key in _ROLES.items()}
+    # -1 and 2**32 - 1 are how writers say "none".
+    return {role: id for role, id in ids.items() if id is not None and 0 <= id < len(tables.tokens)}
+
+
+def _vocabulary(tables: TokenizerTables) -> tuple[dict[str, int], list[str]]:
+    """Map texts to ids; of two ids with one text the last wins, as in llama.cpp."""
+    vocab = {text: id for id, text in enumerate(tables.tokens)}
+    twice = len(tables.tokens) - len(vocab)
+    remark = f"{twice} tokens repeat another token's text; encoding never gives them"
+    return vocab, [remark] if twice else []
+
+
+def _types(tables: TokenizerTables) -> list[int]:
+    return tables.token_types or [NORMAL] * len(tables.tokens)
+
+
+def _finish(tables: TokenizerTables, backend: tokenizers.Tokenizer, add_bos: bool, **known: Any) -> BuiltTokenizer:
+    types = _types(tables)
+    backend.add_tokens(
+        [
+            added_token(text, normalized=False, special=kind != USER_DEFINED)
+            for text, kind in zip(tables.tokens, types, strict=True)
+            if kind in (CONTROL, UNKNOWN, USER_DEFINED) and text
+        ]
+    )
+    special = _special_ids(tables)
+    bos, eos = special.get("bos_token"), special.get("eos_token")
+    starts = bos is not None and wants(tables.settings, "add_bos_token", add_bos)
+    ends = eos is not None and wants(tables.settings, "add_eos_token", False)
+    given = [tables.settings.get(key) for key in _END_KEYS]
+    return BuiltTokenizer(
+        backend=backend,
+        n_tokens=len(tables.tokens),
+        special=special,
+        token_text=lambda id: tables.tokens[id] if id < len(tables.tokens) else None,
+        special_ids=frozenset(id for id, kind in enumerate(types) if kind in (CONTROL, UNKNOWN)),
+        end_ids=frozenset(id for id in given if id is not None and 0 <= id < len(tables.tokens)),
+        prefix_ids=(bos,) if starts and bos is not None else (),
+        suffix_ids=(eos,) if ends and eos is not None else (),
+        **known,
+    )
+
+
+def _byte_level(tables: TokenizerTables) -> BuiltTokenizer:
+    from tokenizers import Tokenizer, decoders
+    from tokenizers.models import BPE
+
+    vocab, remarks = _vocabulary(tables)
+    name = str(tables.settings.get("pre", "default"))
+    pre_tokenizer = BY_NAME.get(name, DEFAULT)
+    if name == "default" or name not in BY_NAME:
+        said = "names no pre-tokenizer" if name == "default" else f"names the pre-tokenizer {name!r}, which is unknown"
+        remarks.append(f"the file {said}; a general one is used, and token ids may differ from the model's training")
+
+    pairs = [_pair(merge, number) for number, merge in enumerate(tables.merges)]
+    merges = [(left, right) for left, right in pairs if left in vocab and right in vocab and left + right in vocab]
+    if len(merges) < len(pairs):
+        remarks.append(f"{len(pairs) - len(merges)} of {len(pairs)} merges name tokens that do not exist; left out")
+    missing = 256 - sum(character in vocab for character in printable_bytes())
+    if missing:
+        remarks.append(f"{missing} of 256 bytes have no token; text with those bytes loses them")
+
+    with errors_as_text("tables cannot be built", where=_WHERE):
+        backend = Tokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=pre_tokenizer.ignore_merges))
+        backend.pre_tokenizer = pre_tokenizer.pipeline()
+        backend.decoder = decoders.ByteLevel()
+        return _finish(tables, backend, pre_tokenizer.add_bos, spelling=BYTE_LEVEL, remarks=tuple(remarks))
+
+
+def _pair(merge: str, number: int) -> tuple[str, str]:
+    # The separator is the first space after the first character: a token may itself begin with one.
+    cut = merge.find(" ", 1)
+    if cut < 0 or cut + 1 == len(merge):
+        raise TextError(
+            f"merge {number}", where=f"{_WHERE}.merges", expected="two tokens with a space between", found=repr(merge)
+        )
+    return merge[:cut], merge[cut + 1 :]
+
+
+def _sentencepiece(tables: TokenizerTables) -> BuiltTokenizer:
+    from tokenizers import Tokenizer, normalizers
+    from tokenizers.models import BPE
+
+    if len(tables.scores) != len(tables.tokens):
+        raise TextError(
+            "length",
+            where=f"{_WHERE}.scores",
+            expected=f"{len(tables.tokens)}, one per token",
+            found=len(tables.scores),
+        )
+    vocab, remarks = _vocabulary(tables)
+    types, unk = _types(tables), _special_ids(tables).get("unk_token")
+    prefix = wants(tables.settings, "add_space_prefix", True)
+    with errors_as_text("tables cannot be built", where=_WHERE):
+        backend = Tokenizer(
+            BPE(
+                vocab=vocab,
+                merges=merges_of(vocab, _best_first(tables, types, vocab)),
+                fuse_unk=False,
+                byte_fallback=True,
+                **({} if unk is None else {"unk_token": tables.tokens[unk]}),
+            )
+        )
+        steps = [normalizers.Prepend(SPACE)] if prefix else []
+        backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
+        spelling = SENTENCEPIECE_PREFIXED if prefix else SENTENCEPIECE
+        return _finish(tables, backend, True, spelling=spelling, remarks=tuple(remarks))
+
+
+def _best_first(tables: TokenizerTables, types: list[int], vocab: Mapping[str, int]) -> list[str]:
+    """List the pieces that merging may make, by falling score; equal scores keep the order of their ids."""
+    for id, score in enumerate(tables.scores):
+        if score != score:
+            raise TextError(f"score of token {id}", where=f"{_WHERE}.scores", expected="a number", found="NaN")
+    makeable = [id for id in vocab.values() if types[id] not in (CONTROL, UNKNOWN, UNUSED, BYTE)]
+    return [tables.tokens[id] for id in sorted(makeable, key=lambda id: (-tables.scores[id], id))]
