@@ -1,0 +1,127 @@
+"""Runs a model in steps: the rows of a step come from any number of sequences, as the plan says.
+
+The engine owns the cache and the program; it holds no tensors. Whatever stops a step (Ctrl-C, an error) leaves the
+sequences as they were before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Ordered
+
+import numpy as np
+
+from nearlight.cache.kv import KVCache
+from nearlight.dtypes import F16, Format
+from nearlight.engine.sequence import Sequence, Share, plan_step
+from nearlight.errors import RequestError
+from nearlight.kernels.ops import Float32, Ops, Rows
+from nearlight.layers.decoder import Decoder
+
+CHUNK_ROWS = 512
+"""Rows of a step at most: enough that prefill is bound by arithmetic, few enough to show progress and to stop."""
+
+
+class Engine:
+    """A model, its cache, and the sequences it is computing.
+
+    Units: `context` counts tokens a sequence may have.
+    """
+
+    def __init__(self, model: Decoder, ops: Ops, *, kv_format: Format = F16, context: int | None = None) -> None:
+        self.model = model
+        self.ops = ops
+        self.context = min(context or model.max_positions, model.max_positions)
+        self.cache = KVCache(ops, model.kv_shapes, kv_format)
+        self._program = ops.program(lambda rows: model(rows, self.cache))
+
+    def open(self) -> Sequence:
+        return Sequence(self.cache.open())
+
+    def close(self, sequence: Sequence) -> None:
+        self.cache.close(sequence.number)
+
+    def extend(self, sequence: Sequence, tokens: Ordered[int]) -> None:
+        """Append tokens, to be computed by the steps that follow.
+
+        Raises: RequestError for ids outside the vocabulary, or more tokens than the context holds.
+        """
+        for token in tokens:
+            if not 0 <= token < self.model.vocab_size:
+                raise RequestError("token id", expected=f"0 … {self.model.vocab_size - 1}", found=token)
+        total = len(sequence.tokens) + len(tokens)
+        if total > self.context:
+            raise RequestError(
+                "prompt and answer are longer than the context",
+                expected=f"at most {self.context} tokens",
+                found=total,
+                advice="shorten the prompt" + (" or raise --context" if self.context < self.model.max_positions else ""),
+            )
+        sequence.tokens.extend(tokens)
+
+    def replace(self, sequence: Sequence, tokens: Ordered[int]) -> int:
+        """Make `tokens` the sequence's, keeping what is already computed of them; return how many are kept.
+
+        The last token is computed again in any case, for its logits.
+        """
+        keep = min(sequence.common_prefix(tokens), len(tokens) - 1)
+        self.rewind(sequence, keep)
+        self.extend(sequence, tokens[keep:])
+        return keep
+
+    def rewind(self, sequence: Sequence, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        del sequence.tokens[length:]
+        sequence.computed = min(sequence.computed, length)
+        self.cache.truncate(sequence.number, sequence.computed)
+
+    def step(self, sequences: Ordered[Sequence], max_rows: int = CHUNK_ROWS) -> dict[Sequence, Float32]:
+        """Compute one step; return the logits [V] of every sequence that has no token left to compute."""
+        shares = plan_step(sequences, max_rows)
+        if not shares:
+            return {}
+        logits = self._run(shares, all_rows=False)
+        finished = [share.sequence for share in shares if share.sequence.n_pending == 0]
+        return dict(zip(finished, logits, strict=True))
+
+    def logits(self, sequence: Sequence) -> Float32:
+        """Compute every pending token of a sequence; return their logits [n, V]."""
+        parts = []
+        while shares := plan_step([sequence], CHUNK_ROWS):
+            parts.append(self._run(shares, all_rows=True))
+        return np.concatenate(parts)
+
+    def _run(self, shares: Ordered[Share], *, all_rows: bool) -> Float32:
+        rows = _rows(shares, all_rows)
+        try:
+            for share in shares:
+                self.cache.extend(share.sequence.number, share.n_rows)
+            logits = self._program(rows)
+        except BaseException:
+            for share in shares:
+                self.cache.truncate(share.sequence.number, share.sequence.computed)
+            raise
+        for share in shares:
+            share.sequence.computed += share.n_rows
+        return logits
+
+
+def _rows(shares: Ordered[Share], all_rows: bool) -> Rows:
+    """Lay the shares' tokens out one after the other."""
+    tokens: list[int] = []
+    positions, numbers, wanted = [], [], []
+    for share in shares:
+        start, stop = share.sequence.computed, share.sequence.computed + share.n_rows
+        first = len(tokens)
+        tokens += share.sequence.tokens[start:stop]
+        positions.append(np.arange(start, stop, dtype=np.int32))
+        numbers.append(np.full(share.n_rows, share.sequence.number, dtype=np.int32))
+        if all_rows:
+            wanted += range(first, len(tokens))
+        elif share.completes:
+            wanted.append(len(tokens) - 1)
+    return Rows(
+        tokens=np.array(tokens, dtype=np.int32),
+        positions=np.concatenate(positions),
+        sequences=np.concatenate(numbers),
+        wanted=np.array(wanted, dtype=np.int32),
+    )

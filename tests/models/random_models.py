@@ -1,0 +1,106 @@
+"""Small random models as transformers writes them, with odd and distinct sizes, to compare against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 103,
+    "hidden_size": 42,
+    "intermediate_size": 75,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 96,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": None,
+}
+LONG = {"original_max_position_embeddings": 16}
+
+CONFIGS: dict[str, Any] = {
+    "llama": transformers.LlamaConfig(**SIZES, head_dim=14),
+    "llama-biases": transformers.LlamaConfig(
+        **{**SIZES, "hidden_size": 36}, attention_bias=True, mlp_bias=True, tie_word_embeddings=True
+    ),
+    "llama-one-kv-head": transformers.LlamaConfig(**{**SIZES, "num_key_value_heads": 1}, head_dim=10),
+    "llama-linear": transformers.LlamaConfig(
+        **SIZES, head_dim=14, rope_parameters={"rope_type": "linear", "rope_theta": 500.0, "factor": 3.0}
+    ),
+    "llama-dynamic": transformers.LlamaConfig(
+        **{**SIZES, "max_position_embeddings": 24},
+        head_dim=14,
+        rope_parameters={"rope_type": "dynamic", "rope_theta": 500.0, "factor": 2.5},
+    ),
+    "llama-llama3": transformers.LlamaConfig(
+        **SIZES,
+        head_dim=14,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            **LONG,
+        },
+    ),
+    "llama-yarn": transformers.LlamaConfig(
+        **SIZES, head_dim=14, rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 6.0, **LONG}
+    ),
+    "qwen2": transformers.Qwen2Config(**{**SIZES, "hidden_size": 54}),
+    "qwen2-tied": transformers.Qwen2Config(**{**SIZES, "hidden_size": 66}, tie_word_embeddings=True),
+    "qwen3": transformers.Qwen3Config(**SIZES, head_dim=18),
+    "qwen3-tied": transformers.Qwen3Config(**SIZES, head_dim=10, tie_word_embeddings=True),
+    "gpt2": transformers.GPT2Config(
+        vocab_size=103, n_embd=42, n_layer=3, n_head=3, n_positions=96, bos_token_id=1, eos_token_id=2
+    ),
+    "gpt2-by-layer": transformers.GPT2Config(
+        vocab_size=103,
+        n_embd=40,
+        n_layer=3,
+        n_head=5,
+        n_inner=77,
+        n_positions=96,
+        activation_function="gelu",
+        scale_attn_by_inverse_layer_idx=True,
+        bos_token_id=1,
+        eos_token_id=2,
+    ),
+}
+
+
+def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
+    """Make a model whose every parameter matters: norms and biases are random too."""
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(std=1.2 / parameter.shape[-1] ** 0.5)
+            else:
+                parameter.normal_(mean=0.7, std=0.3)
+    model.tie_weights()
+    return model.to(dtype)
+
+
+def write_model(directory: Path, config: Any, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
+    """Save a random model as a package, and return it in the precision it was saved in."""
+    model = random_model(config, dtype)
+    model.save_pretrained(directory, **options)
+    return model
+
+
+def transformers_logits(model: Any, ids: list[int]) -> np.ndarray:
+    """Shapes: -> float32 [T, V]."""
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0].float().numpy()
+
+
+def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference as a part of the largest logit."""
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())

@@ -1,0 +1,77 @@
+"""Every family against transformers, on both kernel sets."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nearlight
+from tests.models.random_models import CONFIGS, relative_error, transformers_logits, write_model
+
+BACKENDS = ["reference", "cpu"]
+IDS = [int(i) for i in np.random.default_rng(3).integers(3, 103, 37)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_fp32_logits_equal(tmp_path: Path, name: str, backend: str) -> None:
+    theirs = write_model(tmp_path, CONFIGS[name])
+    model = nearlight.load(tmp_path, backend=backend, kv="f32", context=64)
+    ids = IDS[: CONFIGS[name].max_position_embeddings]
+    assert relative_error(model.logits(ids), transformers_logits(theirs, ids)) <= 1e-4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3-tied", "gpt2"])
+def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> None:
+    theirs = write_model(tmp_path, CONFIGS[name], torch.bfloat16)
+    model = nearlight.load(tmp_path, backend=backend)
+    assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 2e-2
+
+
+@pytest.mark.parametrize("name", ["llama-biases", "qwen2-tied", "qwen3", "gpt2-by-layer"])
+def test_f16_cache_stays_close(tmp_path: Path, name: str) -> None:
+    theirs = write_model(tmp_path, CONFIGS[name])
+    assert relative_error(nearlight.load(tmp_path).logits(IDS), transformers_logits(theirs, IDS)) <= 2e-3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dynamic_scaling_past_the_trained_length(tmp_path: Path, backend: str) -> None:
+    theirs = write_model(tmp_path, CONFIGS["llama-dynamic"])
+    model = nearlight.load(tmp_path, backend=backend, kv="f32", context=60)
+    assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gpt2"])
+def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
+    write_model(tmp_path, CONFIGS[name], dtype)
+    model = nearlight.load(tmp_path)
+    whole = model.logits(IDS)
+    for chunks in ([1] * len(IDS), [5, 1, 17, 14], [36, 1]):
+        sequence = model.engine.open()
+        parts, start = [], 0
+        for size in chunks:
+            model.engine.extend(sequence, IDS[start : start + size])
+            parts.append(model.engine.logits(sequence))
+            start += size
+        model.engine.close(sequence)
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
+def test_batched_equals_single_bit_for_bit(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path, CONFIGS[name])
+    engine = nearlight.load(tmp_path).engine
+    prompts = [IDS[:9], IDS[4:31], IDS[30:31]]
+    together = [engine.open() for _ in prompts]
+    for sequence, prompt in zip(together, prompts, strict=True):
+        engine.extend(sequence, prompt)
+    batched: dict[int, np.ndarray] = {}
+    while logits := engine.step(together, max_rows=11):
+        batched |= {together.index(sequence): row for sequence, row in logits.items()}
+    for i, prompt in enumerate(prompts):
+        alone = engine.open()
+        engine.extend(alone, prompt)
+        np.testing.assert_array_equal(batched[i], engine.logits(alone)[-1])
