@@ -1,0 +1,96 @@
+# Every target does its own set-up, in .venv, and does nothing twice. Start with `make run` or `make test`.
+#
+#   make run  ARGS='"def fib(n):"'     complete Python with the embedded model; ARGS go to `nearlight run`
+#   make test ARGS='tests/text -k gguf'    all tests, or those that ARGS choose
+#   make lint format levels sanitize clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE := $(shell find native)
+
+.PHONY: run test lint format levels sanitize clean
+.DELETE_ON_ERROR:
+
+run: ARGS ?= 'def fibonacci(n):'
+run: $(VENV)/.installed
+	@$(BIN)/nearlight run $(ARGS)
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The kernels' tests once for each instruction level that this processor has.
+levels: $(VENV)/.test
+	@for level in $$($(BIN)/python -c 'from nearlight import _native; print(*_native.usable_levels())'); do \
+	  echo "level $$level"; NEARLIGHT_ISA=$$level $(BIN)/python -m pytest tests/kernels $(ARGS) || exit 1; \
+	done
+
+# The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on the plain level. The sanitized build lies
+# beside the usual one, and is the one found because the base interpreter, which is given the venv's packages as a mere
+# path, does not run the venv's hook for editable installs.
+SANITIZED := build/sanitize
+PRELOAD = $(shell $${CXX:-c++} -print-file-name=libasan.so):$(shell $${CXX:-c++} -print-file-name=libstdc++.so)
+sanitize: $(VENV)/.test
+	@echo 'building with sanitizers' >&2
+	@rm -rf $(SANITIZED)/site
+	@$(call quietly,$(BIN)/python -m pip install --no-build-isolation --no-deps --target $(SANITIZED)/site \
+	  -C build-dir=$(SANITIZED)/cmake -C cmake.define.NEARLIGHT_SANITIZE=ON -C install.strip=false .)
+	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+	LD_PRELOAD=$(PRELOAD) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	NEARLIGHT_ISA=plain PYTHONPATH=$(SANITIZED)/site:$$site \
+	$$($(BIN)/python -c 'import sys; print(sys._base_executable)') -m pytest tests/kernels $(ARGS)
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests train -name __pycache__ -prune -exec rm -rf {} +
+
+# ---- set-up: a file in .venv stands for each thing done --------------------------------------------------------------
+
+# $(call quietly,command): say nothing unless it fails.
+quietly = ( $(1) ) >$(VENV)/setup.log 2>&1 || { cat $(VENV)/setup.log >&2; exit 1; }
+
+# pip is upgraded because dependency groups need 25.1, and Python 3.11 brings an older one.
+$(VENV)/.created:
+	@for python in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11; do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "nearlight needs Python 3.11 or newer, and found $$(python3 --version 2>/dev/null || echo none);" \
+	    "install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; \
+	fi; \
+	echo "setting up: $$($$python --version) in $(VENV)" >&2; \
+	rm -rf $(VENV) && mkdir $(VENV) && \
+	$(call quietly,$$python -m venv $(VENV) && $(BIN)/python -m pip install --upgrade 'pip>=25.1')
+	@touch $@
+
+# Built without pip's isolation: an isolated build has new paths each time and would compile everything again.
+$(VENV)/.installed: $(VENV)/.created pyproject.toml $(NATIVE)
+	@printf '#include <compare>\nstruct A { int x; bool operator==(const A&) const = default; };\n' >$(VENV)/try.cpp; \
+	$${CXX:-c++} -std=c++20 -fsyntax-only $(VENV)/try.cpp 2>/dev/null || { \
+	  echo "nearlight needs a C++20 compiler (GCC 11 or Clang 14, or newer) as $${CXX:-c++}; install one" \
+	    "(Debian, Ubuntu: apt install g++; macOS: xcode-select --install), or name it: CXX=/path/to/g++ make" >&2; \
+	  exit 1; }
+	@echo 'setting up: packages' >&2
+	@$(call quietly,$(BIN)/python -m pip install --group build)
+	@echo 'setting up: native library (compiling takes a minute)' >&2
+	@$(call quietly,$(BIN)/python -m pip install --no-build-isolation --editable .)
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.installed
+	@echo 'setting up: what the tests need (PyTorch among it)' >&2
+	@$(call quietly,$(BIN)/python -m pip install --group test)
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml | $(VENV)/.test
+	@echo 'setting up: linters' >&2
+	@$(call quietly,$(BIN)/python -m pip install --group lint)
+	@touch $@
