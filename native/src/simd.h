@@ -30,6 +30,7 @@
 #endif
 
 #define NEARLIGHT_INLINE [[maybe_unused]] static inline __attribute__((always_inline))
+#define NEARLIGHT_MEMBER inline __attribute__((always_inline))
 
 namespace nearlight::NEARLIGHT_LEVEL {
 
@@ -270,31 +271,34 @@ NEARLIGHT_INLINE f32x16 load_bf16(const uint16_t* from) {
 #endif
 }
 
-NEARLIGHT_INLINE f32x16 load_u8_as_f32(const uint8_t* from) {
+NEARLIGHT_INLINE i32x16 load_u8_as_i32(const uint8_t* from) {
 #if defined(NEARLIGHT_AVX512)
-  return {{_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))}};
+  return bits_as<i32x16>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 #elif defined(NEARLIGHT_AVX2)
-  return {{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadu_si64(from))),
-           _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadu_si64(from + 8)))}};
+  const __m256i both[] = {_mm256_cvtepu8_epi32(_mm_loadu_si64(from)), _mm256_cvtepu8_epi32(_mm_loadu_si64(from + 8))};
+  return bits_as<i32x16>(both);
 #else
-  float lanes[16];
+  int32_t lanes[16];
   for (int i = 0; i < 16; i++) lanes[i] = from[i];
   return load(lanes);
 #endif
 }
 
-NEARLIGHT_INLINE f32x16 load_s8_as_f32(const int8_t* from) {
+NEARLIGHT_INLINE i32x16 load_s8_as_i32(const int8_t* from) {
 #if defined(NEARLIGHT_AVX512)
-  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))}};
+  return bits_as<i32x16>(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
 #elif defined(NEARLIGHT_AVX2)
-  return {{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from))),
-           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from + 8)))}};
+  const __m256i both[] = {_mm256_cvtepi8_epi32(_mm_loadu_si64(from)), _mm256_cvtepi8_epi32(_mm_loadu_si64(from + 8))};
+  return bits_as<i32x16>(both);
 #else
-  float lanes[16];
+  int32_t lanes[16];
   for (int i = 0; i < 16; i++) lanes[i] = from[i];
   return load(lanes);
 #endif
 }
+
+NEARLIGHT_INLINE f32x16 load_u8_as_f32(const uint8_t* from) { return to_f32(load_u8_as_i32(from)); }
+NEARLIGHT_INLINE f32x16 load_s8_as_f32(const int8_t* from) { return to_f32(load_s8_as_i32(from)); }
 
 // ---- codes ---------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+// Looks one row up in a packed matrix, for embeddings: the row's lane is picked out of its tile.
+#include "codes.h"
+
+namespace nearlight {
+namespace {
+
+using namespace NEARLIGHT_LEVEL;
+
+// The four codes of lane `lane` at step j of a block, still packed in the vectors of layout.h.
+template <Format F>
+uint32_t four_codes(const uint8_t* block, int j, int lane) {
+  constexpr Layout layout = layout_of(F);
+  const auto word = [&](int vector) {
+    uint32_t w;
+    std::memcpy(&w, block + 64 * vector + 4 * lane, 4);
+    return w;
+  };
+  constexpr int steps_high = layout.high_bits == 0 ? 1 : 8 / layout.high_bits, vectors_low = layout.low_bits;
+  const uint32_t low_mask = 0x01010101u * ((1u << layout.low_bits) - 1);
+  uint32_t codes = word(j % vectors_low) >> (j / vectors_low * layout.low_bits) & low_mask;
+  if constexpr (layout.high_bits > 0) {
+    const uint32_t high_mask = 0x01010101u * ((1u << layout.high_bits) - 1);
+    static_assert(steps_high * layout.high_bits == 8);
+    const uint32_t high = word(vectors_low + j % layout.high_bits) >> (j / layout.high_bits * layout.high_bits);
+    codes |= (high & high_mask) << layout.low_bits;
+  }
+  return codes;
+}
+
+float lane_of(const f32x16& v, int lane) {
+  float lanes[kLanes];
+  store(lanes, v);
+  return lanes[lane];
+}
+
+template <Format F>
+void dequantize_quantized(const Matrix& m, int64_t row, float* out) {
+  using S = Scales<F>;
+  constexpr Layout layout = layout_of(F);
+  const int lane = static_cast<int>(row % kLanes);
+  const uint8_t *block = m.codes(row / kLanes), *scales_at = m.scales(row / kLanes);
+  for (int64_t first = 0; first < m.n_in; first += layout.stored_block) {
+    const S scales(scales_at);
+    for (int64_t k = first; k < first + layout.stored_block && k < m.n_in; k += kBlock) {
+      for (int h = 0; h < S::kHalves; h++) {
+        const int group = static_cast<int>((k - first) / kBlock) * S::kHalves + h;
+        const float scale = lane_of(scales.scale(group), lane);
+        const float min = S::kMin ? lane_of(scales.min(group), lane) : 0.0f;
+        for (int i = h * kBlock / S::kHalves; i < (h + 1) * kBlock / S::kHalves && k + i < m.n_in; i++) {
+          int code = static_cast<int>(four_codes<F>(block, i / 4, lane) >> (i % 4 * 8) & 0xff);
+          if constexpr (S::kTable != nullptr) code = S::kTable[code];
+          const int zero = S::kMin ? 0 : 1 << S::kZeroShift;
+          out[k + i] = scale * static_cast<float>(code - zero) - min;
+        }
+      }
+      block += 64 * layout.block_vectors();
+    }
+    scales_at += kLanes * layout.scale_bytes();
+  }
+}
+
+void dequantize_float(const Matrix& m, int64_t row, float* out) {
+  const uint8_t* tile = m.codes(row / kLanes);
+  const int64_t lane = row % kLanes, group = m.format == Format::BF16 ? 2 : 1;
+  for (int64_t k = 0; k < m.n_in; k++) {
+    const int64_t place = (k / group * kLanes + lane) * group + k % group;
+    if (m.format == Format::F32) {
+      std::memcpy(&out[k], tile + 4 * place, 4);
+    } else {
+      uint16_t half;
+      std::memcpy(&half, tile + 2 * place, 2);
+      out[k] = m.format == Format::F16 ? f32_from_f16(half) : f32_from_bf16(half);
+    }
+  }
+}
+
+}  // namespace
+
+void dequantize_row(const Matrix& m, int64_t row, float* out) {
+  switch (m.format) {
+    case Format::F32:
+    case Format::F16:
+    case Format::BF16: return dequantize_float(m, row, out);
+    case Format::Q8_0: return dequantize_quantized<Format::Q8_0>(m, row, out);
+    case Format::Q4_0: return dequantize_quantized<Format::Q4_0>(m, row, out);
+    case Format::Q4_1: return dequantize_quantized<Format::Q4_1>(m, row, out);
+    case Format::Q5_0: return dequantize_quantized<Format::Q5_0>(m, row, out);
+    case Format::Q5_1: return dequantize_quantized<Format::Q5_1>(m, row, out);
+    case Format::Q2_K: return dequantize_quantized<Format::Q2_K>(m, row, out);
+    case Format::Q3_K: return dequantize_quantized<Format::Q3_K>(m, row, out);
+    case Format::Q4_K: return dequantize_quantized<Format::Q4_K>(m, row, out);
+    case Format::Q5_K: return dequantize_quantized<Format::Q5_K>(m, row, out);
+    case Format::Q6_K: return dequantize_quantized<Format::Q6_K>(m, row, out);
+    case Format::IQ4_NL: return dequantize_quantized<Format::IQ4_NL>(m, row, out);
+    case Format::IQ4_XS: return dequantize_quantized<Format::IQ4_XS>(m, row, out);
+    case Format::MXFP4: return dequantize_quantized<Format::MXFP4>(m, row, out);
+  }
+}
+
+}  // namespace nearlight

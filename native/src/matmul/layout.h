@@ -1,0 +1,92 @@
+// How a packed matrix lies in memory.
+//
+// Quantized formats. Sixteen output rows form a tile. Their codes, unsigned and of `low_bits + high_bits` bits, come in
+// blocks of 32 inputs, and a block is a run of 64-byte vectors, one vector per step of four inputs when unpacked:
+//
+//     lane (output row)      0          1                15
+//     vector j            | k k k k | k k k k | .. | k k k k |     k = inputs 4j .. 4j+3 of the block, j = 0 .. 7
+//
+//     low plane, 8 bits   8 vectors: vector j as drawn
+//                4 bits   4 vectors: vector p holds j = p in the low nibbles and j = p + 4 in the high ones
+//                2 bits   2 vectors: vector q holds j = q + 2t at bits 2t, t = 0 .. 3
+//     high plane, 2 bits  2 vectors, as above
+//                 1 bit   1 vector: j at bit j
+//
+// Scales lie apart, so that code loads stay aligned: per stored block (32 or 256 inputs) first `n_bytes` rows of 16
+// bytes, then `n_halves` rows of 16 f16, a lane each. These are the stored bits in the stored two-level form, only
+// transposed; a K-quant's 6-bit sub-scales are opened in registers (scales.h). Every bit of a file has one place here,
+// so a packed matrix is exactly as large as a stored one of whole tiles.
+//
+//     matrix   | tile 0 codes | tile 1 codes | ..        | tile 0 scales | tile 1 scales | ..
+//     tile     | block 0 | block 1 | ..                  | stored block 0 | stored block 1 | ..
+//     block    | low plane | high plane |                | bytes [n_bytes][16] | halves [n_halves][16] |
+//
+// Float formats have no scales, and codes are the values: F32 and F16 [n_in][16], BF16 [pairs][16][2], as its dot
+// product instruction wants them (an odd n_in is padded with a zero).
+//
+// Cost: decoding one token reads the matrix once, so bytes are time; multiplying many rows opens each block once.
+#pragma once
+
+#include "../matmul.h"
+
+namespace nearlight {
+
+constexpr int kBlock = 32;  // inputs that share an activation scale, and the step of all integer kernels
+
+struct Layout {
+  int stored_block;  // inputs in a stored block
+  int low_bits, high_bits;
+  int n_bytes, n_halves;  // scale fields of a stored block
+  constexpr int stored_bytes() const { return stored_block * (low_bits + high_bits) / 8 + scale_bytes(); }
+  constexpr int scale_bytes() const { return n_bytes + 2 * n_halves; }
+  constexpr int low_vectors() const { return low_bits; }    // of 64 bytes, per 32 inputs
+  constexpr int high_vectors() const { return high_bits; }
+  constexpr int block_vectors() const { return low_bits + high_bits; }
+};
+
+constexpr Layout kLayouts[] = {
+    {1, 32, 0, 0, 0},   // F32
+    {1, 16, 0, 0, 0},   // F16
+    {1, 16, 0, 0, 0},   // BF16
+    {32, 8, 0, 0, 1},   // Q8_0: d
+    {32, 4, 0, 0, 1},   // Q4_0: d
+    {32, 4, 0, 0, 2},   // Q4_1: d, -m
+    {32, 4, 1, 0, 1},   // Q5_0: d
+    {32, 4, 1, 0, 2},   // Q5_1: d, -m
+    {256, 2, 0, 16, 2},  // Q2_K: scale and min of 4 bits each; d, dmin
+    {256, 2, 1, 12, 1},  // Q3_K: 6-bit scales; d
+    {256, 4, 0, 12, 2},  // Q4_K: 6-bit scales and mins; d, dmin
+    {256, 4, 1, 12, 2},  // Q5_K: the same
+    {256, 4, 2, 16, 1},  // Q6_K: 8-bit scales; d
+    {32, 4, 0, 0, 1},   // IQ4_NL: d
+    {256, 4, 0, 6, 1},  // IQ4_XS: 6-bit scales; d
+    {32, 4, 0, 1, 0},   // MXFP4: exponent
+};
+
+constexpr const Layout& layout_of(Format format) { return kLayouts[static_cast<int>(format)]; }
+constexpr bool is_float(Format format) { return format <= Format::BF16; }
+
+static_assert(layout_of(Format::Q8_0).stored_bytes() == 34 && layout_of(Format::Q4_0).stored_bytes() == 18);
+static_assert(layout_of(Format::Q4_1).stored_bytes() == 20 && layout_of(Format::Q5_0).stored_bytes() == 22);
+static_assert(layout_of(Format::Q5_1).stored_bytes() == 24 && layout_of(Format::Q2_K).stored_bytes() == 84);
+static_assert(layout_of(Format::Q3_K).stored_bytes() == 110 && layout_of(Format::Q4_K).stored_bytes() == 144);
+static_assert(layout_of(Format::Q5_K).stored_bytes() == 176 && layout_of(Format::Q6_K).stored_bytes() == 210);
+static_assert(layout_of(Format::IQ4_NL).stored_bytes() == 18 && layout_of(Format::IQ4_XS).stored_bytes() == 136);
+static_assert(layout_of(Format::MXFP4).stored_bytes() == 17 && layout_of(Format::F32).stored_bytes() == 4);
+
+// Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower): [panel][block of 32 inputs],
+// and in a block, for a panel of R rows,
+//
+//     f32    float [32][R]
+//     bf16   bf16 [16][R][2]
+//     int8   codes [8][R][4], float scale [R], int32 [3][R]: minus the sum of the codes of the first 16 inputs, of the
+//            last 16, of all 32 (what zero points and mins are multiplied with)
+//
+// so that a kernel walks one pointer and finds every row at a constant distance.
+constexpr size_t record_bytes(Form form) {  // of a block and a row
+  return form == Form::f32 ? 4 * kBlock : form == Form::bf16 ? 2 * kBlock : kBlock + 4 + 12;
+}
+
+constexpr int64_t n_blocks(int64_t n_in) { return (n_in + kBlock - 1) / kBlock; }
+
+}  // namespace nearlight

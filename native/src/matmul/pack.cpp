@@ -1,0 +1,137 @@
+// Repacks stored rows into tiles (layout.h); the same bytes whatever the instruction level, so they can be kept on disk.
+//
+// Four codes are moved at a time, as one 32-bit word. A share of the tiles is independent of the others: threads need
+// no copy in between and no lock.
+#include "layout.h"
+#include "stored.h"
+
+namespace nearlight {
+namespace {
+
+// Writes a block's codes into lane `lane` of its planes.
+void put_codes(const Layout& layout, const uint8_t* codes, uint8_t* block, int lane) {
+  uint32_t words[8];
+  std::memcpy(words, codes, kBlock);
+  const auto put = [&](int vector, uint32_t word) { std::memcpy(block + 64 * vector + 4 * lane, &word, 4); };
+  const uint32_t low_mask = 0x01010101u * ((1u << layout.low_bits) - 1);
+  const auto low = [&](int j) { return words[j] & low_mask; };
+  switch (layout.low_bits) {
+    case 8:
+      for (int j = 0; j < 8; j++) put(j, words[j]);
+      break;
+    case 4:
+      for (int p = 0; p < 4; p++) put(p, low(p) | low(p + 4) << 4);
+      break;
+    case 2:
+      for (int q = 0; q < 2; q++) put(q, low(q) | low(q + 2) << 2 | low(q + 4) << 4 | low(q + 6) << 6);
+      break;
+  }
+  const auto high = [&](int j) { return (words[j] & ~low_mask) >> layout.low_bits; };
+  const int first = layout.low_vectors();
+  if (layout.high_bits == 2) {
+    for (int q = 0; q < 2; q++) put(first + q, high(q) | high(q + 2) << 2 | high(q + 4) << 4 | high(q + 6) << 6);
+  } else if (layout.high_bits == 1) {
+    uint32_t bits = 0;
+    for (int j = 0; j < 8; j++) bits |= high(j) << j;
+    put(first, bits);
+  }
+}
+
+bool put_scales(const Layout& layout, const StoredBlock& block, uint8_t* scales, int lane) {
+  for (int i = 0; i < layout.n_bytes; i++) scales[kLanes * i + lane] = block.bytes[i];
+  bool finite = layout.n_halves > 0 || block.bytes[0] != 0xff;  // MXFP4's NaN
+  for (int i = 0; i < layout.n_halves; i++) {
+    std::memcpy(scales + kLanes * layout.n_bytes + 2 * (kLanes * i + lane), &block.halves[i], 2);
+    finite &= (block.halves[i] & 0x7c00) != 0x7c00;
+  }
+  return finite;
+}
+
+int64_t pack_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t tile) {
+  const Layout& layout = layout_of(m.format);
+  auto* codes = const_cast<uint8_t*>(m.codes(tile));
+  auto* scales = const_cast<uint8_t*>(m.scales(tile));
+  if ((tile + 1) * kLanes > m.n_out) {
+    std::memset(codes, 0, m.tile_codes);
+    std::memset(scales, 0, m.tile_scales);
+  }
+  int64_t bad_row = -1;
+  const int blocks = layout.stored_block / kBlock;
+  StoredBlock stored;
+  for (int lane = 0; lane < kLanes && tile * kLanes + lane < m.n_out; lane++) {
+    const int64_t row = tile * kLanes + lane;
+    const uint8_t* from = rows + static_cast<size_t>(row) * row_stride;
+    uint8_t *to = codes, *to_scales = scales;
+    for (int64_t done = 0; done < m.n_in; done += layout.stored_block) {
+      take_apart(m.format, from, stored);
+      for (int i = 0; i < blocks; i++, to += 64 * layout.block_vectors()) {
+        put_codes(layout, stored.codes + kBlock * i, to, lane);
+      }
+      if (!put_scales(layout, stored, to_scales, lane) && bad_row < 0) bad_row = row;
+      from += layout.stored_bytes();
+      to_scales += kLanes * layout.scale_bytes();
+    }
+  }
+  return bad_row;
+}
+
+template <typename Value>
+void pack_float_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t tile, int group) {
+  auto* to = const_cast<uint8_t*>(m.codes(tile));
+  if ((tile + 1) * kLanes > m.n_out || m.n_in % group) std::memset(to, 0, m.tile_codes);
+  for (int lane = 0; lane < kLanes && tile * kLanes + lane < m.n_out; lane++) {
+    const uint8_t* from = rows + static_cast<size_t>(tile * kLanes + lane) * row_stride;
+    for (int64_t k = 0; k < m.n_in; k++) {
+      const int64_t place = (k / group * kLanes + lane) * group + k % group;
+      std::memcpy(to + place * static_cast<int64_t>(sizeof(Value)), from + k * static_cast<int64_t>(sizeof(Value)),
+                  sizeof(Value));
+    }
+  }
+}
+
+}  // namespace
+
+size_t stored_row_bytes(Format format, int64_t n_in) {
+  const Layout& layout = layout_of(format);
+  const int64_t blocks = (n_in + layout.stored_block - 1) / layout.stored_block;
+  return static_cast<size_t>(blocks) * static_cast<size_t>(layout.stored_bytes());
+}
+
+Matrix describe(Format format, int64_t n_out, int64_t n_in) {
+  const Layout& layout = layout_of(format);
+  const int64_t n_tiles = (n_out + kLanes - 1) / kLanes;
+  const int64_t even = format == Format::BF16 ? n_in + n_in % 2 : n_in;
+  const size_t blocks = static_cast<size_t>((even + layout.stored_block - 1) / layout.stored_block);
+  const size_t scales = blocks * static_cast<size_t>(kLanes * layout.scale_bytes());
+  const size_t codes = blocks * static_cast<size_t>(kLanes * (layout.stored_bytes() - layout.scale_bytes()));
+  return {format, n_out, n_in, n_tiles, codes, scales, nullptr};
+}
+
+int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int part, int parts) {
+  int64_t bad_row = -1;
+  const int64_t end = m.n_tiles * (part + 1) / parts;
+  for (int64_t tile = m.n_tiles * part / parts; tile < end; tile++) {
+    switch (m.format) {
+      case Format::F32:
+        pack_float_tile<uint32_t>(m, rows, row_stride, tile, 1);
+        break;
+      case Format::F16:
+        pack_float_tile<uint16_t>(m, rows, row_stride, tile, 1);
+        break;
+      case Format::BF16:
+        pack_float_tile<uint16_t>(m, rows, row_stride, tile, 2);
+        break;
+      default: {
+        const int64_t row = pack_tile(m, rows, row_stride, tile);
+        if (bad_row < 0) bad_row = row;
+      }
+    }
+  }
+  return bad_row;
+}
+
+size_t prepared_bytes(Form form, int64_t n_rows, int64_t n_in) {
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form);
+}
+
+}  // namespace nearlight
