@@ -16,7 +16,7 @@ import numpy as np
 from nearlight.errors import PackageError
 from nearlight.package.mapping import MappedFile
 
-MAX_NAME_BYTES = 65_535
+MAX_NAME_BYTES = 1024
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")

@@ -121,7 +121,9 @@ def _with_rope_type(path: Path, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ids(path: Path, key: str, value: object) -> list[int]:
-    ids = value if isinstance(value, list) else [] if value is None else [value]
-    if not all(type(item) is int and item >= 0 for item in ids):
+    """Read one id, a list of them, or none."""
+    items = value if isinstance(value, list) else [] if value is None else [value]
+    ids = [item for item in items if type(item) is int and item >= 0]
+    if len(ids) != len(items):
         raise PackageError(key, where=path, expected="a token id or a list of them", found=repr(value)[:60])
     return ids

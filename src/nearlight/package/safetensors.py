@@ -20,6 +20,7 @@ from nearlight.package.mapping import MappedFile, check_shape, unreadable
 from nearlight.package.tensors import Bytes, StoredTensor
 
 MAX_HEADER_BYTES = 100_000_000
+MAX_NAME = 1024
 
 READABLE = {"F32": F32, "F16": F16, "BF16": BF16}
 _DOUBLE = Format("F64", 1, 8)
@@ -82,20 +83,26 @@ def _header(file: MappedFile) -> tuple[dict[str, Any], int]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' appears twice")
+    entries: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in entries:
+            raise ValueError(f"'{name[:80]}' appears twice")
+        entries[name] = value
     return entries
 
 
 def _entry(path: Path, name: str, entry: object) -> tuple[Format, tuple[int, ...], int, int]:
     """Check one header entry by itself; return format, shape, begin and end."""
+    if len(name) > MAX_NAME:
+        raise PackageError(f"name of tensor '{name[:40]}…'", where=path, expected=f"at most {MAX_NAME} characters")
     if not isinstance(entry, dict):
-        raise PackageError(f"header entry of tensor '{name}'", where=path, expected="an object", found=entry)
+        found = repr(entry)[:80]
+        raise PackageError(f"header entry of tensor '{name}'", where=path, expected="an object", found=found)
     dtype = entry.get("dtype")
     if not isinstance(dtype, str) or dtype not in FORMATS:
-        raise PackageError(f"dtype of tensor '{name}'", where=path, expected="one of " + " ".join(FORMATS), found=dtype)
+        raise PackageError(
+            f"dtype of tensor '{name}'", where=path, expected="one of " + " ".join(FORMATS), found=repr(dtype)[:40]
+        )
     shape = entry.get("shape")
     if not _is_counts(shape):
         raise PackageError(f"shape of tensor '{name}'", where=path, expected="a list of sizes", found=repr(shape)[:80])
