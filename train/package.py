@@ -71,7 +71,7 @@ def write_package(
     save_file({name: w.contiguous() for name, w in weights.items()}, directory / "model.safetensors", {"format": "pt"})
 
     sizes = {name: weight.numel() for name, weight in weights.items()}
-    per_byte = {which: results[f"held_out_{which}"] / math.log(2) / results["held_out_bytes_per_token"] for which in ("full", "half")}
+    bits_per_nat = 1 / math.log(2) / results["held_out_bytes_per_token"]
     card = _CARD.format(
         parameters=sum(sizes.values()) / 1e6,
         embedding=sum(n for name, n in sizes.items() if "embed" in name) / 1e6,
@@ -88,8 +88,8 @@ def write_package(
         held_out_half=results["held_out_half"],
         perplexity_full=math.exp(results["held_out_full"]),
         perplexity_half=math.exp(results["held_out_half"]),
-        bits_full=per_byte["full"],
-        bits_half=per_byte["half"],
+        bits_full=bits_per_nat * results["held_out_full"],
+        bits_half=bits_per_nat * results["held_out_half"],
     )
     (directory / "README.md").write_text(card, encoding="utf-8")
 

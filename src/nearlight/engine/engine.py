@@ -54,7 +54,7 @@ class Engine:
                 "prompt and answer are longer than the context",
                 expected=f"at most {self.context} tokens",
                 found=total,
-                advice="shorten the prompt" + (" or raise --context" if self.context < self.model.max_positions else ""),
+                advice="shorten the prompt, or load the model with a larger context if it has one",
             )
         sequence.tokens.extend(tokens)
 

@@ -22,9 +22,10 @@ from nearlight.kernels.ops import Array, Float32, Frequencies, Ops
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Frequencies for a step of a given length, and the factor on cos and sin."""
+    """Frequencies for a step of a given length, the factor on cos and sin, and the positions this is good for."""
 
     frequencies: Frequencies
+    max_positions: int
     magnitude: float = 1.0
 
 
@@ -50,7 +51,7 @@ def rope_scaling(parameters: Mapping[str, Any], rotary_dim: int, max_positions: 
             "rope_type", where="config.json: rope_parameters", expected="one of " + ", ".join(_KINDS), found=kind
         )
     if rotary_dim < 2 or rotary_dim % 2:
-        raise PackageError("rotary dimensions", where="config.json", expected="a positive even number", found=rotary_dim)
+        raise PackageError("head_dim", where="config.json", expected="a positive even number", found=rotary_dim)
     return _KINDS[kind](_Settings(parameters), rotary_dim, max_positions)
 
 
@@ -94,22 +95,22 @@ def _plain(theta: float, rotary_dim: int) -> Float32:
     return (np.float32(1.0) / np.power(np.float32(theta), exponents, dtype=np.float32)).astype(np.float32)
 
 
-def _fixed(frequencies: Float32, magnitude: float = 1.0) -> RopeScaling:
+def _fixed(frequencies: Float32, max_positions: int, magnitude: float = 1.0) -> RopeScaling:
     frequencies = frequencies.astype(np.float32)
-    return RopeScaling(lambda longest: frequencies, magnitude)
+    return RopeScaling(lambda longest: frequencies, max_positions, magnitude)
 
 
 def _default(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
-    return _fixed(_plain(settings.theta, rotary_dim))
+    return _fixed(_plain(settings.theta, rotary_dim), max_positions)
 
 
 def _linear(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
-    return _fixed(_plain(settings.theta, rotary_dim) / np.float32(settings("factor")))
+    return _fixed(_plain(settings.theta, rotary_dim) / np.float32(settings("factor")), max_positions)
 
 
 def _divisors(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
     """Each frequency divided by a stored number, as GGUF files keep llama3 scaling."""
-    return _fixed(_plain(settings.theta, rotary_dim) / settings.numbers("divisors", rotary_dim // 2))
+    return _fixed(_plain(settings.theta, rotary_dim) / settings.numbers("divisors", rotary_dim // 2), max_positions)
 
 
 def _dynamic(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
@@ -124,7 +125,7 @@ def _dynamic(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeSc
             return unscaled
         return _plain(theta * (factor * longest / trained - (factor - 1)) ** power, rotary_dim)
 
-    return RopeScaling(frequencies)
+    return RopeScaling(frequencies, max(max_positions, int(factor * trained)))
 
 
 def _llama3(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
@@ -138,9 +139,8 @@ def _llama3(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeSca
     wavelength = 2 * math.pi / plain
     blend = (trained / wavelength - low) / (high - low)
     blended = (1 - blend) * plain / factor + blend * plain
-    return _fixed(
-        np.where(wavelength < trained / high, plain, np.where(wavelength > trained / low, plain / factor, blended))
-    )
+    slowed = np.where(wavelength > trained / low, plain / factor, blended)
+    return _fixed(np.where(wavelength < trained / high, plain, slowed), max_positions)
 
 
 def _yarn(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
@@ -159,7 +159,7 @@ def _yarn(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScali
     ramp = np.arange(rotary_dim // 2, dtype=np.float32) - low
     ramp = np.clip(ramp / (high - low if high != low else 0.001), 0, 1)
     plain = _plain(theta, rotary_dim)
-    return _fixed(plain / factor * ramp + plain * (1 - ramp), _yarn_magnitude(settings, factor))
+    return _fixed(plain / factor * ramp + plain * (1 - ramp), max_positions, _yarn_magnitude(settings, factor))
 
 
 def _yarn_magnitude(settings: _Settings, factor: float) -> float:

@@ -50,7 +50,7 @@ def rotary_decoder(
     intermediate_size = read.size("intermediate_size")
     max_positions = read.size("max_position_embeddings", max_positions)
     if read.flag("use_sliding_window", False) or _has_window(config):
-        raise UnsupportedError("sliding window attention", where="config.json", found="a window shorter than the context")
+        raise UnsupportedError("sliding window attention", where="config.json", found="sliding_attention layers")
 
     def norm(name: str, width: int = shape.hidden_size) -> RMSNorm:
         return RMSNorm(ops, name, width, eps)
@@ -74,6 +74,7 @@ def rotary_decoder(
             GatedMLP(ops, mlp, shape.hidden_size, intermediate_size, mlp_bias),
         )
 
+    rope = Rope(ops, read.mapping("rope_parameters"), shape.head_dim, max_positions)
     n_rows = read.size("vocab_size", vocab_size)
     tied = read.flag("tie_word_embeddings", False)
     return Decoder(
@@ -82,8 +83,8 @@ def rotary_decoder(
         blocks=[block(i) for i in range(read.size("num_hidden_layers"))],
         norm=norm("model.norm"),
         head=None if tied else Linear(ops, "lm_head", n_rows, shape.hidden_size),
-        rope=Rope(ops, read.mapping("rope_parameters"), shape.head_dim, max_positions),
-        max_positions=max_positions,
+        rope=rope,
+        max_positions=rope.scaling.max_positions,
     )
 
 

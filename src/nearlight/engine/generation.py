@@ -1,0 +1,166 @@
+"""Generates an answer: prefill, then choose, show, and step, until something ends it.
+
+A `Stream` is what `LanguageModel.stream` returns: iterate it for pieces of text; its `completion` is filled as the
+answer grows and stays valid however the iteration ends, so a person who presses Ctrl-C keeps what there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence as Ordered
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeAlias
+
+from nearlight.decode.policy import SamplingPolicy
+from nearlight.decode.sampler import Choice, Sampler
+from nearlight.engine.completion import Completion
+from nearlight.engine.engine import Engine
+from nearlight.engine.sequence import Sequence
+from nearlight.errors import RequestError
+from nearlight.kernels.ops import Float32
+from nearlight.text.answer import AnswerStream
+from nearlight.text.streaming import Piece
+
+PrefillProgress: TypeAlias = Callable[[int, int], None]
+"""Told the prompt tokens computed so far, and in all."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to generate.
+
+    Units: `max_tokens` and `thinking_budget` count tokens; None is no limit but the context.
+    """
+
+    prompt_ids: Ordered[int]
+    policy: SamplingPolicy
+    stop_ids: frozenset[int]
+    max_tokens: int | None = None
+    thinking_budget: int | None = None
+    on_prefill: PrefillProgress | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids:
+            raise RequestError("the prompt is empty", advice="give some text, or at least one token id")
+        for name, value in (("max_tokens", self.max_tokens), ("thinking_budget", self.thinking_budget)):
+            if value is not None and value < 0:
+                raise RequestError(name, expected="0 or more", found=value)
+
+
+class Stream:
+    """Pieces of an answer while it is made. Iterate once."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sequence: Sequence,
+        request: Request,
+        answer: AnswerStream | None,
+        *,
+        load_s: float = 0.0,
+        on_end: Callable[[Completion], None] | None = None,
+    ) -> None:
+        self.completion = Completion(prompt_tokens=len(request.prompt_ids))
+        self.completion.timing.load_s = load_s
+        self._engine = engine
+        self._sequence = sequence
+        self._request = request
+        self._answer = answer
+        self._on_end = on_end
+        self._forced: list[int] = []
+        self._started = perf_counter()
+        self.completion.cached_tokens = engine.replace(sequence, request.prompt_ids)
+        self._pieces = self._run()
+
+    def __iter__(self) -> Iterator[Piece]:
+        return self._pieces
+
+    def close(self) -> None:
+        """Stop the answer where it is."""
+        self._pieces.close()
+
+    def finish(self) -> Completion:
+        """Run to the end and return the completion."""
+        for _ in self._pieces:
+            pass
+        return self.completion
+
+    def _run(self) -> Iterator[Piece]:
+        request, completion = self._request, self.completion
+        sampler = Sampler(request.policy, self._engine.model.vocab_size)
+        sampler.accept_prompt(list(request.prompt_ids))
+        try:
+            logits = self._prefill()
+            while (reason := self._limit()) is None:
+                choice = self._choose(sampler, logits)
+                completion.token_ids.append(choice.token)
+                if request.policy.logprobs is not None:
+                    completion.choices.append(choice)
+                if choice.token in request.stop_ids:
+                    reason = "stop"
+                    break
+                yield from self._show(choice.token)
+                if self._answer and self._answer.stopped is not None:
+                    reason = "stop"
+                    break
+                sampler.accept(choice.token)
+                if (reason := self._limit()) is not None:
+                    break
+                logits = self._decode(choice.token)
+            completion.finish_reason = reason
+            yield from self._keep(self._answer.finish() if self._answer else [])
+        finally:
+            if completion.finish_reason == "cancelled" and self._answer:
+                self._keep(self._answer.finish())
+            if self._on_end:
+                self._on_end(completion)
+
+    def _prefill(self) -> Float32:
+        """Compute the prompt; return the logits after its last token."""
+        sequence, request, timing = self._sequence, self._request, self.completion.timing
+        timing.prefill_tokens = sequence.n_pending
+        while True:
+            logits = self._engine.step([sequence])
+            if request.on_prefill:
+                request.on_prefill(sequence.computed, len(sequence.tokens))
+            if sequence in logits:
+                timing.prefill_s = perf_counter() - self._started
+                return logits[sequence]
+
+    def _decode(self, token: int) -> Float32:
+        """Compute one token; return the logits after it."""
+        timing = self.completion.timing
+        self._engine.extend(self._sequence, [token])
+        logits = self._engine.step([self._sequence])[self._sequence]
+        timing.decode_steps += 1
+        timing.decode_s = perf_counter() - self._started - timing.prefill_s
+        return logits
+
+    def _limit(self) -> str | None:
+        """Say whether a limit has been reached: of the request, or of the context."""
+        n_tokens = len(self.completion.token_ids)
+        if self._request.max_tokens is not None and n_tokens >= self._request.max_tokens:
+            return "length"
+        # The last token is not computed, so it needs no place in the context.
+        return "length" if self.completion.prompt_tokens + n_tokens > self._engine.context else None
+
+    def _choose(self, sampler: Sampler, logits: Float32) -> Choice:
+        answer, budget = self._answer, self._request.thinking_budget
+        if answer and not self._forced and budget is not None and answer.thinking and answer.thinking_tokens >= budget:
+            self._forced = answer.closing_ids()
+        return Choice(self._forced.pop(0), None, ()) if self._forced else sampler.choose(logits)
+
+    def _show(self, token: int) -> list[Piece]:
+        pieces = self._keep(self._answer.push(token) if self._answer else [])
+        timing = self.completion.timing
+        if pieces and timing.ttft_s is None:
+            timing.ttft_s = perf_counter() - self._started
+        return pieces
+
+    def _keep(self, pieces: list[Piece]) -> list[Piece]:
+        for piece in pieces:
+            if piece.channel == "answer":
+                self.completion.text += piece.text
+            else:
+                self.completion.thinking += piece.text
+        return pieces

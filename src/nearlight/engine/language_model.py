@@ -1,0 +1,240 @@
+"""A loaded model as people use it: text in, text out. `nearlight.load` makes one.
+
+It keeps one sequence for itself, so that prompts which begin like the last one (a conversation's next turn) only
+compute what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence as Ordered
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeAlias
+
+from nearlight.decode.policy import SamplingPolicy
+from nearlight.dtypes import F16, F32, Format
+from nearlight.engine.backends import make_ops
+from nearlight.engine.binding import Progress, bind, requantization, with_tied_head
+from nearlight.engine.completion import Completion
+from nearlight.engine.engine import Engine
+from nearlight.engine.generation import PrefillProgress, Request, Stream
+from nearlight.errors import RequestError, TextError
+from nearlight.kernels.ops import Float32
+from nearlight.limits.decode import DecodeCost, DecodeLimit
+from nearlight.models import build_model
+from nearlight.package import open_package
+from nearlight.package.package import Package
+from nearlight.text.answer import AnswerStream
+from nearlight.text.template import ChatTemplate
+from nearlight.text.thinking import Markers, find_markers
+from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+
+Message: TypeAlias = Mapping[str, Any]
+Prompt: TypeAlias = str | Ordered[Message] | Ordered[int]
+
+KV_FORMATS: dict[str, Format] = {"f16": F16, "f32": F32}
+
+
+def load(
+    source: str | Path,
+    weights: str | None = None,
+    kv: str | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+    context: int | None = None,
+    progress: Progress | None = None,
+) -> LanguageModel:
+    """Load a model package: a Hugging Face directory or a GGUF file, in place.
+
+    `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize. `kv` is "f16" (default) or "f32".
+    `backend` is "auto", "cpu" or "reference" (needs torch).
+    Units: `context` counts tokens; None is the model's own. `progress` is told bytes.
+    Raises: NearlightError, one line, for anything wrong with the package or the request.
+    """
+    started = perf_counter()
+    formats = requantization(weights)
+    if kv is not None and kv not in KV_FORMATS:
+        raise RequestError("kv", expected="one of " + ", ".join(KV_FORMATS), found=repr(kv))
+    if context is not None and context < 1:
+        raise RequestError("context", expected="at least 1 token", found=context)
+    package = open_package(source)
+    ops = make_ops(backend, threads)
+    model = build_model(ops, with_tied_head(package.config, package))
+    bind(model, package, ops, formats, progress)
+    engine = Engine(model, ops, kv_format=KV_FORMATS[kv or "f16"], context=context)
+    return LanguageModel(package, engine, load_s=perf_counter() - started)
+
+
+class LanguageModel:
+    """A model ready to run. Not to be used by two threads at once.
+
+    Units: `context` counts tokens; `load_s` seconds.
+    """
+
+    def __init__(self, package: Package, engine: Engine, load_s: float = 0.0) -> None:
+        self.package = package
+        self.engine = engine
+        self.load_s = load_s
+        self._sequence = engine.open()
+        self._stream: Stream | None = None
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def context(self) -> int:
+        return self.engine.context
+
+    @property
+    def n_threads(self) -> int:
+        return int(getattr(self.engine.ops, "n_threads", 1))
+
+    @property
+    def chats(self) -> bool:
+        """Whether this is a chat model: its package has a chat template. Others complete text."""
+        return self.template is not None
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The package's tokenizer. Raises: TextError when it has none."""
+        if self.package.tokenizer is None:
+            raise TextError(
+                "no tokenizer", where=self.package.source, advice="give token ids instead of text, and read token_ids"
+            )
+        return build_tokenizer(self.package.tokenizer)
+
+    @cached_property
+    def template(self) -> ChatTemplate | None:
+        source = self.package.chat_templates.get("default")
+        return None if source is None else ChatTemplate(source, self.package.special_tokens)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer: the package's and the tokenizer's."""
+        eos = self.package.generation.get("eos_token_id", ())
+        own = self.tokenizer.stop_ids if self.package.tokenizer else frozenset()
+        return frozenset(eos) | own
+
+    def limits(self) -> DecodeLimit:
+        """Return how fast this model can decode at most on this machine."""
+        from nearlight.kernels.cpu.probe import read_bytes_per_s
+
+        return DecodeLimit(self._decode_cost, read_bytes_per_s(self.n_threads))
+
+    @cached_property
+    def _decode_cost(self) -> DecodeCost:
+        model = self.engine.model
+        looked_up = {id(model.embedding.weight)} if model.head else set()
+        if model.position_embedding:
+            looked_up.add(id(model.position_embedding.weight))
+        read = [p for p in model.parameters() if id(p) not in looked_up]
+        weight_bytes = sum(p.value.n_bytes if p.is_matrix else 4 * p.size for p in read)
+        return DecodeCost(weight_bytes, self.engine.cache.bytes_per_token)
+
+    # -- what it does ----------------------------------------------------------------------------------------------
+
+    def logits(self, ids: Ordered[int]) -> Float32:
+        """Compute the logits after every token. Shapes: ids [T] -> float32 [T, V]."""
+        if not len(ids):
+            raise RequestError("no token ids", advice="give at least one")
+        sequence = self.engine.open()
+        try:
+            self.engine.extend(sequence, [int(id) for id in ids])
+            return self.engine.logits(sequence)
+        finally:
+            self.engine.close(sequence)
+
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
+        """Answer (or complete) a prompt and return everything at once; the options are those of `stream`."""
+        return self.stream(prompt, **options).finish()
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = None,
+        stop: str | Ordered[str] = (),
+        raw: bool = False,
+        think: bool | None = None,
+        thinking_budget: int | None = None,
+        on_prefill: PrefillProgress | None = None,
+        **policy: Any,
+    ) -> Stream:
+        """Answer (or complete) a prompt piece by piece.
+
+        A string is a user's message to a chat model, and text to continue for others, or with `raw`. Messages are
+        rendered by the chat template, ids taken as they are. `think` is passed to templates that can turn thinking
+        on and off. The rest are fields of `SamplingPolicy`; what is not given comes from the package.
+        Units: `max_tokens` and `thinking_budget` count tokens.
+        Raises: RequestError for an empty prompt, one longer than the context, or ids out of range.
+        """
+        ids, text = self.prompt_ids(prompt, raw=raw, think=think)
+        return self.stream_ids(
+            ids,
+            text=text,
+            chats=self.chats and not raw and not _is_ids(prompt),
+            stop=[stop] if isinstance(stop, str) else stop,
+            max_tokens=max_tokens,
+            thinking_budget=thinking_budget,
+            on_prefill=on_prefill,
+            policy=SamplingPolicy.from_generation(self.package.generation, **policy),
+        )
+
+    def prompt_ids(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> tuple[list[int], str]:
+        """Turn a prompt into token ids, and the text they stand for (empty for a prompt of ids)."""
+        if not isinstance(prompt, str) and _is_ids(prompt):
+            return [int(id) for id in prompt], ""  # type: ignore[call-overload]
+        if isinstance(prompt, str) and not prompt:
+            raise RequestError("the prompt is empty", advice="give some text")
+        if isinstance(prompt, str) and (raw or not self.template):
+            return self.tokenizer.encode(prompt), prompt
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        if self.template is None:
+            raise RequestError(
+                "messages need a chat template, and this package has none",
+                where=self.package.source,
+                advice="give text to complete",
+            )
+        options = {} if think is None else {"enable_thinking": think}
+        text = self.template.render(messages, **options)
+        return self.tokenizer.encode(text, special=False), text
+
+    def stream_ids(
+        self,
+        ids: Ordered[int],
+        *,
+        policy: SamplingPolicy,
+        text: str = "",
+        chats: bool = False,
+        stop: Ordered[str] = (),
+        max_tokens: int | None = None,
+        thinking_budget: int | None = None,
+        on_prefill: PrefillProgress | None = None,
+        **hooks: Any,
+    ) -> Stream:
+        """Continue token ids. `text` is what they stand for, `chats` whether the answer may begin with thinking."""
+        if self._stream:
+            self._stream.close()
+        request = Request(
+            prompt_ids=ids,
+            policy=policy,
+            stop_ids=self.stop_ids,
+            max_tokens=max_tokens,
+            thinking_budget=thinking_budget,
+            on_prefill=on_prefill,
+        )
+        answer = None
+        if self.package.tokenizer:
+            markers = self._markers if chats else None
+            opened = markers is not None and markers.opened_by(text)
+            answer = AnswerStream(self.tokenizer, stops=stop, markers=markers, opened=opened, continues=not chats)
+        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=self.load_s, **hooks)
+        return self._stream
+
+    @cached_property
+    def _markers(self) -> Markers | None:
+        return find_markers(self.package.chat_templates.get("default", ""), self.tokenizer)
+
+
+def _is_ids(prompt: Prompt) -> bool:
+    return not isinstance(prompt, str) and not any(isinstance(part, Mapping) for part in prompt)
