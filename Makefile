@@ -30,7 +30,7 @@ format: $(VENV)/.lint
 
 # The kernels' tests once for each instruction level that this processor has.
 levels: $(VENV)/.test
-	@for level in $$($(BIN)/python -c 'from nearlight import _native; print(*_native.usable_levels())'); do \
+	@for level in $$($(BIN)/python -c 'from nearlight import _native; print(*_native.isas())'); do \
 	  echo "level $$level"; NEARLIGHT_ISA=$$level $(BIN)/python -m pytest tests/kernels $(ARGS) || exit 1; \
 	done
 
@@ -43,7 +43,7 @@ sanitize: $(VENV)/.test
 	@echo 'building with sanitizers' >&2
 	@rm -rf $(SANITIZED)/site
 	@$(call quietly,$(BIN)/python -m pip install --no-build-isolation --no-deps --target $(SANITIZED)/site \
-	  -C build-dir=$(SANITIZED)/cmake -C cmake.define.NEARLIGHT_SANITIZE=ON -C install.strip=false .)
+	  -C build-dir=$(SANITIZED)/cmake -C cmake.define.NEARLIGHT_SANITIZE=address,undefined -C install.strip=false .)
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	LD_PRELOAD=$(PRELOAD) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	NEARLIGHT_ISA=plain PYTHONPATH=$(SANITIZED)/site:$$site \

@@ -1,0 +1,31 @@
+"""Makes tests run alike on every machine: no network, no personal files, no colour, one thread to a worker.
+
+Set here, before anything is imported, because libraries read these once. One thread, because pytest-xdist runs as many
+workers as there are cores.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_home = Path(tempfile.mkdtemp(prefix="nearlight-tests-"))
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
+
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HOME=str(_home / "huggingface"),
+    XDG_CACHE_HOME=str(_home / "cache"),
+    XDG_CONFIG_HOME=str(_home / "config"),
+    XDG_DATA_HOME=str(_home / "data"),
+    XDG_STATE_HOME=str(_home / "state"),
+    NO_COLOR="1",
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+)
+for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE"):
+    os.environ.pop(name, None)
