@@ -1,0 +1,208 @@
+// The Python face of the native library: converts arguments, checks sizes, releases the interpreter lock.
+// What the operations mean is in nearlight/kernels/ops.py; src/nearlight/_native.pyi has the types.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "level.h"
+#include "record/record.h"
+#include "runtime/probe.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace nearlight {
+namespace {
+
+using Int32Array = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using FloatArray = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using ByteArray = nb::ndarray<const uint8_t, nb::ndim<2>, nb::device::cpu>;
+using Unlocked = nb::call_guard<nb::gil_scoped_release>;
+using TapeRef = std::shared_ptr<Tape>;
+
+// The interpreter lock is only needed to look at the array; packing takes seconds for a large model.
+std::shared_ptr<PackedMatrix> make_matrix(Runtime& runtime, std::string name, int format, int64_t n_out, int64_t n_in,
+                                          ByteArray rows) {
+  const auto stored = static_cast<Format>(format);
+  const size_t row_bytes = stored_row_bytes(stored, n_in);
+  if (rows.shape(0) != static_cast<size_t>(n_out) || rows.shape(1) != row_bytes || rows.stride(1) != 1) {
+    throw std::invalid_argument(name + ": expected " + std::to_string(n_out) + " rows of " + std::to_string(row_bytes) +
+                                " bytes");
+  }
+  auto packed = std::make_shared<PackedMatrix>(PackedMatrix{std::move(name), describe(stored, n_out, n_in), {}});
+  int64_t bad_row;
+  {
+    const nb::gil_scoped_release unlocked;
+    bad_row = pack_matrix(runtime, *packed, rows.data(), static_cast<size_t>(rows.stride(0)));
+  }
+  if (bad_row >= 0) {
+    throw std::domain_error(packed->name + ": row " + std::to_string(bad_row) +
+                            ": expected finite scales, found one that is not");
+  }
+  return packed;
+}
+
+std::shared_ptr<Vector> make_vector(std::string name, FloatArray values) {
+  const size_t n = values.shape(0);
+  auto vector = std::make_shared<Vector>(Vector{std::move(name), static_cast<int64_t>(n), allocate(n * sizeof(float))});
+  std::memcpy(vector->memory.get(), values.data(), n * sizeof(float));
+  return vector;
+}
+
+std::vector<int32_t> numbers(const Int32Array& array) { return {array.data(), array.data() + array.shape(0)}; }
+
+// An activation of another recording would name a place that means something else here.
+void expect_own(const Tape& tape, const Activation& x) {
+  if (!x.slot->belongs_to(tape.slots())) throw std::invalid_argument("an activation of another step");
+}
+
+nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& result, Int32Array tokens,
+                                               Int32Array positions, Int32Array sequences, Int32Array wanted,
+                                               const std::vector<FloatArray>& frequencies) {
+  expect_own(tape, result);
+  if (positions.shape(0) != tokens.shape(0) || sequences.shape(0) != tokens.shape(0)) {
+    throw std::invalid_argument("tokens, positions and sequences must be as many");
+  }
+  Step step{numbers(tokens), numbers(positions), numbers(sequences), numbers(wanted), {}, {}};
+  for (const auto& f : frequencies) step.frequencies.emplace_back(f.data(), f.data() + f.shape(0));
+  const auto n = static_cast<size_t>(result.rows * result.width);
+  auto out = std::make_unique<float[]>(n);
+  {
+    const nb::gil_scoped_release unlocked;
+    tape.run(std::move(step), {result.place().offset, n * sizeof(float)}, out.get());
+  }
+  float* data = out.get();
+  nb::capsule owner(out.release(), [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
+  return {data, {static_cast<size_t>(result.rows), static_cast<size_t>(result.width)}, owner};
+}
+
+void bind_parameters(nb::module_& m) {
+  nb::class_<Runtime>(m, "Runtime")
+      .def(nb::new_([](int n_threads) {
+             if (n_threads < 1) throw std::invalid_argument("threads: expected at least 1");
+             return std::make_shared<Runtime>(n_threads);
+           }),
+           "n_threads"_a)
+      .def_prop_ro("n_threads", [](const Runtime& r) { return r.pool.n_threads(); })
+      .def_prop_ro("arena_bytes", [](const Runtime& r) { return r.arena.n_bytes(); });
+
+  nb::class_<PackedMatrix>(m, "Matrix")
+      .def(nb::new_(&make_matrix), "runtime"_a, "name"_a, "format"_a, "n_out"_a, "n_in"_a, "rows"_a)
+      .def_ro("name", &PackedMatrix::name)
+      .def_prop_ro("shape", [](const PackedMatrix& p) { return std::pair(p.matrix.n_out, p.matrix.n_in); })
+      .def_prop_ro("n_bytes", [](const PackedMatrix& p) { return p.matrix.n_bytes(); });
+
+  nb::class_<Vector>(m, "Vector")
+      .def(nb::new_(&make_vector), "name"_a, "values"_a)
+      .def_ro("name", &Vector::name)
+      .def_ro("size", &Vector::size);
+
+  nb::class_<KVStore>(m, "KVStore")
+      .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, int format) {
+             return std::make_shared<KVStore>(std::move(runtime), n_kv_heads, head_dim, static_cast<KVFormat>(format));
+           }),
+           "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a)
+      .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
+      .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
+      .def("free", &KVStore::free, "sequence"_a, Unlocked())
+      .def_prop_ro("n_bytes", &KVStore::n_bytes)
+      .def_prop_ro("n_kv_heads", [](const KVStore& s) { return s.layout().n_kv_heads; })
+      .def_prop_ro("head_dim", [](const KVStore& s) { return s.layout().head_dim; });
+}
+
+void bind_tape(nb::module_& m) {
+  nb::class_<Activation>(m, "Activation").def_prop_ro("shape", [](const Activation& a) {
+    return std::pair(a.rows, a.width);
+  });
+  nb::class_<Input>(m, "Input").def_prop_ro("shape", [](const Input& i) { return nb::make_tuple(i.size); });
+
+  nb::class_<Tape> tape(m, "Tape");
+  tape.def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_wanted) {
+             return std::make_shared<Tape>(std::move(runtime), n_rows, n_wanted);
+           }),
+           "runtime"_a, "n_rows"_a, "n_wanted"_a)
+      .def_prop_ro("tokens", [](const Tape& t) { return Input{&Step::tokens, t.n_rows()}; })
+      .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.n_rows()}; })
+      .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.n_rows()}; })
+      .def_prop_ro("wanted", [](const Tape& t) { return Input{&Step::wanted, t.n_wanted()}; })
+      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "wanted"_a, "frequencies"_a)
+      .def("set_profiling", &Tape::set_profiling, "on"_a)
+      .def("profile",
+           [](const Tape& t) {
+             std::vector<std::pair<std::string, double>> times;
+             for (auto& time : t.profile()) times.emplace_back(std::move(time.name), time.seconds);
+             return times;
+           })
+      .def_prop_ro("n_commands", &Tape::n_commands)
+      .def_prop_ro("n_barriers", &Tape::n_barriers)
+      .def_prop_ro("arena_bytes", &Tape::arena_bytes);
+
+  using X = const Activation&;
+  tape.def("embed", [](TapeRef t, MatrixRef table, Input ids) { return embed(*t, table, ids); });
+  tape.def("linear", [](TapeRef t, Activation& x, MatrixRef weight, std::optional<VectorRef> bias) {
+    expect_own(*t, x);
+    return linear(*t, x, weight, bias ? *bias : nullptr);
+  }, "x"_a, "weight"_a, "bias"_a.none());
+  tape.def("rms_norm", [](TapeRef t, X x, VectorRef weight, float eps) {
+    expect_own(*t, x);
+    return rms_norm(*t, x, weight, eps);
+  });
+  tape.def("layer_norm", [](TapeRef t, X x, VectorRef weight, VectorRef bias, float eps) {
+    expect_own(*t, x);
+    return layer_norm(*t, x, weight, bias, eps);
+  });
+  tape.def("rope_angles", [](TapeRef t, Input positions, int64_t half, float magnitude) {
+    return rope_angles(*t, positions, half, magnitude);
+  });
+  tape.def("rope", [](TapeRef t, X x, X angles, int64_t head_dim) {
+    expect_own(*t, x), expect_own(*t, angles);
+    return rope(*t, x, angles, head_dim);
+  });
+  tape.def("attend", [](TapeRef t, X q, X k, X v, std::shared_ptr<KVStore> store, int64_t head_dim, float scale) {
+    expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
+    return attend(*t, q, k, v, store, head_dim, scale);
+  });
+  tape.def("attend_whole", [](TapeRef t, X q, X k, X v, int64_t length, int64_t head_dim, float scale) {
+    expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
+    return attend_whole(*t, q, k, v, length, head_dim, scale);
+  });
+  tape.def("swiglu", [](TapeRef t, X gate, X up) {
+    expect_own(*t, gate), expect_own(*t, up);
+    return swiglu(*t, gate, up);
+  });
+  tape.def("gelu", [](TapeRef t, X x, bool tanh) {
+    expect_own(*t, x);
+    return gelu(*t, x, tanh);
+  });
+  tape.def("add", [](TapeRef t, X x, X y) {
+    expect_own(*t, x), expect_own(*t, y);
+    return add(*t, x, y);
+  });
+  tape.def("take", [](TapeRef t, X x, Input indices) {
+    expect_own(*t, x);
+    return take(*t, x, indices);
+  });
+}
+
+}  // namespace
+}  // namespace nearlight
+
+NB_MODULE(_native, m) {
+  using namespace nearlight;
+  m.def("isa", [] { return std::string(level().name); });
+  m.def("isas", [] {
+    std::vector<std::string> names;
+    for (const Level& usable : usable_levels()) names.emplace_back(usable.name);
+    return names;
+  });
+  m.def("probe_read", &probe_read, "n_bytes"_a, "n_threads"_a, Unlocked());
+  bind_parameters(m);
+  bind_tape(m);
+}

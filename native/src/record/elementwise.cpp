@@ -1,0 +1,156 @@
+// Operations on rows and on single values: norms, rotation, activation functions, picking rows. See record.h.
+#include <cstring>
+#include <stdexcept>
+
+#include "../level.h"
+#include "record.h"
+
+namespace nearlight {
+namespace {
+
+// Values are divided among threads by the cache line, when they do not follow the rows.
+constexpr int64_t kLineFloats = 16;
+
+// Fewer values than these are computed sooner than two threads have met at a barrier.
+constexpr int64_t kFewSums = 16384, kFewExponentials = 4096;
+
+// Add a command that computes `out` value by value: by rows where there are enough of them, or so few values that
+// dividing is not worth it (then a row-wise command before or after needs no barrier), else by cache lines.
+// compute(arena, first value, number of values)
+template <class F>
+void add_by_value(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, int64_t few, F compute) {
+  const int64_t n = out.rows * out.width, width = out.width, rows = out.rows;
+  const bool by_rows = rows >= tape.runtime()->pool.n_threads() || n <= few;
+  std::vector<Touch> touches{writes(out.place())};
+  for (const Place& place : from) touches.push_back(reads(place));
+  tape.add({std::move(name), std::move(touches), by_rows ? rows : 0, [n, width, rows, by_rows, compute](const Worker& w) {
+              const Share mine = by_rows ? w.share_of(rows) : w.share_of((n + kLineFloats - 1) / kLineFloats);
+              const int64_t unit = by_rows ? width : kLineFloats;
+              const int64_t begin = mine.begin * unit, end = std::min(mine.end * unit, n);
+              if (begin < end) compute(w.arena, begin, end - begin);
+            }});
+}
+
+// Add a command that computes `out` row by row. compute(arena, first row, number of rows)
+template <class F>
+void add_by_row(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, F compute) {
+  std::vector<Touch> touches{writes(out.place())};
+  for (const Place& place : from) touches.push_back(reads(place));
+  tape.add({std::move(name), std::move(touches), out.rows, [rows = out.rows, compute](const Worker& w) {
+              const Share mine = w.share_of(rows);
+              if (mine.size() > 0) compute(w.arena, mine.begin, mine.size());
+            }});
+}
+
+}  // namespace
+
+Activation new_activation(Tape& tape, int64_t rows, int64_t width) {
+  const auto n_bytes = static_cast<size_t>(rows * width) * sizeof(float);
+  return {rows, width, std::make_shared<Slot>(tape.slots(), n_bytes), {}};
+}
+
+Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const int64_t width = x.width, n = weight->size;
+  add_by_row(tape, weight->name, {x.place()}, out,
+             [=, from = x.place(), to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
+               level().vector->rms_norm(from.in<float>(arena) + row * width, weight->data(),
+                                        to.in<float>(arena) + row * width, n_rows * (width / n), n, eps);
+             });
+  return out;
+}
+
+Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const int64_t width = x.width;
+  add_by_row(tape, weight->name, {x.place()}, out,
+             [=, from = x.place(), to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
+               level().vector->layer_norm(from.in<float>(arena) + row * width, weight->data(), bias->data(),
+                                          to.in<float>(arena) + row * width, n_rows, width, eps);
+             });
+  return out;
+}
+
+Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude) {
+  Activation out = new_activation(tape, positions.size, 2 * half);
+  const size_t which = tape.add_frequencies();
+  tape.add_check([which, half](const Step& step) {
+    if (static_cast<int64_t>(step.frequencies[which].size()) != half) {
+      throw std::invalid_argument("rotary frequencies: expected " + std::to_string(half) + ", found " +
+                                  std::to_string(step.frequencies[which].size()));
+    }
+  });
+  const Step& step = tape.step();
+  add_by_row(tape, "rope_angles", {}, out,
+             [=, &step, to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
+               level().vector->rope_angles((step.*positions.field).data() + row, step.frequencies[which].data(),
+                                           magnitude, to.in<float>(arena) + row * 2 * half, n_rows, half);
+             });
+  return out;
+}
+
+Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const int64_t width = x.width, half = angles.width / 2;
+  add_by_row(tape, "rope", {x.place(), angles.place()}, out,
+             [=, from = x.place(), by = angles.place(), to = out.place()](std::byte* arena, int64_t row,
+                                                                          int64_t n_rows) {
+               level().vector->rope(from.in<float>(arena) + row * width, by.in<float>(arena) + row * 2 * half,
+                                    to.in<float>(arena) + row * width, n_rows, width / head_dim, head_dim, half);
+             });
+  return out;
+}
+
+Activation swiglu(Tape& tape, const Activation& gate, const Activation& up) {
+  Activation out = new_activation(tape, gate.rows, gate.width);
+  add_by_value(tape, "swiglu", {gate.place(), up.place()}, out, kFewExponentials,
+               [a = gate.place(), b = up.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
+                 level().vector->swiglu(a.in<float>(arena) + i, b.in<float>(arena) + i, to.in<float>(arena) + i, n);
+               });
+  return out;
+}
+
+Activation gelu(Tape& tape, const Activation& x, bool tanh) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const auto function = tanh ? level().vector->gelu_tanh : level().vector->gelu_erf;
+  add_by_value(tape, "gelu", {x.place()}, out, kFewExponentials,
+               [function, from = x.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
+                 function(from.in<float>(arena) + i, to.in<float>(arena) + i, n);
+               });
+  return out;
+}
+
+Activation add(Tape& tape, const Activation& x, const Activation& y) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  add_by_value(tape, "add", {x.place(), y.place()}, out, kFewSums,
+               [a = x.place(), b = y.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
+                 level().vector->add(a.in<float>(arena) + i, b.in<float>(arena) + i, to.in<float>(arena) + i, n);
+               });
+  return out;
+}
+
+Activation take(Tape& tape, const Activation& x, Input indices) {
+  tape.add_check([indices, rows = x.rows](const Step& step) {
+    for (const int32_t index : step.*indices.field) {
+      if (index < 0 || index >= rows) {
+        throw std::invalid_argument("wanted rows: expected 0 … " + std::to_string(rows - 1) + ", found " +
+                                    std::to_string(index));
+      }
+    }
+  });
+  Activation out = new_activation(tape, indices.size, x.width);
+  const Step& step = tape.step();
+  const Place from = x.place(), to = out.place();
+  // Reads any row, so it is not row-wise although it writes its own: it waits for all rows.
+  tape.add({"take", {reads(from), writes(to)}, 0, [=, &step, width = x.width](const Worker& w) {
+              const Share mine = w.share_of(indices.size);
+              for (int64_t r = mine.begin; r < mine.end; r++) {
+                const int64_t source = (step.*indices.field)[static_cast<size_t>(r)];
+                std::memcpy(to.in<float>(w.arena) + r * width, from.in<float>(w.arena) + source * width,
+                            static_cast<size_t>(width) * sizeof(float));
+              }
+            }});
+  return out;
+}
+
+}  // namespace nearlight

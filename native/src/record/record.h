@@ -1,0 +1,75 @@
+// The operations, as recorded: each adds commands to a tape and returns where its result will be.
+//
+// This is the only place that knows both the kernels and the threads: it decides how a command is divided (by rows, by
+// tiles of output columns, by key heads) and says what it touches. Sizes have been checked by the caller.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "../matmul.h"
+#include "../runtime/kv_store.h"
+#include "../runtime/tape.h"
+
+namespace nearlight {
+
+// A packed matrix and the memory it lies in.
+struct PackedMatrix {
+  std::string name;
+  Matrix matrix;
+  Memory memory;
+};
+
+// A norm's scale or a bias.
+struct Vector {
+  std::string name;
+  int64_t size;
+  Memory memory;
+  const float* data() const { return reinterpret_cast<const float*>(memory.get()); }
+};
+
+using MatrixRef = std::shared_ptr<const PackedMatrix>;
+using VectorRef = std::shared_ptr<const Vector>;
+
+// An int32 field of a step, as a forward sees it while it is recorded.
+struct Input {
+  std::vector<int32_t> Step::* field;
+  int64_t size;
+};
+
+// A result [rows, width] of float32. Its slot is free again when the last holder lets go: in Python, as soon as the
+// forward has no name for it any more, so that slots are reused without any analysis of lifetimes.
+struct Activation {
+  int64_t rows, width;
+  std::shared_ptr<Slot> slot;
+  std::map<Form, std::shared_ptr<Slot>> prepared;  // by form: converted once for all matrices that read it
+
+  Place place() const { return slot->place(); }
+};
+
+// Repacks stored rows on the runtime's threads, a part of the tiles each. Returns the first row with a scale that is
+// not finite, or -1.
+int64_t pack_matrix(Runtime& runtime, PackedMatrix& packed, const uint8_t* rows, size_t row_stride);
+
+Activation embed(Tape& tape, MatrixRef table, Input ids);
+Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias);
+Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
+Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
+// `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].
+Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude);
+Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim);
+Activation attend(Tape& tape, const Activation& q, const Activation& k, const Activation& v,
+                  std::shared_ptr<KVStore> store, int64_t head_dim, float scale);
+// The same where the rows are whole sequences of `length` tokens and nothing is kept.
+Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
+                        int64_t head_dim, float scale);
+Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
+Activation gelu(Tape& tape, const Activation& x, bool tanh);
+Activation add(Tape& tape, const Activation& x, const Activation& y);
+Activation take(Tape& tape, const Activation& x, Input indices);
+
+// An activation of this tape with a slot of its own.
+Activation new_activation(Tape& tape, int64_t rows, int64_t width);
+
+}  // namespace nearlight

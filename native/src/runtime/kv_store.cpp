@@ -1,0 +1,60 @@
+// See kv_store.h.
+#include "kv_store.h"
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+namespace nearlight {
+
+KVStore::KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format)
+    : runtime_(std::move(runtime)), layout_{n_kv_heads, head_dim, format} {}
+
+void KVStore::grow(Sequence& sequence, const KVLayout& layout, int64_t n_tokens) {
+  const size_t wanted = static_cast<size_t>((n_tokens + kSegmentTokens - 1) / kSegmentTokens);
+  while (sequence.owned.size() < wanted) {
+    sequence.owned.push_back(allocate(static_cast<size_t>(layout.segment_bytes())));
+    sequence.segments.push_back(sequence.owned.back().get());
+  }
+}
+
+void KVStore::reserve(int64_t sequence, int64_t n_tokens) {
+  const std::lock_guard lock(runtime_->mutex);
+  grow(sequences_[sequence], layout_, n_tokens);
+}
+
+void KVStore::copy(int64_t source, int64_t target, int64_t n_tokens) {
+  if (source == target) return;
+  const std::lock_guard lock(runtime_->mutex);
+  if (room(source) < n_tokens) {
+    throw std::invalid_argument("sequence " + std::to_string(source) + " has room for " +
+                                std::to_string(room(source)) + " tokens, not " + std::to_string(n_tokens));
+  }
+  Sequence copied;
+  grow(copied, layout_, n_tokens);
+  const auto& from = sequences_[source].segments;
+  for (size_t i = 0; i < copied.segments.size(); ++i) {
+    std::memcpy(copied.segments[i], from[i], static_cast<size_t>(layout_.segment_bytes()));
+  }
+  sequences_[target] = std::move(copied);
+}
+
+void KVStore::free(int64_t sequence) {
+  const std::lock_guard lock(runtime_->mutex);
+  sequences_.erase(sequence);
+}
+
+size_t KVStore::n_bytes() const {
+  size_t n_segments = 0;
+  for (const auto& [number, sequence] : sequences_) n_segments += sequence.owned.size();
+  return n_segments * static_cast<size_t>(layout_.segment_bytes());
+}
+
+int64_t KVStore::room(int64_t sequence) const {
+  const auto found = sequences_.find(sequence);
+  return found == sequences_.end() ? 0 : static_cast<int64_t>(found->second.owned.size()) * kSegmentTokens;
+}
+
+std::byte* const* KVStore::segments(int64_t sequence) const { return sequences_.at(sequence).segments.data(); }
+
+}  // namespace nearlight

@@ -1,0 +1,12 @@
+// One level's table; compiled once per level.
+#include "ops.h"
+
+namespace nearlight::NEARLIGHT_LEVEL {
+
+const VectorKernels& vector_kernels() {
+  static constexpr VectorKernels kernels{rms_norm, layer_norm, rope_angles, rope, add,
+                                         swiglu,   gelu_erf,   gelu_tanh,   keep, attend};
+  return kernels;
+}
+
+}  // namespace nearlight::NEARLIGHT_LEVEL

@@ -1,0 +1,23 @@
+// What a level's sources define for its table; included by level sources only.
+#pragma once
+
+#include "../simd.h"
+#include "kernels.h"
+
+namespace nearlight::NEARLIGHT_LEVEL {
+
+void rms_norm(const float* x, const float* weight, float* y, int64_t n_vectors, int64_t n, float eps);
+void layer_norm(const float* x, const float* weight, const float* bias, float* y, int64_t n_vectors, int64_t n,
+                float eps);
+void rope_angles(const int32_t* positions, const float* frequencies, float magnitude, float* angles, int64_t n_rows,
+                 int64_t half);
+void rope(const float* x, const float* angles, float* y, int64_t n_rows, int64_t n_heads, int64_t head_dim,
+          int64_t half);
+void add(const float* x, const float* y, float* out, int64_t n);
+void swiglu(const float* gate, const float* up, float* out, int64_t n);
+void gelu_erf(const float* x, float* out, int64_t n);
+void gelu_tanh(const float* x, float* out, int64_t n);
+void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v);
+void attend(const AttendTile& tile);
+
+}  // namespace nearlight::NEARLIGHT_LEVEL

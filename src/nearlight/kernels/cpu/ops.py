@@ -1,0 +1,195 @@
+"""The `Ops` of `kernels.ops` on the CPU: each op checks its operands and adds commands to the tape being recorded.
+
+Nothing is computed here. While a program meets a shape of rows for the first time, it has its forward run once with
+symbolic rows; the ops then hand back places in an arena instead of numbers. From then on the tape is replayed in one
+native call a step (`program`).
+
+A place is free again when the forward drops the activation that names it: CPython destroys an object with its last
+reference, so `h = ops.add(h, x)` gives the old `h` back at once, and every layer works in the same few slots without
+any analysis of lifetimes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from nearlight import _native
+from nearlight.dtypes import ALL, F16, F32, Format
+from nearlight.errors import PackageError, RequestError, ShapeError
+from nearlight.formats import dequantize
+from nearlight.kernels.cpu.program import CpuProgram, Recording
+from nearlight.kernels.cpu.threads import default_threads
+from nearlight.kernels.ops import Array, Frequencies, KVStore, Rows, WholeSequences
+from nearlight.package.tensors import StoredTensor
+
+_FORMAT_NUMBERS = {format: number for number, format in enumerate(ALL)}
+_KV_FORMATS = {F32: 0, F16: 1}
+
+GELU_APPROXIMATIONS = ("none", "tanh")
+
+
+class CpuKVStore:
+    """Keys and values of one attention layer; `native/src/runtime/kv_store.h` has the picture."""
+
+    def __init__(self, runtime: _native.Runtime, n_kv_heads: int, head_dim: int, format: Format) -> None:
+        if format not in _KV_FORMATS:
+            raise RequestError("kv cache format", expected="F16 or F32", found=format)
+        if n_kv_heads < 1 or head_dim < 1:
+            raise ShapeError("kv store", expected="at least one head of one dimension", found=[n_kv_heads, head_dim])
+        self.native = _native.KVStore(runtime, n_kv_heads, head_dim, _KV_FORMATS[format])
+
+    def reserve(self, sequence: int, n_tokens: int) -> None:
+        self.native.reserve(sequence, n_tokens)
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        try:
+            self.native.copy(source, target, n_tokens)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+
+    def free(self, sequence: int) -> None:
+        self.native.free(sequence)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.native.n_bytes
+
+
+class CpuOps:
+    """Kernels in native code on `threads` threads (None: the physical cores this process may use).
+
+    Raises: RequestError for less than one thread, or when NEARLIGHT_ISA names instructions this processor lacks.
+    """
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is not None and not 1 <= threads <= 1024:
+            raise RequestError("threads", expected="1 … 1024", found=threads)
+        self.threads = default_threads() if threads is None else threads
+        try:
+            self.isa = _native.isa()
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        self.runtime = _native.Runtime(self.threads)
+        self.recording: Recording | None = None
+        self.recording_lock = threading.Lock()  # held by the program whose forward is being recorded
+
+    # -- parameters ------------------------------------------------------------------------------------------------
+
+    def matrix(self, tensor: StoredTensor) -> _native.Matrix:
+        if len(tensor.shape) != 2 or 0 in tensor.shape:
+            raise ShapeError(tensor.name, expected="a matrix [out, in]", found=list(tensor.shape))
+        n_out, n_in = tensor.shape
+        number = _FORMAT_NUMBERS[tensor.format]
+        try:
+            return _native.Matrix(self.runtime, tensor.name, number, n_out, n_in, tensor.read())
+        except ValueError as error:
+            raise PackageError(str(error), advice="the file is damaged; fetch it again") from None
+
+    def vector(self, tensor: StoredTensor) -> _native.Vector:
+        values = dequantize(tensor.format, tensor.read(), tensor.row_length)
+        return _native.Vector(tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
+
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> CpuKVStore:
+        return CpuKVStore(self.runtime, n_kv_heads, head_dim, format)
+
+    def program(self, forward: Callable[[Rows], Array]) -> CpuProgram:
+        return CpuProgram(self, forward)
+
+    # -- operations ------------------------------------------------------------------------------------------------
+
+    @property
+    def _tape(self) -> _native.Tape:
+        if self.recording is None:
+            raise ShapeError("the cpu kernels compute only inside a program", advice="wrap the forward in ops.program")
+        return self.recording.tape
+
+    def embed(self, table: _native.Matrix, ids: Array) -> _native.Activation:
+        return self._tape.embed(table, ids)
+
+    def linear(
+        self, x: _native.Activation, weight: _native.Matrix, bias: _native.Vector | None = None
+    ) -> _native.Activation:
+        n_out, n_in = weight.shape
+        _expect(f"input of {weight.name}", (x.shape[0], n_in), x.shape)
+        if bias is not None:
+            _expect(f"bias {bias.name}", n_out, bias.size)
+        return self._tape.linear(x, weight, bias)
+
+    def rms_norm(self, x: _native.Activation, weight: _native.Vector, eps: float) -> _native.Activation:
+        _expect_multiple(f"input of {weight.name}", weight.size, x.shape[1])
+        return self._tape.rms_norm(x, weight, eps)
+
+    def layer_norm(
+        self, x: _native.Activation, weight: _native.Vector, bias: _native.Vector, eps: float
+    ) -> _native.Activation:
+        _expect(f"input of {weight.name}", weight.size, x.shape[1])
+        _expect(f"bias {bias.name}", weight.size, bias.size)
+        return self._tape.layer_norm(x, weight, bias, eps)
+
+    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> _native.Activation:
+        tape = self._tape
+        assert self.recording is not None
+        half = len(self.recording.ask(frequencies))
+        return tape.rope_angles(positions, half, magnitude)
+
+    def rope(self, x: _native.Activation, angles: _native.Activation, head_dim: int) -> _native.Activation:
+        _expect_multiple("input of rope", head_dim, x.shape[1])
+        _expect("rows of the angles of rope", x.shape[0], angles.shape[0])
+        if angles.shape[1] > head_dim:
+            raise ShapeError("rotary dimensions", expected=f"at most {head_dim}", found=angles.shape[1])
+        return self._tape.rope(x, angles, head_dim)
+
+    def attend(
+        self,
+        q: _native.Activation,
+        k: _native.Activation,
+        v: _native.Activation,
+        store: KVStore | WholeSequences,
+        rows: Rows,
+        *,
+        head_dim: int,
+        scale: float,
+    ) -> _native.Activation:
+        n_kv_heads = store.native.n_kv_heads if isinstance(store, CpuKVStore) else k.shape[1] // head_dim
+        n_rows, kv_width = rows.positions.shape[0], n_kv_heads * head_dim
+        _expect("keys", (n_rows, kv_width), k.shape)
+        _expect("values", (n_rows, kv_width), v.shape)
+        _expect("rows of the queries", n_rows, q.shape[0])
+        _expect_multiple("queries", kv_width, q.shape[1])
+        if isinstance(store, WholeSequences):
+            return self._tape.attend_whole(q, k, v, store.length, head_dim, scale)
+        if not isinstance(store, CpuKVStore):
+            raise ShapeError("kv store", expected="one of the cpu kernels", found=type(store).__name__)
+        _expect("head_dim of the kv store", store.native.head_dim, head_dim)
+        return self._tape.attend(q, k, v, store.native, head_dim, scale)
+
+    def swiglu(self, gate: _native.Activation, up: _native.Activation) -> _native.Activation:
+        _expect("second input of swiglu", gate.shape, up.shape)
+        return self._tape.swiglu(gate, up)
+
+    def gelu(self, x: _native.Activation, approximation: str) -> _native.Activation:
+        if approximation not in GELU_APPROXIMATIONS:
+            raise ShapeError("gelu approximation", expected="none or tanh", found=approximation)
+        return self._tape.gelu(x, approximation == "tanh")
+
+    def add(self, x: _native.Activation, y: _native.Activation) -> _native.Activation:
+        _expect("second input of add", x.shape, y.shape)
+        return self._tape.add(x, y)
+
+    def take(self, x: _native.Activation, indices: Array) -> _native.Activation:
+        return self._tape.take(x, indices)
+
+
+def _expect(what: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise ShapeError(what, expected=expected, found=found)
+
+
+def _expect_multiple(what: str, unit: int, found: int) -> None:
+    if unit == 0 or found == 0 or found % unit:
+        raise ShapeError(what, expected=f"a multiple of {unit}", found=found)
