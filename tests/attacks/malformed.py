@@ -93,22 +93,22 @@ def write_sound_directory(directory: Path) -> Path:
     return directory
 
 
-def _write_config(directory: Path, **changes: Any) -> Path:
+def spoil_config(directory: Path, **changes: Any) -> Path:
     write_sound_directory(directory)
     (directory / "config.json").write_text(json.dumps(LLAMA_CONFIG | changes))
     return directory
 
 
-def _write_container(directory: Path, header: bytes | dict[str, Any], data: bytes = b"") -> Path:
+def spoil_container(directory: Path, header: bytes | dict[str, Any], data: bytes = b"") -> Path:
     write_sound_directory(directory)
     raw = header if isinstance(header, bytes) else json.dumps(header).encode()
     (directory / "model.safetensors").write_bytes(container_bytes(raw, data))
     return directory
 
 
-def _write_entry(directory: Path, **changes: Any) -> Path:
+def spoil_entry(directory: Path, **changes: Any) -> Path:
     entry = {"dtype": "F32", "shape": [3, 2], "data_offsets": [0, 24]} | changes
-    return _write_container(directory, {"a": entry}, bytes(24))
+    return spoil_container(directory, {"a": entry}, bytes(24))
 
 
 def write_safetensors_truncated(directory: Path) -> Path:
@@ -146,67 +146,67 @@ def write_safetensors_header_beyond_cap(directory: Path) -> Path:
 
 
 def write_safetensors_header_no_json(directory: Path) -> Path:
-    return _write_container(directory, b'{"a": ')
+    return spoil_container(directory, b'{"a": ')
 
 
 def write_safetensors_header_no_utf8(directory: Path) -> Path:
-    return _write_container(directory, b'{"\xff": 1}')
+    return spoil_container(directory, b'{"\xff": 1}')
 
 
 def write_safetensors_header_list(directory: Path) -> Path:
-    return _write_container(directory, b"[1, 2]")
+    return spoil_container(directory, b"[1, 2]")
 
 
 def write_safetensors_header_nested(directory: Path) -> Path:
-    return _write_container(directory, b'{"a":' + b"[" * 100_000)
+    return spoil_container(directory, b'{"a":' + b"[" * 100_000)
 
 
 def write_safetensors_header_huge_number(directory: Path) -> Path:
-    return _write_container(
+    return spoil_container(
         directory, b'{"a": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 0]}}'
     )
 
 
 def write_safetensors_duplicate_name(directory: Path) -> Path:
     entry = b'{"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
-    return _write_container(directory, b'{"a": ' + entry + b', "a": ' + entry + b"}", bytes(4))
+    return spoil_container(directory, b'{"a": ' + entry + b', "a": ' + entry + b"}", bytes(4))
 
 
 def write_safetensors_unknown_dtype(directory: Path) -> Path:
-    return _write_entry(directory, dtype="F31")
+    return spoil_entry(directory, dtype="F31")
 
 
 def write_safetensors_negative_shape(directory: Path) -> Path:
-    return _write_entry(directory, shape=[-3, -2])
+    return spoil_entry(directory, shape=[-3, -2])
 
 
 def write_safetensors_shape_no_list(directory: Path) -> Path:
-    return _write_entry(directory, shape={"0": 3})
+    return spoil_entry(directory, shape={"0": 3})
 
 
 def write_safetensors_overflowing_shape(directory: Path) -> Path:
     """2^32 · 2^32 wraps to 0 in 64 bits."""
-    return _write_entry(directory, shape=[2**32, 2**32, 6])
+    return spoil_entry(directory, shape=[2**32, 2**32, 6])
 
 
 def write_safetensors_shape_wraps_to_size(directory: Path) -> Path:
-    return _write_entry(directory, shape=[2**62 + 6, 1])
+    return spoil_entry(directory, shape=[2**62 + 6, 1])
 
 
 def write_safetensors_too_many_axes(directory: Path) -> Path:
-    return _write_entry(directory, shape=[1] * 1000)
+    return spoil_entry(directory, shape=[1] * 1000)
 
 
 def write_safetensors_offsets_past_end(directory: Path) -> Path:
-    return _write_entry(directory, data_offsets=[2**40, 2**40 + 24])
+    return spoil_entry(directory, data_offsets=[2**40, 2**40 + 24])
 
 
 def write_safetensors_offsets_reversed(directory: Path) -> Path:
-    return _write_entry(directory, data_offsets=[24, 0])
+    return spoil_entry(directory, data_offsets=[24, 0])
 
 
 def write_safetensors_size_disagrees(directory: Path) -> Path:
-    return _write_entry(directory, data_offsets=[0, 20])
+    return spoil_entry(directory, data_offsets=[0, 20])
 
 
 def write_safetensors_overlap(directory: Path) -> Path:
@@ -214,15 +214,15 @@ def write_safetensors_overlap(directory: Path) -> Path:
         "a": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]},
         "b": {"dtype": "F32", "shape": [4], "data_offsets": [8, 24]},
     }
-    return _write_container(directory, entries, bytes(24))
+    return spoil_container(directory, entries, bytes(24))
 
 
 def write_safetensors_gap(directory: Path) -> Path:
-    return _write_entry(directory, shape=[4], data_offsets=[8, 24])
+    return spoil_entry(directory, shape=[4], data_offsets=[8, 24])
 
 
 def write_safetensors_bytes_behind(directory: Path) -> Path:
-    return _write_entry(directory, shape=[4], data_offsets=[0, 16])
+    return spoil_entry(directory, shape=[4], data_offsets=[0, 16])
 
 
 # --- the rest of a directory ------------------------------------------------------------------------------------------
@@ -297,19 +297,19 @@ def write_config_nested(directory: Path) -> Path:
 
 
 def write_config_without_model_type(directory: Path) -> Path:
-    return _write_config(directory, model_type=None, architectures=None)
+    return spoil_config(directory, model_type=None, architectures=None)
 
 
 def write_config_eos_no_id(directory: Path) -> Path:
-    return _write_config(directory, eos_token_id="two")
+    return spoil_config(directory, eos_token_id="two")
 
 
 def write_config_rope_no_object(directory: Path) -> Path:
-    return _write_config(directory, rope_scaling=[1, 2])
+    return spoil_config(directory, rope_scaling=[1, 2])
 
 
 def write_config_quantized(directory: Path) -> Path:
-    return _write_config(directory, quantization_config={"quant_method": "gptq", "bits": 4})
+    return spoil_config(directory, quantization_config={"quant_method": "gptq", "bits": 4})
 
 
 def write_chat_template_number(directory: Path) -> Path:
@@ -397,173 +397,173 @@ def sound_gguf(**changes: bytes) -> bytes:
 
 
 def write_sound_gguf(directory: Path) -> Path:
-    return _write_gguf(directory, sound_gguf())
+    return spoil_gguf(directory, sound_gguf())
 
 
-def _write_gguf(directory: Path, content: bytes) -> Path:
+def spoil_gguf(directory: Path, content: bytes) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "model.gguf"
     path.write_bytes(content)
     return path
 
 
-def _write_metadata(directory: Path, changes: dict[str, bytes]) -> Path:
-    return _write_gguf(directory, gguf_bytes(LLAMA_METADATA | changes))
+def spoil_metadata(directory: Path, changes: dict[str, bytes]) -> Path:
+    return spoil_gguf(directory, gguf_bytes(LLAMA_METADATA | changes))
 
 
-def _write_tensor(directory: Path, name: str, shape: tuple[int, ...], kind: int, offset: int) -> Path:
-    return _write_gguf(directory, gguf_bytes(infos=[tensor_info(name, shape, kind, offset)]))
+def spoil_tensor(directory: Path, name: str, shape: tuple[int, ...], kind: int, offset: int) -> Path:
+    return spoil_gguf(directory, gguf_bytes(infos=[tensor_info(name, shape, kind, offset)]))
 
 
 def write_gguf_empty(directory: Path) -> Path:
-    return _write_gguf(directory, b"")
+    return spoil_gguf(directory, b"")
 
 
 def write_gguf_wrong_magic(directory: Path) -> Path:
-    return _write_gguf(directory, b"GGML" + sound_gguf()[4:])
+    return spoil_gguf(directory, b"GGML" + sound_gguf()[4:])
 
 
 def write_gguf_truncated_in_header(directory: Path) -> Path:
-    return _write_gguf(directory, sound_gguf()[:300])
+    return spoil_gguf(directory, sound_gguf()[:300])
 
 
 def write_gguf_truncated_in_data(directory: Path) -> Path:
-    return _write_gguf(directory, sound_gguf()[:-1000])
+    return spoil_gguf(directory, sound_gguf()[:-1000])
 
 
 def write_gguf_version_1(directory: Path) -> Path:
-    return _write_gguf(directory, gguf_bytes(version=1))
+    return spoil_gguf(directory, gguf_bytes(version=1))
 
 
 def write_gguf_big_endian(directory: Path) -> Path:
-    return _write_gguf(directory, b"GGUF" + struct.pack(">IQQ", 3, 1, 1) + bytes(64))
+    return spoil_gguf(directory, b"GGUF" + struct.pack(">IQQ", 3, 1, 1) + bytes(64))
 
 
 def write_gguf_absurd_tensor_count(directory: Path) -> Path:
-    return _write_gguf(directory, gguf_bytes(n_tensors=2**61))
+    return spoil_gguf(directory, gguf_bytes(n_tensors=2**61))
 
 
 def write_gguf_absurd_metadata_count(directory: Path) -> Path:
-    return _write_gguf(directory, gguf_bytes(n_values=2**64 - 1))
+    return spoil_gguf(directory, gguf_bytes(n_values=2**64 - 1))
 
 
 def write_gguf_absurd_string_length(directory: Path) -> Path:
-    return _write_metadata(directory, {"general.name": struct.pack("<IQ", STRING, 2**64 - 1)})
+    return spoil_metadata(directory, {"general.name": struct.pack("<IQ", STRING, 2**64 - 1)})
 
 
 def write_gguf_absurd_array_length(directory: Path) -> Path:
-    return _write_metadata(directory, {"tokenizer.ggml.scores": struct.pack("<IIQ", ARRAY, F32, 2**62)})
+    return spoil_metadata(directory, {"tokenizer.ggml.scores": struct.pack("<IIQ", ARRAY, F32, 2**62)})
 
 
 def write_gguf_absurd_string_in_array(directory: Path) -> Path:
     lying = struct.pack("<IIQ", ARRAY, STRING, 3) + string("a") + struct.pack("<Q", 2**63)
-    return _write_metadata(directory, {"tokenizer.ggml.tokens": lying})
+    return spoil_metadata(directory, {"tokenizer.ggml.tokens": lying})
 
 
 def write_gguf_nested_array(directory: Path) -> Path:
-    return _write_metadata(directory, {"x.y": struct.pack("<IIQ", ARRAY, ARRAY, 1) + bytes(12)})
+    return spoil_metadata(directory, {"x.y": struct.pack("<IIQ", ARRAY, ARRAY, 1) + bytes(12)})
 
 
 def write_gguf_unknown_value_type(directory: Path) -> Path:
-    return _write_metadata(directory, {"x.y": struct.pack("<II", 77, 0)})
+    return spoil_metadata(directory, {"x.y": struct.pack("<II", 77, 0)})
 
 
 def write_gguf_duplicate_key(directory: Path) -> Path:
     twice = typed(U32, 1) + string("x.y") + typed(U32, 1)
-    return _write_gguf(directory, gguf_bytes(LLAMA_METADATA | {"x.y": twice}, n_values=len(LLAMA_METADATA) + 2))
+    return spoil_gguf(directory, gguf_bytes(LLAMA_METADATA | {"x.y": twice}, n_values=len(LLAMA_METADATA) + 2))
 
 
 def write_gguf_key_no_utf8(directory: Path) -> Path:
-    return _write_gguf(directory, gguf_bytes().replace(b"general.name", b"general.n\xff\xfee"))
+    return spoil_gguf(directory, gguf_bytes().replace(b"general.name", b"general.n\xff\xfee"))
 
 
 def write_gguf_absurd_alignment(directory: Path) -> Path:
-    return _write_metadata(directory, {"general.alignment": typed(U32, 2**31)})
+    return spoil_metadata(directory, {"general.alignment": typed(U32, 2**31)})
 
 
 def write_gguf_alignment_zero(directory: Path) -> Path:
-    return _write_metadata(directory, {"general.alignment": typed(U32, 0)})
+    return spoil_metadata(directory, {"general.alignment": typed(U32, 0)})
 
 
 def write_gguf_alignment_no_power_of_two(directory: Path) -> Path:
-    return _write_metadata(directory, {"general.alignment": typed(U32, 48)})
+    return spoil_metadata(directory, {"general.alignment": typed(U32, 48)})
 
 
 def write_gguf_alignment_text(directory: Path) -> Path:
-    return _write_metadata(directory, {"general.alignment": typed(STRING, "32")})
+    return spoil_metadata(directory, {"general.alignment": typed(STRING, "32")})
 
 
 def write_gguf_too_many_axes(directory: Path) -> Path:
-    return _write_tensor(directory, "token_embd.weight", (1, 1, 1, 1, 8), GGML_F32, 0)
+    return spoil_tensor(directory, "token_embd.weight", (1, 1, 1, 1, 8), GGML_F32, 0)
 
 
 def write_gguf_overflowing_dimensions(directory: Path) -> Path:
     """The product wraps to 16 in 64 bits."""
-    return _write_tensor(directory, "token_embd.weight", (2**32 + 1, 2**32, 16), GGML_F32, 0)
+    return spoil_tensor(directory, "token_embd.weight", (2**32 + 1, 2**32, 16), GGML_F32, 0)
 
 
 def write_gguf_size_past_end(directory: Path) -> Path:
-    return _write_tensor(directory, "token_embd.weight", (1000, 8), GGML_F32, 0)
+    return spoil_tensor(directory, "token_embd.weight", (1000, 8), GGML_F32, 0)
 
 
 def write_gguf_zero_dimension(directory: Path) -> Path:
-    return _write_tensor(directory, "token_embd.weight", (0, 8), GGML_F32, 0)
+    return spoil_tensor(directory, "token_embd.weight", (0, 8), GGML_F32, 0)
 
 
 def write_gguf_offset_past_end(directory: Path) -> Path:
-    return _write_tensor(directory, "token_embd.weight", (2, 8), GGML_F32, 2**63)
+    return spoil_tensor(directory, "token_embd.weight", (2, 8), GGML_F32, 2**63)
 
 
 def write_gguf_offset_unaligned(directory: Path) -> Path:
-    return _write_tensor(directory, "token_embd.weight", (1, 8), GGML_F32, 4)
+    return spoil_tensor(directory, "token_embd.weight", (1, 8), GGML_F32, 4)
 
 
 def write_gguf_unknown_tensor_type(directory: Path) -> Path:
-    return _write_tensor(directory, "token_embd.weight", (2, 8), 99, 0)
+    return spoil_tensor(directory, "token_embd.weight", (2, 8), 99, 0)
 
 
 def write_gguf_row_no_multiple_of_block(directory: Path) -> Path:
-    return _write_tensor(directory, "token_embd.weight", (1, 200), GGML_Q4_K, 0)
+    return spoil_tensor(directory, "token_embd.weight", (1, 200), GGML_Q4_K, 0)
 
 
 def write_gguf_duplicate_tensor(directory: Path) -> Path:
     infos = [tensor_info("a.weight", (8,), GGML_F32, offset) for offset in (0, 32)]
-    return _write_gguf(directory, gguf_bytes(infos=infos))
+    return spoil_gguf(directory, gguf_bytes(infos=infos))
 
 
 def write_gguf_overlapping_tensors(directory: Path) -> Path:
     infos = [tensor_info("a.weight", (16,), GGML_F32, 0), tensor_info("b.weight", (8,), GGML_F32, 32)]
-    return _write_gguf(directory, gguf_bytes(infos=infos))
+    return spoil_gguf(directory, gguf_bytes(infos=infos))
 
 
 def write_gguf_unknown_architecture(directory: Path) -> Path:
-    return _write_metadata(directory, {"general.architecture": typed(STRING, "perceptron")})
+    return spoil_metadata(directory, {"general.architecture": typed(STRING, "perceptron")})
 
 
 def write_gguf_without_architecture(directory: Path) -> Path:
     metadata = {key: value for key, value in LLAMA_METADATA.items() if key != "general.architecture"}
-    return _write_gguf(directory, gguf_bytes(metadata))
+    return spoil_gguf(directory, gguf_bytes(metadata))
 
 
 def write_gguf_without_heads(directory: Path) -> Path:
     metadata = {key: value for key, value in LLAMA_METADATA.items() if key != "llama.attention.head_count"}
-    return _write_gguf(directory, gguf_bytes(metadata))
+    return spoil_gguf(directory, gguf_bytes(metadata))
 
 
 def write_gguf_zero_heads(directory: Path) -> Path:
-    return _write_metadata(directory, {"llama.attention.head_count": typed(U32, 0)})
+    return spoil_metadata(directory, {"llama.attention.head_count": typed(U32, 0)})
 
 
 def write_gguf_absurd_layer_count(directory: Path) -> Path:
-    return _write_metadata(directory, {"llama.block_count": typed(U32, 2**32 - 1)})
+    return spoil_metadata(directory, {"llama.block_count": typed(U32, 2**32 - 1)})
 
 
 def write_gguf_heads_as_text(directory: Path) -> Path:
-    return _write_metadata(directory, {"llama.attention.head_count": typed(STRING, "four")})
+    return spoil_metadata(directory, {"llama.attention.head_count": typed(STRING, "four")})
 
 
 def write_gguf_heads_that_do_not_divide(directory: Path) -> Path:
-    return _write_gguf(
+    return spoil_gguf(
         directory,
         gguf_bytes(
             LLAMA_METADATA | {"llama.attention.head_count": typed(U32, 5), "llama.attention.key_length": typed(U32, 8)},
@@ -573,23 +573,23 @@ def write_gguf_heads_that_do_not_divide(directory: Path) -> Path:
 
 
 def write_gguf_unknown_rope_scaling(directory: Path) -> Path:
-    return _write_metadata(directory, {"llama.rope.scaling.type": typed(STRING, "spiral")})
+    return spoil_metadata(directory, {"llama.rope.scaling.type": typed(STRING, "spiral")})
 
 
 def write_gguf_rope_divisors_of_wrong_length(directory: Path) -> Path:
-    return _write_gguf(directory, gguf_bytes(infos=[tensor_info("rope_freqs.weight", (3,), GGML_F32, 0)]))
+    return spoil_gguf(directory, gguf_bytes(infos=[tensor_info("rope_freqs.weight", (3,), GGML_F32, 0)]))
 
 
 def write_gguf_rope_divisors_zero(directory: Path) -> Path:
-    return _write_gguf(directory, gguf_bytes(infos=[tensor_info("rope_freqs.weight", (4,), GGML_F32, 0)]))
+    return spoil_gguf(directory, gguf_bytes(infos=[tensor_info("rope_freqs.weight", (4,), GGML_F32, 0)]))
 
 
 def write_gguf_scores_too_short(directory: Path) -> Path:
-    return _write_metadata(directory, {"tokenizer.ggml.scores": typed(ARRAY, (F32, [0.0, 1.0]))})
+    return spoil_metadata(directory, {"tokenizer.ggml.scores": typed(ARRAY, (F32, [0.0, 1.0]))})
 
 
 def write_gguf_tokens_are_numbers(directory: Path) -> Path:
-    return _write_metadata(directory, {"tokenizer.ggml.tokens": typed(ARRAY, (I32, [1, 2, 3]))})
+    return spoil_metadata(directory, {"tokenizer.ggml.tokens": typed(ARRAY, (I32, [1, 2, 3]))})
 
 
 def write_gguf_part_missing(directory: Path) -> Path:
@@ -600,7 +600,7 @@ def write_gguf_part_missing(directory: Path) -> Path:
 
 
 def write_gguf_part_renamed(directory: Path) -> Path:
-    return _write_metadata(directory, {"split.count": typed(U16, 3), "split.no": typed(U16, 0)})
+    return spoil_metadata(directory, {"split.count": typed(U16, 3), "split.no": typed(U16, 0)})
 
 
 def write_gguf_parts_of_wrong_total(directory: Path) -> Path:
@@ -720,15 +720,15 @@ REFUSED_WHEN_OPENED: list[tuple[Writer, str]] = [
 
 def write_config_shapes_disagree(directory: Path) -> Path:
     """The config speaks of a wider model than the tensors are."""
-    return _write_config(directory, hidden_size=2 * HIDDEN)
+    return spoil_config(directory, hidden_size=2 * HIDDEN)
 
 
 def write_gguf_shapes_disagree(directory: Path) -> Path:
-    return _write_gguf(directory, sound_gguf(**{"llama.embedding_length": typed(U32, 2 * HIDDEN)}))
+    return spoil_gguf(directory, sound_gguf(**{"llama.embedding_length": typed(U32, 2 * HIDDEN)}))
 
 
 def write_config_unknown_family(directory: Path) -> Path:
-    return _write_config(directory, model_type="perceptron", architectures=["PerceptronForCausalLM"])
+    return spoil_config(directory, model_type="perceptron", architectures=["PerceptronForCausalLM"])
 
 
 def write_tensor_missing(directory: Path) -> Path:
@@ -751,7 +751,7 @@ def write_gguf_nan_scales(directory: Path) -> Path:
     """The last block of the last matrix (the output head) has a scale that is not a number."""
     content = bytearray(sound_gguf())
     content[-34:-32] = np.float16(np.nan).tobytes()
-    return _write_gguf(directory, bytes(content))
+    return spoil_gguf(directory, bytes(content))
 
 
 def write_gguf_fewer_tokens_than_embedding(directory: Path) -> Path:
@@ -760,27 +760,27 @@ def write_gguf_fewer_tokens_than_embedding(directory: Path) -> Path:
         "tokenizer.ggml.scores": typed(ARRAY, (F32, [0.0, 0.0, 0.0, -1.0, -2.0])),
         "tokenizer.ggml.token_type": typed(ARRAY, (I32, [2, 3, 3, 1, 1])),
     }
-    return _write_gguf(directory, sound_gguf(**tables))
+    return spoil_gguf(directory, sound_gguf(**tables))
 
 
-def _write_chat_template(directory: Path, source: str) -> Path:
+def spoil_chat_template(directory: Path, source: str) -> Path:
     write_sound_directory(directory)
     (directory / "chat_template.jinja").write_text(source)
     return directory
 
 
 def write_template_that_loops(directory: Path) -> Path:
-    return _write_chat_template(
+    return spoil_chat_template(
         directory, "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}done"
     )
 
 
 def write_template_that_recurses(directory: Path) -> Path:
-    return _write_chat_template(directory, "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}")
+    return spoil_chat_template(directory, "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}")
 
 
 def write_template_that_prints_without_end(directory: Path) -> Path:
-    return _write_chat_template(
+    return spoil_chat_template(
         directory, "{% for a in range(99999) %}{% for b in range(99999) %}{{ 'x' * 99999 }}{% endfor %}{% endfor %}"
     )
 

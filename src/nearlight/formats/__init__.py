@@ -56,7 +56,8 @@ def dequantize(format: Format, data: NDArray[np.uint8], row_length: int) -> NDAr
     _check_rows(format, data, row_length)
     values = np.empty((len(data), row_length), np.float32)
     for rows in _chunks(len(data), row_length):
-        decoded = decode(_blocks(format, data[rows]))
+        with np.errstate(over="ignore", invalid="ignore"):  # bad scales give NaN and infinity, as they should
+            decoded = decode(_blocks(format, data[rows]))
         values[rows] = decoded.reshape(rows.stop - rows.start, -1)[:, :row_length]
     return values
 
@@ -99,7 +100,7 @@ def first_non_finite_row(format: Format, data: NDArray[np.uint8], row_length: in
         if codec.scales_at:
             finite = np.all([np.isfinite(half(blocks, offset)) for offset in codec.scales_at], axis=0)
         else:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 finite = np.isfinite(codec.decode(blocks))
         bad_rows = np.flatnonzero(~finite.reshape(rows.stop - rows.start, -1).all(axis=1))
         if bad_rows.size:
