@@ -1,7 +1,7 @@
 """Makes tests run alike on every machine: no network, no personal files, no colour, one thread to a worker.
 
 Set here, before anything is imported, because libraries read these once. One thread, because pytest-xdist runs as many
-workers as there are cores.
+workers as there are cores: PyTorch is told so, and nearlight takes the cores that a worker may use, which is one each.
 """
 
 from __future__ import annotations
@@ -29,3 +29,8 @@ os.environ.update(
 )
 for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE"):
     os.environ.pop(name, None)
+
+worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if worker and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
