@@ -1,9 +1,9 @@
 // What the thirteen quantized formats mean: weight = scale * (code - zero), or scale * code - min.
 //
-// Scales<F> opens the scale fields of one stored block of 16 lanes; `group` counts its groups of 32 inputs (16 where
-// kHalves is 2). Per format:
+// Scales<F> opens the scale fields of one stored block of 16 lanes; `group` counts its groups of 32 or 16 inputs. Per
+// format:
 //
-//     kHalves   groups in 32 inputs, 1 or 2
+//     kGroups   groups in 32 inputs, 1 or 2
 //     kMin      true: a min is subtracted; false: codes have the zero point 1 << kZeroShift
 //     kTable    values (plus zero point) of 4-bit codes, where a code is an index
 //
@@ -22,7 +22,7 @@ NEARLIGHT_INLINE f32x16 half_at(const uint8_t* scales, const Layout& layout, int
 
 template <Format F, int zero_shift>
 struct ScaleOnly {  // d
-  static constexpr int kHalves = 1, kZeroShift = zero_shift;
+  static constexpr int kGroups = 1, kZeroShift = zero_shift;
   static constexpr bool kMin = false;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
@@ -33,7 +33,7 @@ struct ScaleOnly {  // d
 
 template <Format F>
 struct ScaleAndMin {  // d, -m
-  static constexpr int kHalves = 1, kZeroShift = 0;
+  static constexpr int kGroups = 1, kZeroShift = 0;
   static constexpr bool kMin = true;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, m;
@@ -47,7 +47,7 @@ struct ScaleAndMin {  // d, -m
 // b = mins 0-3, c = low nibbles of scales and mins 4-7, whose high two bits top a and b.
 template <Format F>
 struct SixBit {
-  static constexpr int kHalves = 1, kZeroShift = 0;
+  static constexpr int kGroups = 1, kZeroShift = 0;
   static constexpr bool kMin = true;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, dmin;
@@ -91,7 +91,7 @@ struct Scales<Format::IQ4_NL> : ScaleOnly<Format::IQ4_NL, 7> {
 
 template <>
 struct Scales<Format::MXFP4> {  // 2^(e - 128); e = 0 gives 0, not 2^-128
-  static constexpr int kHalves = 1, kZeroShift = 4;
+  static constexpr int kGroups = 1, kZeroShift = 4;
   static constexpr bool kMin = false;
   static constexpr const uint8_t* kTable = kE2M1;
   f32x16 d;
@@ -103,7 +103,7 @@ struct Scales<Format::MXFP4> {  // 2^(e - 128); e = 0 gives 0, not 2^-128
 
 template <>
 struct Scales<Format::IQ4_XS> {  // d over 6-bit scales less 32: nibbles of 0-3 below 4-7, then two bits of 0-3, of 4-7
-  static constexpr int kHalves = 1, kZeroShift = 7;
+  static constexpr int kGroups = 1, kZeroShift = 7;
   static constexpr bool kMin = false;
   static constexpr const uint8_t* kTable = kNonLinear4;
   f32x16 d;
@@ -124,7 +124,7 @@ struct Scales<Format::IQ4_XS> {  // d over 6-bit scales less 32: nibbles of 0-3 
 
 template <>
 struct Scales<Format::Q2_K> {  // d over 4-bit scales, dmin over 4-bit mins, sixteen of each
-  static constexpr int kHalves = 2, kZeroShift = 0;
+  static constexpr int kGroups = 2, kZeroShift = 0;
   static constexpr bool kMin = true;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, dmin;
@@ -142,7 +142,7 @@ struct Scales<Format::Q2_K> {  // d over 4-bit scales, dmin over 4-bit mins, six
 
 template <>
 struct Scales<Format::Q3_K> {  // d over 6-bit scales less 32: nibbles of 0-7 below 8-15, then pairs of bits of all
-  static constexpr int kHalves = 2, kZeroShift = 2;
+  static constexpr int kGroups = 2, kZeroShift = 2;
   static constexpr bool kMin = false;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
@@ -162,7 +162,7 @@ struct Scales<Format::Q3_K> {  // d over 6-bit scales less 32: nibbles of 0-7 be
 
 template <>
 struct Scales<Format::Q6_K> {  // d over sixteen signed bytes
-  static constexpr int kHalves = 2, kZeroShift = 5;
+  static constexpr int kGroups = 2, kZeroShift = 5;
   static constexpr bool kMin = false;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
