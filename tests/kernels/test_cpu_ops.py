@@ -1,0 +1,205 @@
+"""Each op of the CPU kernels against the same formula in float64 (attention has a file of its own)."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nearlight.dtypes import BF16, Q8_0
+from nearlight.errors import PackageError, ShapeError
+from nearlight.formats import dequantize, quantize
+from nearlight.kernels.cpu import CpuOps
+from nearlight.package.tensors import StoredTensor
+from tests.kernels.cpu_steps import Floats, compute, random, rows_of, stored
+
+
+@pytest.fixture(params=[1, 3])
+def ops(request: pytest.FixtureRequest) -> CpuOps:
+    return CpuOps(request.param)
+
+
+def close(found: Floats, expected: np.ndarray, tolerance: float = 2e-6) -> None:
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("width", [1, 7, 16, 83])
+def test_embed_takes_rows_in_any_order(ops: CpuOps, width: int) -> None:
+    table = random(5, width)
+    found = compute(ops, lambda x, rows: x, table, rows=rows_of(4, tokens=[3, 0, 4, 3]))
+    np.testing.assert_array_equal(found, table[[3, 0, 4, 3]])
+
+
+@pytest.mark.parametrize(("n_rows", "n_in", "n_out"), [(1, 3, 2), (2, 70, 35), (5, 33, 131), (13, 257, 19)])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_linear_in_float32(ops: CpuOps, n_rows: int, n_in: int, n_out: int, with_bias: bool) -> None:
+    x, weight, bias = random(n_rows, n_in), random(n_out, n_in, seed=1), random(n_out, seed=2)
+    matrix = ops.matrix(stored(weight, "weight"))
+    vector = ops.vector(stored(bias, "bias")) if with_bias else None
+    found = compute(ops, lambda h, rows: ops.linear(h, matrix, vector), x)
+    expected = x.astype(np.float64) @ weight.T.astype(np.float64) + (bias if with_bias else 0)
+    close(found, expected)
+    assert matrix.shape == (n_out, n_in)
+    assert matrix.name == "weight"
+
+
+@pytest.mark.parametrize(("format", "tolerance"), [(BF16, 1e-2), (Q8_0, 1.5e-2)])
+def test_linear_in_other_bits(ops: CpuOps, format: object, tolerance: float) -> None:
+    x, weight = random(4, 96), random(37, 96, seed=1)
+    data = quantize(format, weight)
+    matrix = ops.matrix(StoredTensor.from_bytes("w", format, weight.shape, data))
+    found = compute(ops, lambda h, rows: ops.linear(h, matrix), x)
+    close(found, x @ dequantize(format, data, 96).T, tolerance)
+
+
+def test_one_input_prepared_once_serves_several_matrices(ops: CpuOps) -> None:
+    x, first, second = random(3, 64), random(5, 64, seed=1), random(7, 64, seed=2)
+    a, b = (ops.matrix(stored(w)) for w in (np.tile(first, (7, 1)), np.tile(second, (5, 1))))
+    found = compute(ops, lambda h, rows: ops.add(ops.linear(h, a), ops.linear(h, b)), x)
+    close(found, x @ (np.tile(first, (7, 1)) + np.tile(second, (5, 1))).T)
+
+
+@pytest.mark.parametrize(("n", "heads"), [(3, 1), (16, 5), (83, 2)])
+def test_rms_norm_of_each_head(ops: CpuOps, n: int, heads: int) -> None:
+    x, weight = random(4, heads * n, scale=3), random(n, seed=1)
+    vector = ops.vector(stored(weight))
+    found = compute(ops, lambda h, rows: ops.rms_norm(h, vector, 1e-5), x)
+    parts = x.astype(np.float64).reshape(4, heads, n)
+    expected = parts / np.sqrt((parts**2).mean(-1, keepdims=True) + 1e-5) * weight
+    close(found, expected.reshape(4, -1))
+
+
+@pytest.mark.parametrize("n", [2, 16, 45])
+def test_layer_norm(ops: CpuOps, n: int) -> None:
+    x, weight, bias = random(5, n) + 7, random(n, seed=1), random(n, seed=2)
+    scale, shift = ops.vector(stored(weight)), ops.vector(stored(bias))
+    found = compute(ops, lambda h, rows: ops.layer_norm(h, scale, shift, 1e-5), x)
+    wide = x.astype(np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + bias
+    close(found, expected, 5e-6)
+
+
+@pytest.mark.parametrize(("heads", "head_dim", "rotary"), [(1, 2, 2), (3, 10, 6), (2, 70, 70)])
+def test_rope_turns_half_split_pairs(ops: CpuOps, heads: int, head_dim: int, rotary: int) -> None:
+    x = random(5, heads * head_dim)
+    frequencies = (100.0 ** -(np.arange(rotary // 2) / rotary)).astype(np.float32)
+
+    def op(h: object, rows: object) -> object:
+        return ops.rope(h, ops.rope_angles(rows.positions, lambda longest: frequencies, 1.5), head_dim)
+
+    found = compute(ops, op, x, rows=rows_of(5, start=900))
+    angle = (np.arange(900, 905, dtype=np.float32)[:, None] * frequencies).astype(np.float64)[:, None]
+    parts = x.astype(np.float64).reshape(5, heads, head_dim)
+    a, b, rest = np.split(parts, [rotary // 2, rotary], axis=-1)
+    cos, sin = 1.5 * np.cos(angle), 1.5 * np.sin(angle)
+    close(found, np.concatenate([a * cos - b * sin, b * cos + a * sin, rest], -1).reshape(5, -1))
+
+
+def test_frequencies_are_asked_for_with_every_step(ops: CpuOps) -> None:
+    table = ops.matrix(stored(np.ones((9, 2))))
+    asked: list[int] = []
+
+    def frequencies(longest: int) -> Floats:
+        asked.append(longest)
+        return np.full(1, 1 / longest, dtype=np.float32)
+
+    def forward(rows: object) -> object:
+        return ops.rope(ops.embed(table, rows.tokens), ops.rope_angles(rows.positions, frequencies, 1.0), 2)
+
+    program = ops.program(forward)
+    for start in (3, 700, 5):
+        found = program(rows_of(2, start=start))
+        angle = np.arange(start, start + 2) / (start + 2)
+        close(found, np.stack([np.cos(angle) - np.sin(angle), np.cos(angle) + np.sin(angle)], -1))
+        assert asked[-1] == start + 2
+
+
+EXTREMES = np.array(
+    [[-1e30, -200, -88, -20, -5, -1e-3, 0, 1e-30, 1e-3, 0.5, 1, 5, 20, 88, 200, 1e30, -0.5]], np.float32
+)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (3, 41), (2, 5000)])
+def test_swiglu(ops: CpuOps, shape: tuple[int, int]) -> None:
+    gate, up = random(*shape, scale=4), random(*shape, seed=1)
+    wide = gate.astype(np.float64)
+    found = compute(ops, lambda g, u, rows: ops.swiglu(g, u), gate, up)
+    np.testing.assert_allclose(found, wide / (1 + np.exp(-wide)) * up, rtol=1e-6, atol=1e-9)
+
+
+def test_silu_of_extremes(ops: CpuOps) -> None:
+    found = compute(ops, lambda g, u, rows: ops.swiglu(g, u), EXTREMES, np.ones_like(EXTREMES))
+    wide = EXTREMES.astype(np.float64)
+    expected = wide * np.exp(np.minimum(wide, 0)) / (1 + np.exp(-np.abs(wide)))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("approximation", ["none", "tanh"])
+def test_gelu(ops: CpuOps, approximation: str) -> None:
+    x = np.concatenate([random(1, 5003, scale=2), EXTREMES], axis=1)
+    wide = x.astype(np.float64)
+    if approximation == "none":
+        expected = wide * 0.5 * np.vectorize(math.erfc)(-wide / math.sqrt(2))
+    else:
+        inner = np.clip(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3), -300, 300)
+        expected = wide / (1 + np.exp(-2 * inner))
+    found = compute(ops, lambda h, rows: ops.gelu(h, approximation), x)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_not_a_number_stays_one(ops: CpuOps) -> None:
+    x = np.array([[1.0, np.nan, 3.0]], np.float32)
+    for op in (
+        lambda h, rows: ops.swiglu(h, h),
+        lambda h, rows: ops.gelu(h, "none"),
+        lambda h, rows: ops.gelu(h, "tanh"),
+    ):
+        assert np.isnan(compute(ops, op, x))[0].tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 17000), (7, 19)])
+def test_add(ops: CpuOps, shape: tuple[int, int]) -> None:
+    x, y = random(*shape), random(*shape, seed=1)
+    np.testing.assert_array_equal(compute(ops, lambda a, b, rows: ops.add(a, b), x, y), x + y)
+
+
+def test_take_picks_rows(ops: CpuOps) -> None:
+    x = random(7, 5)
+    for wanted in ([6], [5, 0, 5], []):
+        found = compute(ops, lambda h, rows: ops.take(h, rows.wanted), x, rows=rows_of(7, wanted=wanted))
+        np.testing.assert_array_equal(found, x[wanted])
+
+
+def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:
+    x, weight, bias = (
+        random(2, 6),
+        ops.matrix(stored(random(4, 5), "a.weight")),
+        ops.vector(stored(random(3), "a.bias")),
+    )
+    square = ops.matrix(stored(random(4, 6), "b.weight"))
+    faults = {
+        r"input of a\.weight: expected \(2, 5\), found \(2, 6\)": lambda h, rows: ops.linear(h, weight),
+        r"bias a\.bias: expected 4, found 3": lambda h, rows: ops.linear(h, square, bias),
+        r"input of a\.bias: expected a multiple of 4": lambda h, rows: ops.rms_norm(
+            h, ops.vector(stored(random(4), "a.bias")), 1e-5
+        ),
+        r"input of a\.bias: expected 3, found 6": lambda h, rows: ops.layer_norm(h, bias, bias, 1e-5),
+        r"second input of add: expected \(2, 6\), found \(2, 4\)": lambda h, rows: ops.add(h, ops.linear(h, square)),
+        r"second input of swiglu": lambda h, rows: ops.swiglu(h, ops.linear(h, square)),
+        r"gelu approximation: expected none or tanh, found sigmoid": lambda h, rows: ops.gelu(h, "sigmoid"),
+        r"input of rope: expected a multiple of 4": lambda h, rows: ops.rope(h, h, 4),
+        r"rotary dimensions: expected at most 3, found 6": lambda h, rows: ops.rope(h, h, 3),
+    }
+    for message, op in faults.items():
+        with pytest.raises(ShapeError, match=message):
+            compute(ops, op, x)
+    with pytest.raises(ShapeError, match=r"v: expected a matrix \[out, in\], found \[5\]"):
+        ops.matrix(stored(random(5), "v"))
+
+
+def test_a_scale_that_is_not_finite_is_refused(ops: CpuOps) -> None:
+    data = quantize(Q8_0, random(7, 64))
+    data[5, :2] = np.array([np.nan], np.float16).view(np.uint8)
+    with pytest.raises(PackageError, match=r"bad\.weight: row 5: expected finite scales"):
+        ops.matrix(StoredTensor.from_bytes("bad.weight", Q8_0, (7, 64), data))
