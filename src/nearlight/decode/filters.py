@@ -12,6 +12,8 @@ Source: arXiv:1805.04833 (top-k), arXiv:1904.09751 (top-p), arXiv:2407.01082 (mi
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,10 +33,11 @@ def relative_probabilities(scores: NDArray[np.float32], temperature: float) -> N
 
     Shapes: scores [n], the highest of them finite -> [n].
     """
-    exact = scores.astype(np.float64)
+    relative = scores.astype(np.float64)
+    relative -= float(scores.max())
     with np.errstate(over="ignore"):  # a temperature next to 0 takes all but the best to exp(-inf), as it should
-        relative: NDArray[np.float64] = np.exp((exact - exact.max()) / temperature)
-    return relative
+        relative /= temperature
+    return np.exp(relative, out=relative)
 
 
 def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
@@ -84,6 +87,18 @@ def min_p(ranked: NDArray[np.float64], p: float) -> int:
     Source: arXiv:2407.01082, as transformers' MinPLogitsWarper.
     """
     return int(np.searchsorted(-ranked, -p, side="right"))
+
+
+def at_least_min_p(scores: NDArray[np.float32], temperature: float, p: float) -> NDArray[np.intp]:
+    """Rank the tokens that min-p keeps of a whole vocabulary: those within temperature * log(1/p) of the best score.
+
+    Shapes: scores [V]; p above 0 -> ids [n], best first.
+    """
+    lowest = np.float32(float(scores.max()) + temperature * math.log(p))
+    # One step lower, so that rounding to float32 loses no token; the probabilities themselves then decide.
+    n_candidates = int(np.count_nonzero(scores >= np.nextafter(lowest, np.float32(-np.inf))))
+    ids = top_k(scores, n_candidates)
+    return ids[: min_p(relative_probabilities(scores[ids], temperature), p)]
 
 
 def nucleus(scores: NDArray[np.float32], temperature: float, p: float) -> NDArray[np.intp]:

@@ -166,11 +166,10 @@ def kept(scores: NDArray[np.float32], policy: SamplingPolicy) -> NDArray[np.intp
     temperature = policy.temperature
     if policy.top_k:
         ids = filters.top_k(scores, policy.top_k)
-    elif policy.top_p < 1:
-        ids = filters.nucleus(scores, temperature, policy.top_p)
+    elif policy.min_p > 0 and policy.top_p == 1:
+        ids = filters.at_least_min_p(scores, temperature, policy.min_p)
     else:
-        probable = filters.relative_probabilities(scores, temperature) >= policy.min_p
-        ids = filters.top_k(scores, int(np.count_nonzero(probable)))
+        ids = filters.nucleus(scores, temperature, policy.top_p)
     ranked = filters.relative_probabilities(scores[ids], temperature)
     ranked = ranked[: np.count_nonzero(ranked)]
     if policy.top_k and policy.top_p < 1:
