@@ -12,16 +12,19 @@ import shutil
 import tempfile
 from pathlib import Path
 
-_home = Path(tempfile.mkdtemp(prefix="nearlight-tests-"))
-atexit.register(shutil.rmtree, _home, ignore_errors=True)
+worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if not worker:  # workers inherit it, and end too abruptly to tidy up
+    os.environ["NEARLIGHT_TEST_HOME"] = tempfile.mkdtemp(prefix="nearlight-tests-")
+    atexit.register(shutil.rmtree, os.environ["NEARLIGHT_TEST_HOME"], ignore_errors=True)
+home = Path(os.environ["NEARLIGHT_TEST_HOME"], worker)
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
-    HF_HOME=str(_home / "huggingface"),
-    XDG_CACHE_HOME=str(_home / "cache"),
-    XDG_CONFIG_HOME=str(_home / "config"),
-    XDG_DATA_HOME=str(_home / "data"),
-    XDG_STATE_HOME=str(_home / "state"),
+    HF_HOME=str(home / "huggingface"),
+    XDG_CACHE_HOME=str(home / "cache"),
+    XDG_CONFIG_HOME=str(home / "config"),
+    XDG_DATA_HOME=str(home / "data"),
+    XDG_STATE_HOME=str(home / "state"),
     NO_COLOR="1",
     OMP_NUM_THREADS="1",
     MKL_NUM_THREADS="1",
@@ -30,7 +33,6 @@ os.environ.update(
 for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE"):
     os.environ.pop(name, None)
 
-worker = os.environ.get("PYTEST_XDIST_WORKER", "")
 if worker and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
