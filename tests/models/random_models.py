@@ -52,8 +52,8 @@ CONFIGS: dict[str, Any] = {
     "llama-yarn": transformers.LlamaConfig(
         **SIZES, head_dim=14, rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 6.0, **LONG}
     ),
-    "qwen2": transformers.Qwen2Config(**{**SIZES, "hidden_size": 54}),
-    "qwen2-tied": transformers.Qwen2Config(**{**SIZES, "hidden_size": 66}, tie_word_embeddings=True),
+    "qwen2": transformers.Qwen2Config(**{**SIZES, "hidden_size": 60}),
+    "qwen2-tied": transformers.Qwen2Config(**{**SIZES, "hidden_size": 84}, tie_word_embeddings=True),
     "qwen3": transformers.Qwen3Config(**SIZES, head_dim=18),
     "qwen3-tied": transformers.Qwen3Config(**SIZES, head_dim=10, tie_word_embeddings=True),
     "gpt2": transformers.GPT2Config(

@@ -15,7 +15,7 @@ import numpy as np
 from nearlight import dtypes
 from nearlight.dtypes import Format
 from nearlight.errors import PackageError, RequestError
-from nearlight.formats import dequantize, quantize
+from nearlight.formats import dequantize, first_non_finite_row, quantize
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
@@ -69,6 +69,7 @@ def bind(
     tensors = [_tensor(parameter, package) for parameter in parameters]
     done, total = 0, sum(tensor.n_bytes for tensor in tensors)
     for parameter, tensor in zip(parameters, tensors, strict=True):
+        _check_finite(parameter, tensor, package)
         stored = _requantized(parameter, tensor, formats) if formats and parameter.is_matrix else tensor
         parameter.bind(ops, stored)
         done += tensor.n_bytes
@@ -94,6 +95,24 @@ def _tensor(parameter: Parameter, package: Package) -> StoredTensor:
             advice="the config and the weights are of different models",
         )
     return tensor
+
+
+def _check_finite(parameter: Parameter, tensor: StoredTensor, package: Package) -> None:
+    """Refuse block scales and small parameters that are NaN or infinite: one of them spoils every answer.
+
+    Matrices of plain floats are not read through for this; NaN in them is noticed in the logits.
+    """
+    if parameter.is_matrix and tensor.format.block_size == 1:
+        return
+    row = first_non_finite_row(tensor.format, tensor.read(), tensor.row_length)
+    if row is not None:
+        raise PackageError(
+            f"tensor {parameter.name} ({tensor.format}), row {row}",
+            where=package.source,
+            expected="finite numbers",
+            found="NaN or infinity",
+            advice="the file is damaged or was quantized badly; get another copy",
+        )
 
 
 def _requantized(parameter: Parameter, tensor: StoredTensor, formats: Requantization) -> StoredTensor:

@@ -1,0 +1,64 @@
+"""Where a package and its config disagree."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import nearlight
+from nearlight.errors import PackageError
+from tests.models.random_models import CONFIGS, relative_error, transformers_logits, write_model
+
+IDS = [7, 3, 90, 41, 5, 66, 12, 99, 4, 8, 15]
+
+
+def rewrite(directory: Path, **changes: np.ndarray | None) -> None:
+    file = directory / "model.safetensors"
+    tensors = load_file(file)
+    for name, value in changes.items():
+        name = name.replace("__", ".")
+        if value is None:
+            del tensors[name]
+        else:
+            tensors[name] = value
+    save_file(tensors, file, {"format": "pt"})
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path, CONFIGS["qwen3"])
+    rewrite(tmp_path, model__layers__1__mlp__up_proj__weight=None)
+    with pytest.raises(PackageError, match=r"model\.layers\.1\.mlp\.up_proj\.weight is missing.*\[75, 42\]"):
+        nearlight.load(tmp_path, backend="reference")
+
+
+def test_a_shape_that_disagrees_with_the_config_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path, CONFIGS["qwen3"])
+    rewrite(tmp_path, model__norm__weight=np.ones(40, np.float32))
+    with pytest.raises(PackageError, match=r"model\.norm\.weight: expected \[42\].*found \[40\]"):
+        nearlight.load(tmp_path, backend="reference")
+
+
+def test_a_norm_with_nan_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path, CONFIGS["qwen3"])
+    rewrite(tmp_path, model__norm__weight=np.full(42, np.nan, np.float32))
+    with pytest.raises(PackageError, match=r"model\.norm\.weight.*NaN"):
+        nearlight.load(tmp_path, backend="reference")
+
+
+def test_an_absent_head_is_tied(tmp_path: Path) -> None:
+    theirs = write_model(tmp_path, CONFIGS["qwen3"])
+    rewrite(tmp_path, lm_head__weight=None)
+    theirs.lm_head.weight = theirs.model.embed_tokens.weight
+    model = nearlight.load(tmp_path, backend="reference", kv="f32")
+    assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
+
+
+@pytest.mark.parametrize(("weights", "bound"), [("bf16", 0.02), ("w8", 0.03), ("w6", 0.12), ("w4", 0.5)])
+def test_requantized_weights_stay_near(tmp_path: Path, weights: str, bound: float) -> None:
+    """Odd sizes are padded to whole blocks; a 42-wide model is far harsher on 4 bits than a real one."""
+    theirs = write_model(tmp_path, CONFIGS["llama-biases"])
+    wanted = transformers_logits(theirs, IDS)
+    for backend in ("reference", "cpu"):
+        got = nearlight.load(tmp_path, weights=weights, backend=backend).logits(IDS)
+        assert 1e-4 < relative_error(got, wanted) < bound

@@ -1,0 +1,116 @@
+"""Steps over a real (random) model: what is kept, what is computed again, and what a failure leaves behind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nearlight
+from nearlight.engine.engine import Engine
+from nearlight.errors import RequestError
+from tests.models.random_models import CONFIGS, write_model
+
+IDS = [7, 3, 90, 41, 5, 66, 12, 99, 4, 8, 15]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("qwen3")
+    write_model(path, CONFIGS["qwen3"])
+    return path
+
+
+@pytest.fixture(params=["cpu", "reference"])
+def engine(directory: Path, request: pytest.FixtureRequest) -> Engine:
+    return nearlight.load(directory, backend=request.param, context=40).engine
+
+
+def last_logits(engine: Engine, ids: list[int]) -> np.ndarray:
+    sequence = engine.open()
+    engine.extend(sequence, ids)
+    logits = engine.logits(sequence)[-1]
+    engine.close(sequence)
+    return logits
+
+
+def test_replace_keeps_the_common_prefix(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    engine.step([sequence])
+    assert engine.replace(sequence, [*IDS[:6], 50, 51]) == 6
+    assert sequence.n_pending == 2
+    np.testing.assert_allclose(
+        engine.step([sequence])[sequence], last_logits(engine, [*IDS[:6], 50, 51]), rtol=0, atol=2e-5
+    )
+
+
+def test_replace_by_itself_computes_the_last_token_again(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    first = engine.step([sequence])[sequence]
+    assert engine.replace(sequence, IDS) == len(IDS) - 1
+    np.testing.assert_allclose(engine.step([sequence])[sequence], first, rtol=0, atol=2e-5)
+
+
+def test_prompts_are_computed_in_chunks(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    assert engine.step([sequence], max_rows=4) == {}
+    assert sequence.computed == 4
+    assert engine.step([sequence], max_rows=4) == {}
+    assert list(engine.step([sequence], max_rows=4)) == [sequence]
+
+
+def test_a_failed_step_leaves_the_sequence_as_it_was(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS[:5])
+    engine.step([sequence])
+    engine.extend(sequence, IDS[5:])
+    program = engine._program
+
+    def interrupted(rows: object) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "_program", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step([sequence])
+    assert engine.cache.length(sequence.number) == sequence.computed == 5
+    monkeypatch.setattr(engine, "_program", program)
+    np.testing.assert_allclose(engine.step([sequence])[sequence], last_logits(engine, IDS), rtol=0, atol=2e-5)
+
+
+def test_a_fork_goes_its_own_way(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS[:5])
+    engine.step([sequence])
+    number = engine.cache.fork(sequence.number)
+    fork = type(sequence)(number, list(sequence.tokens), sequence.computed)
+    for one, token in ((sequence, 20), (fork, 30)):
+        engine.extend(one, [token])
+    logits = engine.step([sequence, fork])
+    for one in (sequence, fork):
+        np.testing.assert_allclose(logits[one], last_logits(engine, one.tokens), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("ids", [[103], [-1], [2**40]])
+def test_ids_out_of_range(engine: Engine, ids: list[int]) -> None:
+    with pytest.raises(RequestError, match=r"token id: expected 0 … 102, found"):
+        engine.extend(engine.open(), ids)
+
+
+def test_longer_than_the_context_is_refused_and_nothing_is_lost(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    with pytest.raises(RequestError, match=r"at most 40 tokens, found 41"):
+        engine.extend(sequence, [1] * 30)
+    assert sequence.tokens == IDS
+
+
+def test_closing_releases_the_storage(engine: Engine) -> None:
+    before = engine.cache.n_bytes
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    engine.step([sequence])
+    assert engine.cache.n_bytes > before
+    engine.close(sequence)
+    assert engine.cache.n_bytes == before

@@ -1,0 +1,35 @@
+"""Planning steps: who goes first, and how a prompt is cut."""
+
+from nearlight.engine.sequence import Sequence, Share, plan_step
+
+
+def sequence(number: int, n_tokens: int, computed: int = 0) -> Sequence:
+    return Sequence(number, list(range(n_tokens)), computed)
+
+
+def test_decoding_goes_before_prompts() -> None:
+    prompt, decoding = sequence(0, 50), sequence(1, 9, computed=8)
+    assert plan_step([prompt, decoding], 16) == [Share(decoding, 1), Share(prompt, 15)]
+
+
+def test_prompts_are_served_in_order_and_cut() -> None:
+    first, second = sequence(0, 7), sequence(1, 30)
+    assert plan_step([first, second], 12) == [Share(first, 7), Share(second, 5)]
+    assert plan_step([first, second], 12)[0].completes
+    assert not plan_step([first, second], 12)[1].completes
+
+
+def test_nothing_pending_is_nothing_to_do() -> None:
+    assert plan_step([sequence(0, 5, computed=5)], 8) == []
+
+
+def test_no_room_left_means_no_empty_shares() -> None:
+    assert [share.sequence.number for share in plan_step([sequence(0, 4), sequence(1, 3)], 4)] == [0]
+
+
+def test_common_prefix_counts_only_what_is_computed() -> None:
+    mine = Sequence(0, [5, 6, 7, 8], computed=3)
+    assert mine.common_prefix([5, 6, 7, 8, 9]) == 3
+    assert mine.common_prefix([5, 6, 1]) == 2
+    assert mine.common_prefix([5]) == 1
+    assert mine.common_prefix([]) == 0
