@@ -60,16 +60,21 @@ using s8x64 = Vec<int8_t>;
 
 // ---- lanes in and out ----------------------------------------------------------------------------------------------
 
+// Register by register: a copy of the whole struct would go through memory.
 template <typename T>
 NEARLIGHT_INLINE Vec<T> load(const T* from) {  // any alignment
   Vec<T> v;
-  std::memcpy(&v, from, 64);
+  for (int i = 0; i < kRegisters; i++) {
+    std::memcpy(&v.part[i], reinterpret_cast<const char*>(from) + kRegisterBytes * i, kRegisterBytes);
+  }
   return v;
 }
 
 template <typename T>
 NEARLIGHT_INLINE void store(T* to, const Vec<T>& v) {
-  std::memcpy(to, &v, 64);
+  for (int i = 0; i < kRegisters; i++) {
+    std::memcpy(reinterpret_cast<char*>(to) + kRegisterBytes * i, &v.part[i], kRegisterBytes);
+  }
 }
 
 template <typename T>
@@ -80,10 +85,9 @@ NEARLIGHT_INLINE Vec<T> broadcast(T value) {
 }
 
 template <typename To, typename From>
-NEARLIGHT_INLINE To bits_as(const From& from) {  // the same 64 bytes, read as another type
-  static_assert(sizeof(To) == sizeof(From));
+NEARLIGHT_INLINE To bits_as(const Vec<From>& from) {  // the same 64 bytes, read as another type of lanes
   To to;
-  std::memcpy(&to, &from, sizeof(To));
+  for (int i = 0; i < kRegisters; i++) to.part[i] = (typename To::Register)from.part[i];
   return to;
 }
 
@@ -163,9 +167,15 @@ NEARLIGHT_INLINE f32x16 fma(const f32x16& a, const f32x16& b, const f32x16& c) {
   return v;
 }
 
-// Sum and maximum over lanes, always in the same order.
-NEARLIGHT_INLINE float sum(const f32x16& a) {
-  float lanes[16];
+// Sum and maximum over lanes, always in the same order: halves, quarters, eighths ...
+#if defined(NEARLIGHT_AVX512)
+NEARLIGHT_INLINE float sum(const f32x16& a) { return _mm512_reduce_add_ps(a.part[0]); }
+NEARLIGHT_INLINE int32_t sum(const i32x16& a) { return _mm512_reduce_add_epi32((__m512i)a.part[0]); }
+NEARLIGHT_INLINE float max_lane(const f32x16& a) { return _mm512_reduce_max_ps(a.part[0]); }
+#else
+template <typename T>
+NEARLIGHT_INLINE T sum(const Vec<T>& a) {
+  T lanes[16];
   store(lanes, a);
   for (int width = 8; width > 0; width /= 2) {
     for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
@@ -181,6 +191,7 @@ NEARLIGHT_INLINE float max_lane(const f32x16& a) {
   }
   return lanes[0];
 }
+#endif
 
 // ---- conversions ---------------------------------------------------------------------------------------------------
 
@@ -273,10 +284,10 @@ NEARLIGHT_INLINE f32x16 load_bf16(const uint16_t* from) {
 
 NEARLIGHT_INLINE i32x16 load_u8_as_i32(const uint8_t* from) {
 #if defined(NEARLIGHT_AVX512)
-  return bits_as<i32x16>(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  return {{(i32x16::Register)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))}};
 #elif defined(NEARLIGHT_AVX2)
-  const __m256i both[] = {_mm256_cvtepu8_epi32(_mm_loadu_si64(from)), _mm256_cvtepu8_epi32(_mm_loadu_si64(from + 8))};
-  return bits_as<i32x16>(both);
+  return {{(i32x16::Register)_mm256_cvtepu8_epi32(_mm_loadu_si64(from)),
+           (i32x16::Register)_mm256_cvtepu8_epi32(_mm_loadu_si64(from + 8))}};
 #else
   int32_t lanes[16];
   for (int i = 0; i < 16; i++) lanes[i] = from[i];
@@ -286,14 +297,25 @@ NEARLIGHT_INLINE i32x16 load_u8_as_i32(const uint8_t* from) {
 
 NEARLIGHT_INLINE i32x16 load_s8_as_i32(const int8_t* from) {
 #if defined(NEARLIGHT_AVX512)
-  return bits_as<i32x16>(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  return {{(i32x16::Register)_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)))}};
 #elif defined(NEARLIGHT_AVX2)
-  const __m256i both[] = {_mm256_cvtepi8_epi32(_mm_loadu_si64(from)), _mm256_cvtepi8_epi32(_mm_loadu_si64(from + 8))};
-  return bits_as<i32x16>(both);
+  return {{(i32x16::Register)_mm256_cvtepi8_epi32(_mm_loadu_si64(from)),
+           (i32x16::Register)_mm256_cvtepi8_epi32(_mm_loadu_si64(from + 8))}};
 #else
   int32_t lanes[16];
   for (int i = 0; i < 16; i++) lanes[i] = from[i];
   return load(lanes);
+#endif
+}
+
+// The low byte of each lane.
+NEARLIGHT_INLINE void store_low_bytes(int8_t* to, const i32x16& v) {
+#if defined(NEARLIGHT_AVX512)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)v.part[0]));
+#else
+  int32_t lanes[16];
+  store(lanes, v);
+  for (int i = 0; i < 16; i++) to[i] = static_cast<int8_t>(lanes[i]);
 #endif
 }
 
