@@ -108,7 +108,8 @@ class Engine:
 def _rows(shares: Ordered[Share], all_rows: bool) -> Rows:
     """Lay the shares' tokens out one after the other."""
     tokens: list[int] = []
-    positions, numbers, wanted = [], [], []
+    wanted: list[int] = []
+    positions, numbers = [], []
     for share in shares:
         start, stop = share.sequence.computed, share.sequence.computed + share.n_rows
         first = len(tokens)

@@ -87,7 +87,7 @@ class LanguageModel:
 
     @property
     def n_threads(self) -> int:
-        return int(getattr(self.engine.ops, "n_threads", 1))
+        return self.engine.ops.threads
 
     @property
     def chats(self) -> bool:
@@ -97,11 +97,12 @@ class LanguageModel:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The package's tokenizer. Raises: TextError when it has none."""
-        if self.package.tokenizer is None:
+        tokenizer = build_tokenizer(self.package.tokenizer) if self.package.tokenizer else None
+        if tokenizer is None:
             raise TextError(
                 "no tokenizer", where=self.package.source, advice="give token ids instead of text, and read token_ids"
             )
-        return build_tokenizer(self.package.tokenizer)
+        return tokenizer
 
     @cached_property
     def template(self) -> ChatTemplate | None:
@@ -182,20 +183,24 @@ class LanguageModel:
 
     def prompt_ids(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> tuple[list[int], str]:
         """Turn a prompt into token ids, and the text they stand for (empty for a prompt of ids)."""
-        if not isinstance(prompt, str) and _is_ids(prompt):
-            return [int(id) for id in prompt], ""  # type: ignore[call-overload]
-        if isinstance(prompt, str) and not prompt:
-            raise RequestError("the prompt is empty", advice="give some text")
-        if isinstance(prompt, str) and (raw or not self.template):
-            return self.tokenizer.encode(prompt), prompt
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            if not prompt:
+                raise RequestError("the prompt is empty", advice="give some text")
+            if raw or not self.template:
+                return self.tokenizer.encode(prompt), prompt
+            messages: list[Message] = [{"role": "user", "content": prompt}]
+        else:
+            ids = [int(part) for part in prompt if not isinstance(part, Mapping)]
+            messages = [part for part in prompt if isinstance(part, Mapping)]
+            if ids or not messages:
+                return ids, ""
         if self.template is None:
             raise RequestError(
                 "messages need a chat template, and this package has none",
                 where=self.package.source,
                 advice="give text to complete",
             )
-        options = {} if think is None else {"enable_thinking": think}
+        options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
         text = self.template.render(messages, **options)
         return self.tokenizer.encode(text, special=False), text
 

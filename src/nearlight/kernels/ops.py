@@ -21,6 +21,8 @@ from nearlight.dtypes import Format
 from nearlight.package.tensors import StoredTensor
 
 Array: TypeAlias = Any
+Matrix: TypeAlias = Any
+"""What the same kernel set's `matrix` gave: a `Weight`, of a class that only this kernel set knows."""
 Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
 
@@ -95,6 +97,7 @@ class Ops(Protocol):
     """
 
     name: str
+    threads: int
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
@@ -116,10 +119,10 @@ class Ops(Protocol):
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: Weight, ids: Array) -> Array:
+    def embed(self, table: Matrix, ids: Array) -> Array:
         """Look rows up: ids [R], table [V, M] -> [R, M]."""
 
-    def linear(self, x: Array, weight: Weight, bias: Array | None = None) -> Array:
+    def linear(self, x: Array, weight: Matrix, bias: Array | None = None) -> Array:
         """Compute x @ weight.T + bias: x [R, K], weight [N, K], bias [N] -> [R, N]."""
 
     def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:

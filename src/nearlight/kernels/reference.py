@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812, the name everyone knows
 from nearlight.dtypes import F16, Format
 from nearlight.errors import ShapeError
 from nearlight.formats import dequantize
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Weight, WholeSequences
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, WholeSequences
 from nearlight.package.tensors import StoredTensor
 
 
@@ -74,6 +74,7 @@ class ReferenceOps:
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
+        self.threads = torch.get_num_threads()
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
@@ -103,13 +104,13 @@ class ReferenceOps:
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: Weight, ids: Array) -> torch.Tensor:
-        return F.embedding(ids, _tensor(table))
+    def embed(self, table: TorchWeight, ids: Array) -> torch.Tensor:
+        return F.embedding(ids, table.tensor)
 
-    def linear(self, x: Array, weight: Weight, bias: Array | None = None) -> torch.Tensor:
+    def linear(self, x: torch.Tensor, weight: TorchWeight, bias: Array | None = None) -> torch.Tensor:
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"input of {weight.name}", expected=[x.shape[0], weight.shape[1]], found=list(x.shape))
-        return F.linear(x, _tensor(weight), bias)
+        return F.linear(x, weight.tensor, bias)
 
     def rms_norm(self, x: Array, weight: Array, eps: float) -> torch.Tensor:
         heads = x.float().unflatten(-1, (-1, len(weight)))
@@ -164,11 +165,6 @@ class ReferenceOps:
     def take(self, x: Array, indices: Array) -> torch.Tensor:
         result: torch.Tensor = x[indices]
         return result
-
-
-def _tensor(weight: Weight) -> torch.Tensor:
-    assert isinstance(weight, TorchWeight)
-    return weight.tensor
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor, scale: float) -> torch.Tensor:
