@@ -122,6 +122,18 @@ def test_filters_together_equal_transformers_in_its_order(
     np.testing.assert_allclose(ours, np.sort(theirs[theirs > 0])[::-1], rtol=1e-4)
 
 
+def test_a_boundless_temperature_makes_all_possible_tokens_equal() -> None:
+    scores = np.array([2, 5, -30, -np.inf], dtype=np.float32)
+    for temperature in (1e30, 1e308):
+        assert filters.at_least_min_p(scores, temperature, 0.01).tolist() == [1, 0, 2]
+        assert filters.nucleus(scores, temperature, 0.9).tolist() == [1, 0, 2]
+
+
+def test_more_tokens_asked_for_than_are_possible() -> None:
+    scores = np.array([2, -np.inf, 5, -np.inf, 3], dtype=np.float32)
+    assert kept(scores, SamplingPolicy(top_k=4)).tolist() == [2, 4, 0]
+
+
 def test_with_nothing_to_filter_all_possible_tokens_are_kept() -> None:
     scores = random_scores(601)
     scores[[3, 500]] = -np.inf

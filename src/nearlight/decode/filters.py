@@ -94,9 +94,9 @@ def at_least_min_p(scores: NDArray[np.float32], temperature: float, p: float) ->
 
     Shapes: scores [V]; p above 0 -> ids [n], best first.
     """
-    lowest = np.float32(float(scores.max()) + temperature * math.log(p))
-    # One step lower, so that rounding to float32 loses no token; the probabilities themselves then decide.
-    n_candidates = int(np.count_nonzero(scores >= np.nextafter(lowest, np.float32(-np.inf))))
+    lowest = max(float(scores.max()) + temperature * math.log(p), float(np.finfo(np.float32).min))
+    # Rounded to the nearest float32 the bound loses no token. It may admit one; the probabilities then decide.
+    n_candidates = int(np.count_nonzero(scores >= np.float32(lowest)))
     ids = top_k(scores, n_candidates)
     return ids[: min_p(relative_probabilities(scores[ids], temperature), p)]
 
