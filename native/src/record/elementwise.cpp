@@ -141,8 +141,9 @@ Activation take(Tape& tape, const Activation& x, Input indices) {
   Activation out = new_activation(tape, indices.size, x.width);
   const Step& step = tape.step();
   const Place from = x.place(), to = out.place();
-  // Reads any row, so it is not row-wise although it writes its own: it waits for all rows.
-  tape.add({"take", {reads(from), writes(to)}, 0, [=, &step, width = x.width](const Worker& w) {
+  // Reads any row, so it is not row-wise although it writes its own: it waits for all rows, unless there is only one.
+  const int64_t row_wise = x.rows == 1 && indices.size == 1 ? 1 : 0;
+  tape.add({"take", {reads(from), writes(to)}, row_wise, [=, &step, width = x.width](const Worker& w) {
               const Share mine = w.share_of(indices.size);
               for (int64_t r = mine.begin; r < mine.end; r++) {
                 const int64_t source = (step.*indices.field)[static_cast<size_t>(r)];

@@ -6,6 +6,7 @@ not pay for it. The buffer is larger than most last-level caches; where one is l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -64,4 +65,5 @@ def _save(path: Path, known: dict[str, float]) -> None:
         draft.write_text(json.dumps(known, indent=1))
         draft.replace(path)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
