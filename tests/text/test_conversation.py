@@ -114,7 +114,8 @@ def test_sentencepiece_turns_read_back_as_rendered(llama_directory):
     [
         (CHATML, True, "each turn continues"),
         (LLAMA3, True, "each turn continues"),
-        (MISTRAL, False, "opens an answer differently"),
+        (MISTRAL, True, "each turn continues"),
+        (CHATML.replace("assistant\\n' }}{% endif", "assistant:\\n' }}{% endif"), False, "opens an answer differently"),
         (GEMMA, True, "each turn continues"),
         (QWEN3, False, "drops the thinking"),
         ("{{ messages[-1].content }}", False, "renders earlier turns differently"),

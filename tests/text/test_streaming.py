@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from corpus import NASTY
@@ -51,18 +52,18 @@ def test_any_ids_stream_as_they_decode(tokenizer, data):
 
 def test_half_characters_wait_and_broken_ones_are_replaced(tokenizer):
     ids = tokenizer.encode_continuation("\U0001f9ff")
-    assert len(ids) == 4  # not in the vocabulary as a whole, so bytes
+    assert len(ids) > 2  # not in the vocabulary as a whole, so bytes
     stream = Detokenizer(tokenizer, continues=True)
-    assert [text_of(stream.push(id)) for id in ids] == ["", "", "", "\U0001f9ff"]
+    assert [text_of(stream.push(id)) for id in ids] == [""] * (len(ids) - 1) + ["\U0001f9ff"]
     assert stream.finish() == []
     stream = Detokenizer(tokenizer, continues=True)
-    assert [stream.push(id) for id in ids[:3]] == [[], [], []]
+    assert [piece for id in ids[:-1] for piece in stream.push(id)] == []
     assert stream.finish() == [Piece("\ufffd")]
 
 
 def through(stage, text: str, cuts: list[int]) -> list[Piece]:
     ends = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    parts = [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    parts = [text[start:end] for start, end in pairwise(ends)]
     return [piece for part in parts for piece in stage.push(Piece(part))] + stage.finish()
 
 

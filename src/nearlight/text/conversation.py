@@ -78,14 +78,14 @@ class Conversation:
         prompt, self._prompt = self._prompt, None
         extra = {} if reasoning is None else {"reasoning_content": reasoning}
         self.add("assistant", content, **extra, **fields)
-        # Only if the next rendering repeats the answer to the letter may its ids be kept. Templates that trim the
-        # answer leave out white space the model did write: the ids stay, and the text is remembered as rendered.
+        # The answer's ids may be kept if the next rendering repeats its text. White space around it does not count:
+        # templates trim answers or set a space before them, and what the model did write is the better record.
         raw = self.tokenizer.decode(ids, special=True, continues=True)
         seen = (*prompt.ids, *ids)
         stopped = bool(ids) and ids[-1] in self.tokenizer.special_ids
         end = self.tokenizer.decode(ids[-1:], special=True, continues=True) if stopped else ""
         spoken = raw.removesuffix(end)
-        spellings = dict.fromkeys((spoken, spoken.rstrip(), spoken.lstrip(), spoken.strip()))
+        spellings = dict.fromkeys((spoken, spoken.rstrip(), spoken.lstrip(), spoken.strip(), " " + spoken.strip()))
         self._past.append(prompt)
         self._past += [_Agreed(prompt.text + spelling + end, seen) for spelling in spellings]
         self._past = self._past[-_REMEMBERED:]
@@ -119,7 +119,8 @@ def continues_cache(template: ChatTemplate, **variables: Any) -> tuple[bool, str
     again = {"role": "user", "content": "Second question?"}
     plain = {"role": "assistant", "content": "First answer."}
     first = template.render([question], **variables)
-    if not template.render([question, plain, again], **variables).startswith(first + plain["content"]):
+    # A space between prompt and answer (Mistral) is the model's to write.
+    if not _follows(first, plain["content"], template.render([question, plain, again], **variables)):
         return False, _why_not(template, question, plain, again, first, variables)
     thought = {"role": "assistant", "content": "<think>\nA thought.\n</think>\n\nFirst answer."}
     if "think" in template.source and "A thought." not in template.render([question, thought, again], **variables):
@@ -129,6 +130,10 @@ def continues_cache(template: ChatTemplate, **variables: Any) -> tuple[bool, str
     if not template.render(third, **variables).startswith(second):
         return False, "the template renders earlier turns differently once newer ones follow"
     return True, "each turn continues the last"
+
+
+def _follows(prompt: str, answer: str, rendered: str) -> bool:
+    return rendered.startswith(prompt) and rendered[len(prompt) :].lstrip(" ").startswith(answer)
 
 
 def _why_not(
