@@ -65,7 +65,9 @@ def test_a_prompt_that_begins_like_the_last_one_is_not_computed_again(directory:
     second = model.generate(longer, max_tokens=3, temperature=0)
     assert second.cached_tokens == len(PROMPT) + 5  # all but the last generated token
     assert second.timing.prefill_tokens == 3
-    assert second.token_ids == nearlight.load(directory, kv="f32").generate(longer, max_tokens=3, temperature=0).token_ids
+    assert (
+        second.token_ids == nearlight.load(directory, kv="f32").generate(longer, max_tokens=3, temperature=0).token_ids
+    )
 
 
 def test_usage_and_timing(model: nearlight.LanguageModel) -> None:

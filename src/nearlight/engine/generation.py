@@ -6,7 +6,8 @@ answer grows and stays valid however the iteration ends, so a person who presses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence as Ordered
+from collections.abc import Callable, Generator, Iterator
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
@@ -23,6 +24,14 @@ from nearlight.text.streaming import Piece
 
 PrefillProgress: TypeAlias = Callable[[int, int], None]
 """Told the prompt tokens computed so far, and in all."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt as token ids, and as the text the chat template made, if it did."""
+
+    ids: Ordered[int]
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ class Stream:
             pass
         return self.completion
 
-    def _run(self) -> Iterator[Piece]:
+    def _run(self) -> Generator[Piece, None, None]:
         request, completion = self._request, self.completion
         sampler = Sampler(request.policy, self._engine.model.vocab_size)
         sampler.accept_prompt(list(request.prompt_ids))

@@ -6,7 +6,8 @@ compute what is new.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence as Ordered
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Ordered
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -16,9 +17,10 @@ from nearlight.decode.policy import SamplingPolicy
 from nearlight.dtypes import F16, F32, Format
 from nearlight.engine.backends import make_ops
 from nearlight.engine.binding import Progress, bind, requantization, with_tied_head
+from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
-from nearlight.engine.generation import PrefillProgress, Request, Stream
+from nearlight.engine.generation import PrefillProgress, Rendered, Request, Stream
 from nearlight.errors import RequestError, TextError
 from nearlight.kernels.ops import Float32
 from nearlight.limits.decode import DecodeCost, DecodeLimit
@@ -149,80 +151,67 @@ class LanguageModel:
         """Answer (or complete) a prompt and return everything at once; the options are those of `stream`."""
         return self.stream(prompt, **options).finish()
 
-    def stream(
-        self,
-        prompt: Prompt,
-        *,
-        max_tokens: int | None = None,
-        stop: str | Ordered[str] = (),
-        raw: bool = False,
-        think: bool | None = None,
-        thinking_budget: int | None = None,
-        on_prefill: PrefillProgress | None = None,
-        **policy: Any,
-    ) -> Stream:
-        """Answer (or complete) a prompt piece by piece.
+    def stream(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None, **options: Any) -> Stream:
+        """Answer (or complete) a prompt piece by piece; the other options are those of `stream_rendered`.
 
         A string is a user's message to a chat model, and text to continue for others, or with `raw`. Messages are
         rendered by the chat template, ids taken as they are. `think` is passed to templates that can turn thinking
-        on and off. The rest are fields of `SamplingPolicy`; what is not given comes from the package.
-        Units: `max_tokens` and `thinking_budget` count tokens.
+        on and off.
         Raises: RequestError for an empty prompt, one longer than the context, or ids out of range.
         """
-        ids, text = self.prompt_ids(prompt, raw=raw, think=think)
-        return self.stream_ids(
-            ids,
-            text=text,
-            chats=self.chats and not raw and not _is_ids(prompt),
-            stop=[stop] if isinstance(stop, str) else stop,
-            max_tokens=max_tokens,
-            thinking_budget=thinking_budget,
-            on_prefill=on_prefill,
-            policy=SamplingPolicy.from_generation(self.package.generation, **policy),
-        )
+        return self.stream_rendered(self.render(prompt, raw=raw, think=think), **options)
 
-    def prompt_ids(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> tuple[list[int], str]:
-        """Turn a prompt into token ids, and the text they stand for (empty for a prompt of ids)."""
+    def conversation(self, system: str | None = None, *, think: bool | None = None) -> Chat:
+        """Start a chat. Raises: RequestError when the package has no chat template."""
+        return Chat(self, system, think=think)
+
+    def render(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> Rendered:
+        """Turn a prompt into token ids."""
         if isinstance(prompt, str):
             if not prompt:
                 raise RequestError("the prompt is empty", advice="give some text")
-            if raw or not self.template:
-                return self.tokenizer.encode(prompt), prompt
+            if raw or not self.chats:
+                return Rendered(self.tokenizer.encode(prompt))
             messages: list[Message] = [{"role": "user", "content": prompt}]
         else:
-            ids = [int(part) for part in prompt if not isinstance(part, Mapping)]
             messages = [part for part in prompt if isinstance(part, Mapping)]
-            if ids or not messages:
-                return ids, ""
+            if not messages:
+                return Rendered([int(part) for part in prompt if not isinstance(part, Mapping)])
+        options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
+        text = self.require_template().render(messages, **options)
+        return Rendered(self.tokenizer.encode(text, special=False), text)
+
+    def require_template(self) -> ChatTemplate:
+        """Return the chat template. Raises: RequestError when there is none."""
         if self.template is None:
             raise RequestError(
                 "messages need a chat template, and this package has none",
                 where=self.package.source,
                 advice="give text to complete",
             )
-        options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
-        text = self.template.render(messages, **options)
-        return self.tokenizer.encode(text, special=False), text
+        return self.template
 
-    def stream_ids(
+    def stream_rendered(
         self,
-        ids: Ordered[int],
+        prompt: Rendered,
         *,
-        policy: SamplingPolicy,
-        text: str = "",
-        chats: bool = False,
-        stop: Ordered[str] = (),
         max_tokens: int | None = None,
+        stop: str | Ordered[str] = (),
         thinking_budget: int | None = None,
         on_prefill: PrefillProgress | None = None,
-        **hooks: Any,
+        on_end: Callable[[Completion], None] | None = None,
+        **policy: Any,
     ) -> Stream:
-        """Continue token ids. `text` is what they stand for, `chats` whether the answer may begin with thinking."""
+        """Continue token ids. What is given of `SamplingPolicy`'s fields overrides the package's defaults.
+
+        `stop` are strings before which the answer ends; `on_end` is told the completion, however the stream ends.
+        Units: `max_tokens` and `thinking_budget` count tokens; None is no limit but the context.
+        """
         if self._stream:
             self._stream.close()
         request = Request(
-            prompt_ids=ids,
-            policy=policy,
+            prompt_ids=prompt.ids,
+            policy=SamplingPolicy.from_generation(self.package.generation, **policy),
             stop_ids=self.stop_ids,
             max_tokens=max_tokens,
             thinking_budget=thinking_budget,
@@ -230,16 +219,14 @@ class LanguageModel:
         )
         answer = None
         if self.package.tokenizer:
+            chats = prompt.text is not None
             markers = self._markers if chats else None
-            opened = markers is not None and markers.opened_by(text)
-            answer = AnswerStream(self.tokenizer, stops=stop, markers=markers, opened=opened, continues=not chats)
-        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=self.load_s, **hooks)
+            opened = markers is not None and markers.opened_by(prompt.text or "")
+            stops = [stop] if isinstance(stop, str) else stop
+            answer = AnswerStream(self.tokenizer, stops=stops, markers=markers, opened=opened, continues=not chats)
+        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=self.load_s, on_end=on_end)
         return self._stream
 
     @cached_property
     def _markers(self) -> Markers | None:
         return find_markers(self.package.chat_templates.get("default", ""), self.tokenizer)
-
-
-def _is_ids(prompt: Prompt) -> bool:
-    return not isinstance(prompt, str) and not any(isinstance(part, Mapping) for part in prompt)

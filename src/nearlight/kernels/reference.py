@@ -113,9 +113,10 @@ class ReferenceOps:
         return F.linear(x, weight.tensor, bias)
 
     def rms_norm(self, x: Array, weight: Array, eps: float) -> torch.Tensor:
-        heads = x.float().unflatten(-1, (-1, len(weight)))
+        heads = _split(x.float(), len(weight))
         scaled = heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + eps)
-        return (scaled * weight).flatten(-2)
+        normed: torch.Tensor = scaled * weight
+        return normed.flatten(-2)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> torch.Tensor:
         return F.layer_norm(x.float(), (len(weight),), weight, bias, eps)
@@ -129,15 +130,15 @@ class ReferenceOps:
     def rope(self, x: Array, angles: Array, head_dim: int) -> torch.Tensor:
         cos, sin = (part[:, None, :] for part in angles)  # [R, 1, rotary/2]
         half = cos.shape[-1]
-        heads = x.float().unflatten(-1, (-1, head_dim))
-        first, second, rest = heads.split([half, half, head_dim - 2 * half], dim=-1)
+        heads = _split(x.float(), head_dim)
+        first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
         rotated = torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
         return rotated.flatten(-2)
 
     def attend(
         self, q: Array, k: Array, v: Array, store: KVStore | WholeSequences, rows: Rows, *, head_dim: int, scale: float
     ) -> torch.Tensor:
-        q, k, v = (x.unflatten(-1, (-1, head_dim)) for x in (q, k, v))
+        q, k, v = (_split(x, head_dim) for x in (q, k, v))
         if isinstance(store, WholeSequences):
             return _attend_whole(q, k, v, store.length, scale)
         assert isinstance(store, TorchKVStore)
@@ -153,7 +154,8 @@ class ReferenceOps:
         return out.flatten(-2)
 
     def swiglu(self, gate: Array, up: Array) -> torch.Tensor:
-        return F.silu(gate) * up
+        gated: torch.Tensor = F.silu(gate) * up
+        return gated
 
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)
@@ -167,6 +169,11 @@ class ReferenceOps:
         return result
 
 
+def _split(x: torch.Tensor, width: int) -> torch.Tensor:
+    """Shapes: x [R, H * width] -> [R, H, width]."""
+    return x.view(len(x), x.shape[-1] // width, width)
+
+
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor, scale: float) -> torch.Tensor:
     """Shapes: q [T, H, D]; k, v [S, K, D]; visible [T, S] -> [T, H, D]."""
     group = q.shape[1] // k.shape[1]
@@ -178,6 +185,6 @@ def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Te
 
 def _attend_whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, length: int, scale: float) -> torch.Tensor:
     """Attend within whole sequences of equal length. Shapes: q [B*T, H, D]; k, v [B*T, K, D] -> [B*T, H*D]."""
-    q, k, v = (x.unflatten(0, (-1, length)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.view(-1, length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
     return out.transpose(1, 2).flatten(0, 1).flatten(-2)

@@ -92,7 +92,8 @@ class _Settings:
 
 def _plain(theta: float, rotary_dim: int) -> Float32:
     exponents = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
-    return (np.float32(1.0) / np.power(np.float32(theta), exponents, dtype=np.float32)).astype(np.float32)
+    frequencies: Float32 = 1 / np.power(np.float32(theta), exponents, dtype=np.float32)
+    return frequencies
 
 
 def _fixed(frequencies: Float32, max_positions: int, magnitude: float = 1.0) -> RopeScaling:
