@@ -159,7 +159,9 @@ void panel(const Scratch& scratch, const Chunk& chunk, const uint8_t* record_at,
         const i32x16 start = K::begin(record, g, r, zero_shift);
         for (int t = 0; t < T; t++) dots[t][r] = start;
       }
-      for (int j = g * K::kSteps; j < (g + 1) * K::kSteps; j++) {
+#pragma GCC unroll 8  // or GCC keeps the sums in memory
+      for (int step = 0; step < K::kSteps; step++) {
+        const int j = g * K::kSteps + step;
         u8x64 codes[T];
         for (int t = 0; t < T; t++) codes[t] = load(scratch.codes[block][t][j]);
         for (int r = 0; r < R; r++) {
