@@ -1,0 +1,12 @@
+"""The command line: one module per command, and what several of them share.
+
+    main            which command, and what a person sees of errors
+    run             one answer, or a chat          inspect         what is in a package
+    pull list rm    models of the Hugging Face hub
+
+Shared: `arguments` (flags), `source` (what MODEL and PROMPT mean), `report` (the closing line), `progress`,
+`terminal`, `table`, `units`. The chat: `chat`, `chat_commands`, `dialogue` (its state), `line_editor`,
+and streaming Markdown in `markdown_blocks`, `markdown_code`, `markdown_view`.
+
+Importing this package imports nothing: commands load when they are called, so that `nearlight --help` is instant.
+"""

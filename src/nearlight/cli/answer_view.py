@@ -1,0 +1,112 @@
+"""Shows an answer in the chat: thinking dimmed and unformatted, then the answer, as Markdown or as plain text."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Protocol, TextIO
+
+from nearlight.cli import terminal
+from nearlight.cli.terminal import DIM, has_colours, styled
+from nearlight.cli.units import seconds_text
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class View(Protocol):
+    """What text is shown through; `finish` leaves the cursor at the beginning of a line."""
+
+    def push(self, text: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class PlainView:
+    """Text as it is, without the control characters that would let a model drive the terminal."""
+
+    def __init__(self, out: TextIO, style: str = "") -> None:
+        self._out, self._style = out, style
+        self._last = "\n"
+
+    def push(self, text: str) -> None:
+        text = _CONTROL.sub("", text)
+        if text:
+            self._out.write(styled(text, self._style, self._out) if self._style else text)
+            self._out.flush()
+            self._last = text[-1]
+
+    def finish(self) -> None:
+        if self._last != "\n":
+            self._out.write("\n")
+            self._last = "\n"
+        self._out.flush()
+
+
+class AnswerView:
+    """Shows the two channels of an answer, one after the other."""
+
+    def __init__(self, out: TextIO, *, formatted: bool) -> None:
+        self._out = out
+        self._formatted = formatted
+        self._view: View | None = None
+        self._channel = ""
+        self._thinking_since = 0.0
+
+    def push(self, text: str, channel: str) -> None:
+        if channel != self._channel:
+            self._switch(channel)
+        if self._view:
+            self._view.push(text)
+
+    def finish(self) -> None:
+        """End the answer, however far it came."""
+        if self._view:
+            self._view.finish()
+        if self._channel == "thinking":
+            taken = seconds_text(monotonic() - self._thinking_since)
+            self._out.write(styled(f"(thought for {taken})", DIM, self._out) + "\n")
+        self._view, self._channel = None, ""
+
+    def _switch(self, channel: str) -> None:
+        thought = self._channel == "thinking"
+        self.finish()
+        self._channel = channel
+        if channel == "thinking":
+            self._thinking_since = monotonic()
+            self._view = PlainView(self._out, DIM)
+            return
+        if thought:
+            self._out.write("\n")
+        self._view = self._answer_view()
+
+    def _answer_view(self) -> View:
+        if not self._formatted or not has_colours(self._out):
+            return PlainView(self._out)
+        from nearlight.cli.markdown_view import MarkdownView
+
+        return MarkdownView(self._out)
+
+
+@contextmanager
+def keys_hidden() -> Iterator[None]:
+    """Keep what is typed during an answer from being printed into it; it waits for the next prompt."""
+    try:
+        import termios
+    except ImportError:  # no such thing on Windows
+        yield
+        return
+    if not terminal.is_terminal(sys.stdin):
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    hidden = list(before)
+    hidden[3] &= ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, hidden)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

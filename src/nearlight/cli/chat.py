@@ -1,0 +1,94 @@
+"""The chat: reads a message, streams the answer, and again, until Ctrl-D.
+
+Ctrl-C stops an answer and keeps what came of it; at the prompt it throws the typed line away.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from nearlight.cli.answer_view import AnswerView, keys_hidden
+from nearlight.cli.chat_commands import COMMANDS, ChatState, call
+from nearlight.cli.dialogue import open_dialogue
+from nearlight.cli.progress import ProgressBar
+from nearlight.cli.report import closing_line
+from nearlight.cli.terminal import BOLD, DIM, styled
+from nearlight.cli.units import bytes_text
+from nearlight.errors import NearlightError
+
+if TYPE_CHECKING:
+    from nearlight.engine.language_model import LanguageModel
+
+
+def chat(model: LanguageModel, system: str | None, options: Mapping[str, Any], *, verbose: bool = False) -> int:
+    """Chat on the terminal until the person leaves; return the exit code."""
+    state = ChatState(model, open_dialogue(model, system, options))
+    print(_greeting(model))
+    # Loaded after the greeting, which is then on the screen at once.
+    from nearlight.cli.line_editor import LineEditor
+
+    editor = LineEditor({name: command.summary for name, command in COMMANDS.items()})
+    while not state.left:
+        try:
+            text = editor.read()
+        except KeyboardInterrupt:
+            _note("Ctrl-D or /exit leaves; /help says what else there is")
+            continue
+        except EOFError:
+            break
+        try:
+            _handle(state, text, verbose)
+        except NearlightError as error:
+            _note(str(error))
+    return 0
+
+
+def _handle(state: ChatState, text: str, verbose: bool) -> None:
+    if not text.strip():
+        return
+    if not call(state, text):
+        _answer(state, text, verbose)
+
+
+def _answer(state: ChatState, text: str, verbose: bool) -> None:
+    view = AnswerView(sys.stdout, formatted=state.dialogue.formatted)
+    with ProgressBar("reading the prompt", "{:.0f} tokens".format) as bar, keys_hidden():
+        stream = state.dialogue.say(text, bar.update)
+        if not state.dialogue.formatted:
+            view.push(text.rpartition("\n")[2], "answer")
+        try:
+            for piece in stream:
+                bar.close()
+                view.push(piece.text, piece.channel)
+        except KeyboardInterrupt:
+            stream.close()
+        finally:
+            bar.close()
+            view.finish()
+            state.dialogue.ended(stream)
+    completion = stream.completion
+    state.count(completion)
+    if verbose or completion.finish_reason != "stop":
+        _note(closing_line(completion, state.limit()))
+    print()
+
+
+def _greeting(model: LanguageModel) -> str:
+    package = model.package
+    size = sum(tensor.n_bytes for tensor in package.tensors.values())
+    figures = f"{package.model_type}, {bytes_text(size)}, context {model.context} tokens, {model.n_threads} threads"
+    if model.chats:
+        what = "Type a message. Alt-Enter begins a new line, Ctrl-C stops an answer, /help says more."
+    else:
+        what = (
+            "This is a base model: it does not answer, it completes what you type, as one growing text.\n"
+            "Alt-Enter begins a new line, Ctrl-C stops it, /clear begins anew, /help says more."
+        )
+    title = styled(package.name, BOLD, sys.stdout)
+    return f"{title}  {styled(figures, DIM, sys.stdout)}\n{styled(what, DIM, sys.stdout)}\n"
+
+
+def _note(text: str) -> None:
+    print(styled(text, DIM, sys.stdout))

@@ -1,0 +1,104 @@
+"""Finds the command, runs it, and turns what goes wrong into one line and an exit code.
+
+Exit codes: 0 done, 1 an asked-for condition is not met, 2 bad input, 70 a defect of nearlight, 130 stopped by Ctrl-C,
+141 the reader of our output went away (as for any program in a pipe).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from nearlight.errors import NearlightError, RequestError
+
+COMMANDS = {
+    "run": "answer a prompt, or chat",
+    "inspect": "show what is in a model package, and what looks wrong",
+    "pull": "download a model from the Hugging Face hub",
+    "list": "list the downloaded models",
+    "rm": "delete a downloaded model",
+}
+"""Each is a module of this package with `main(arguments) -> exit code`."""
+
+_EXAMPLES = """\
+examples:
+  nearlight run "def fibonacci(n):"            complete code with the embedded model
+  nearlight run Qwen/Qwen3-0.6B                chat; the model is downloaded if need be
+  nearlight run model.gguf "Why is it dark?"   one answer
+  nearlight inspect model.gguf                 architecture, bits, template, remarks
+
+`nearlight COMMAND --help` says more."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets a substitute instead of a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except NearlightError as error:
+        return _complain(str(error), 2)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; there is nobody left to tell about that either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MemoryError:
+        return _complain("not enough memory; try a smaller --context, or --weights w4", 2)
+    except Exception as error:
+        if os.environ.get("NEARLIGHT_DEBUG"):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return _complain(f"unexpected {what}; this is a defect, please report it (NEARLIGHT_DEBUG=1 shows where)", 70)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    command = arguments[0] if arguments else "--help"
+    if command in ("--help", "-h", "help"):
+        if len(arguments) > 1 and arguments[1] in COMMANDS:
+            return _dispatch([arguments[1], "--help"])
+        print(_overview())
+        return 0
+    if command in ("--version", "-V"):
+        from nearlight import __version__
+
+        print(f"nearlight {__version__}")
+        return 0
+    if command not in COMMANDS:
+        raise RequestError(f"unknown command {command!r}", advice=_nearest(command))
+    run = import_module(f"nearlight.cli.{command}").main
+    return int(run(arguments[1:]))
+
+
+def _overview() -> str:
+    listing = "\n".join(f"  {name:<9}{summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: nearlight COMMAND …\n\n"
+        "A local LLM inference engine that knows its own speed limit.\n\n"
+        f"commands:\n{listing}\n\n"
+        "options:\n  --version\n  --help\n\n"
+        f"{_EXAMPLES}"
+    )
+
+
+def _nearest(command: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+    return f"did you mean `nearlight {near[0]}`?" if near else "commands are " + ", ".join(COMMANDS)
+
+
+def _complain(line: str, code: int) -> int:
+    print(f"nearlight: {line}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

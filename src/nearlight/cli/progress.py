@@ -1,0 +1,63 @@
+"""A progress bar on stderr, for people only: nothing is written where stderr is no terminal, or when it is quick."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from nearlight.cli import terminal
+from nearlight.cli.units import seconds_text
+
+REFRESH_S = 0.1
+
+
+class ProgressBar:
+    """One line that is rewritten in place and erased at the end.
+
+    Units: appears after `delay_s` seconds. `unit_text` writes an amount.
+    """
+
+    def __init__(self, label: str, unit_text: Callable[[float], str] = str, delay_s: float = 1.0) -> None:
+        self._label = label
+        self._unit_text = unit_text
+        self._started = time.monotonic()
+        self._next = self._started + delay_s
+        self._shown = False
+        self._active = terminal.is_terminal(sys.stderr)
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def update(self, done: int, total: int) -> None:
+        """Show how much is done, if it is time to."""
+        now = time.monotonic()
+        if self._active and now >= self._next and total > 0:
+            self._next = now + REFRESH_S
+            self._shown = True
+            sys.stderr.write("\r" + self._line(done, total, now - self._started) + "\x1b[K")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Erase the bar; it does not come back."""
+        self._active = False
+        if self._shown:
+            self._shown = False
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def _line(self, done: int, total: int, elapsed_s: float) -> str:
+        part = min(done / total, 1.0)
+        left = f", {seconds_text(elapsed_s * (1 - part) / part)} left" if 0.02 < part < 1 else ""
+        amount = f" {part:4.0%}  {self._unit_text(done)} of {self._unit_text(total)}{left}"
+        room = terminal.width() - 1
+        label = self._label[: max(room - len(amount) - 12, 8)]
+        n_cells = max(min(room - len(label) - len(amount) - 1, 30), 0)
+        filled = round(part * n_cells)
+        return f"{label} {'█' * filled}{'░' * (n_cells - filled)}{amount}"[:room]

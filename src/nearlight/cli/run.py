@@ -1,0 +1,212 @@
+"""`nearlight run`: one answer to a prompt, or a chat.
+
+The answer goes to stdout as it comes, everything about it to stderr: progress, thinking, the closing line. So a pipe
+gets the answer and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nearlight
+from nearlight.cli import source, terminal
+from nearlight.cli.arguments import Parser, add_decoding, add_loading, decoding_options, loading_options
+from nearlight.cli.progress import ProgressBar
+from nearlight.cli.report import as_json, closing_line
+from nearlight.cli.units import bytes_text
+from nearlight.errors import RequestError
+
+if TYPE_CHECKING:
+    from nearlight.engine.generation import Stream
+    from nearlight.engine.language_model import LanguageModel
+
+BASE_MAX_TOKENS = 256
+"""A base model does not know when to stop; without --max-tokens, this is when."""
+
+_EXAMPLES = """\
+  nearlight run "def fibonacci(n):"              the embedded model completes code
+  nearlight run Qwen/Qwen3-0.6B                  a chat (download: 1.5 GB, once)
+  nearlight run ./model.gguf "Why is it dark?"   one answer
+  nearlight run org/name:Q4_K_M -p "Hello"       one file of a GGUF repository
+  cat notes.txt | nearlight run MODEL "Sum this up:" -
+  nearlight run MODEL "Hello" --json | jq .timing
+
+With one word, a path or hub id is the model, anything else a prompt for the embedded model; -m and -p say it outright.
+Base models complete the prompt, and print it first; models with a chat template answer it. Thinking is shown dimmed on
+a terminal and never goes to stdout."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    args = _parser().parse_args(arguments)
+    words = source.sort_words(args.words, args.model, args.prompt)
+    chats = words.prompt is None and not words.reads_stdin and terminal.is_terminal(sys.stdin)
+    if chats:
+        _require_chat(args)
+    path = source.find_model(words.model, offline=args.offline)
+    prompt = None if chats else _prompt(words)
+    if words.guessed and terminal.is_terminal(sys.stderr) and not args.quiet:
+        note = f"taking {words.prompt!r} as a prompt for {source.EMBEDDED}; models are paths or org/name"
+        print(terminal.styled(note, terminal.DIM, sys.stderr), file=sys.stderr)
+    model = _load(args, path)
+    if prompt is None:
+        from nearlight.cli.chat import chat
+
+        return chat(model, args.system, decoding_options(args), verbose=args.verbose)
+    return _answer(model, prompt, args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("run", "Answer a prompt as it is typed out, or chat when there is no prompt.", _EXAMPLES)
+    parser.usage = "nearlight run [MODEL] [PROMPT] [options]"
+    parser.add_argument(
+        "words", nargs="*", metavar="MODEL PROMPT", help="a directory, a .gguf file or a hub id; a text, or - for stdin"
+    )
+    parser.add_argument("-m", "--model", help="the model, without guessing")
+    parser.add_argument("-p", "--prompt", help="the prompt, without guessing")
+    parser.add_argument("--system", metavar="TEXT", help="instructions that come before the chat")
+    parser.add_argument("--raw", action="store_true", help="complete the prompt as it is, without the chat template")
+    parser.add_argument(
+        "--echo", action=argparse.BooleanOptionalAction, help="print the prompt first (default: when completing)"
+    )
+    parser.add_argument(
+        "--logprobs", type=int, metavar="N", help="with --json: log-probabilities of each token and the N best others"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="the answer only: no progress, thinking or figures")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more about the model and the cache")
+    add_decoding(parser)
+    add_loading(parser)
+    return parser
+
+
+def _require_chat(args: argparse.Namespace) -> None:
+    """Raises: RequestError where a chat was asked for and cannot be."""
+    if args.json:
+        raise RequestError("--json needs a prompt", advice='give one: nearlight run MODEL "…" --json')
+    if not terminal.is_terminal(sys.stdout):
+        raise RequestError("no prompt", advice='a chat needs a terminal; for one answer: nearlight run MODEL "…"')
+
+
+def _prompt(words: source.Words) -> str:
+    """Put the prompt together: of the word given, and of stdin where nothing was given or `-` asks for it."""
+    parts = [words.prompt or ""]
+    if words.reads_stdin or words.prompt is None:
+        parts.append(source.read_stdin())
+    prompt = "\n\n".join(part for part in parts if part)
+    if not prompt.strip():
+        raise RequestError("the prompt is empty", advice="give some text; without any, a terminal gets a chat")
+    return prompt
+
+
+def _load(args: argparse.Namespace, path: Path) -> LanguageModel:
+    with ProgressBar(f"loading {path.name}", bytes_text) as bar:
+        model = nearlight.load(path, progress=None if args.quiet else bar.update, **loading_options(args))
+    if args.verbose:
+        for remark in model.package.remarks:
+            print(f"remark: {remark}", file=sys.stderr)
+        figures = f"context {model.context}, {model.n_threads} threads, loaded in {model.load_s:.2f} s"
+        print(f"{model.package.name}: {model.package.model_type}, {figures}", file=sys.stderr)
+    return model
+
+
+def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
+    """Stream one answer, or print it whole as JSON."""
+    completes = args.raw or not model.chats
+    options = decoding_options(args) | {"raw": args.raw, "logprobs": args.logprobs}
+    if completes:
+        options.setdefault("max_tokens", BASE_MAX_TOKENS)
+    with ProgressBar("reading the prompt", "{:.0f} tokens".format) as bar:
+        stream = model.stream(_messages(model, prompt, args), on_prefill=bar.update, **options)
+        shown = _Silent() if args.json else _Printer(quiet=args.quiet)
+        if (completes and args.echo is not False) or args.echo:
+            shown.prompt(prompt)
+        interrupted = _show(stream, shown, bar)
+    completion = stream.completion
+    limit = model.limits() if completion.timing.decode_tok_s and (args.json or not args.quiet) else None
+    if args.json:
+        print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
+    elif not args.quiet:
+        line = closing_line(completion, limit)
+        if args.verbose:
+            line += f" · prompt {completion.prompt_tokens} tokens · ended by {completion.finish_reason}"
+        print(terminal.styled(line, terminal.DIM, sys.stderr), file=sys.stderr)
+    return 130 if interrupted else 0
+
+
+def _messages(model: LanguageModel, prompt: str, args: argparse.Namespace) -> Any:
+    if args.system is None:
+        return prompt
+    if args.raw or not model.chats:
+        raise RequestError("--system needs a chat template", advice="leave it out, or put the text into the prompt")
+    return [{"role": "system", "content": args.system}, {"role": "user", "content": prompt}]
+
+
+def _show(stream: Stream, shown: _Printer | _Silent, bar: ProgressBar) -> bool:
+    """Show pieces as they come; return whether Ctrl-C ended them."""
+    try:
+        for piece in stream:
+            bar.close()
+            shown.piece(piece.text, piece.channel)
+    except KeyboardInterrupt:
+        stream.close()
+        return True
+    finally:
+        bar.close()
+        shown.end()
+    return False
+
+
+class _Silent:
+    """For `--json`: nothing is shown before the end."""
+
+    def prompt(self, text: str) -> None: ...
+
+    def piece(self, text: str, channel: str) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class _Printer:
+    """Writes the answer to stdout, and thinking, dimmed, to stderr if that is a terminal."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._thinks = not quiet and terminal.is_terminal(sys.stderr)
+        self._channel = "answer"
+        self._last = "\n"
+
+    def prompt(self, text: str) -> None:
+        self._write(terminal.styled(text, terminal.BOLD, sys.stdout), text)
+
+    def piece(self, text: str, channel: str) -> None:
+        if channel == "thinking" and not self._thinks:
+            return
+        if channel != self._channel:
+            self._switch(channel)
+        if channel == "thinking":
+            sys.stderr.write(terminal.styled(text, terminal.DIM, sys.stderr))
+            sys.stderr.flush()
+        else:
+            self._write(text, text)
+
+    def end(self) -> None:
+        if self._channel == "thinking":
+            self._switch("answer")
+        elif self._last != "\n":
+            self._write("\n", "\n")
+
+    def _switch(self, channel: str) -> None:
+        if self._channel == "thinking":
+            sys.stderr.write("\n\n")
+            sys.stderr.flush()
+        self._channel = channel
+
+    def _write(self, styled: str, plain: str) -> None:
+        if plain:
+            sys.stdout.write(styled)
+            sys.stdout.flush()
+            self._last = plain[-1]

@@ -1,0 +1,34 @@
+"""What the terminal can do, and the few styles used outside the chat's Markdown."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TextIO
+
+BOLD, DIM, YELLOW = "1", "2", "33"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person reads (or types) this stream directly."""
+    return not stream.closed and stream.isatty()
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether styles may be written to a stream. Source: no-color.org."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def styled(text: str, style: str, stream: TextIO) -> str:
+    """Wrap a text in a style where the stream has styles."""
+    return f"\x1b[{style}m{text}\x1b[0m" if text and has_colours(stream) else text
+
+
+def width() -> int:
+    """Return the terminal's width in characters, read anew because windows change."""
+    return max(shutil.get_terminal_size((80, 24)).columns, 20)
+
+
+def height() -> int:
+    """Return the terminal's height in rows."""
+    return max(shutil.get_terminal_size((80, 24)).lines, 4)

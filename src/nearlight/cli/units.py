@@ -1,0 +1,41 @@
+"""Figures as people read them: short, with the unit, in the same way everywhere."""
+
+from __future__ import annotations
+
+
+def bytes_text(n_bytes: float) -> str:
+    """Write a size in decimal units, as disks and bandwidths are sold: "8.2 GB"."""
+    size, unit = float(n_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(size) < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size)} {unit}"
+
+
+def count_text(count: float) -> str:
+    """Write a number of parameters: "596 M", "7.62 B"."""
+    for factor, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):
+        if count >= 0.9995 * factor:
+            return f"{significant(count / factor, 3)}{unit}"
+    return f"{count:.0f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration: "0.03 s", "4.2 s", "2 min 5 s"."""
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """Write a number with at least `digits` significant digits, and all of its integer part: "812", "8.2", "0.31"."""
+    if value == 0:
+        return "0"
+    decimals = 0
+    while abs(value) < 10 ** (digits - 1 - decimals) and decimals < 6:
+        decimals += 1
+    return f"{value:.{decimals}f}"
