@@ -14,9 +14,9 @@ import pytest
 
 from nearlight.errors import NearlightError
 from nearlight.package import open_package
-from tests.attacks import malformed
+from tests.attacks import sound
 
-N_MUTATIONS = 2000
+N_MUTATIONS = 1200
 MAX_BYTES = 16 << 20
 INTERESTING = [0, 1, 7, 0x7F, 0x80, 0xFF]
 WIDE = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
@@ -58,15 +58,15 @@ def open_and_read(path: Path) -> bool:
 
 
 def gguf_content() -> tuple[bytes, int]:
-    content = malformed.sound_gguf(**{"llama.rope.scaling.type": malformed.typed(malformed.STRING, "yarn")} | {
-        "llama.rope.scaling.factor": malformed.typed(malformed.F32, 4.0),
-        "tokenizer.chat_template": malformed.typed(malformed.STRING, "{{ messages }}"),
+    content = sound.sound_gguf(**{"llama.rope.scaling.type": sound.typed(sound.STRING, "yarn")} | {
+        "llama.rope.scaling.factor": sound.typed(sound.F32, 4.0),
+        "tokenizer.chat_template": sound.typed(sound.STRING, "{{ messages }}"),
     })  # fmt: skip
     return content, content.index(b"output_norm.weight")
 
 
 def safetensors_content() -> tuple[bytes, int]:
-    content = malformed.safetensors_bytes(malformed.weights())
+    content = sound.safetensors_bytes(sound.weights())
     return content, 8 + int.from_bytes(content[:8], "little")
 
 
@@ -94,7 +94,7 @@ def test_mutations_are_read_or_refused(
     if kind == "gguf":
         directory.mkdir()
     else:
-        malformed.write_sound_directory(directory)
+        sound.write_sound_directory(directory)
     path = directory / name
     path.write_bytes(content)
     source = path if kind == "gguf" else directory

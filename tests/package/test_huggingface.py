@@ -22,7 +22,7 @@ from transformers import (
 from nearlight import formats
 from nearlight.errors import NearlightError, UnsupportedError
 from nearlight.package import Package, StoredTensor, TokenizerFiles, open_package
-from tests.attacks import malformed
+from tests.attacks import sound
 
 CONFIGS: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(
@@ -96,7 +96,7 @@ def test_shards_are_one_model(tmp_path: Path, family: str) -> None:
 
 
 def test_tensors_are_views_of_the_file(tmp_path: Path) -> None:
-    tensor = open_package(malformed.write_sound_directory(tmp_path)).tensors["lm_head.weight"]
+    tensor = open_package(sound.write_sound_directory(tmp_path)).tensors["lm_head.weight"]
     assert not tensor.read().flags.owndata
     assert not tensor.read().flags.writeable
 
@@ -114,13 +114,13 @@ def test_names_without_the_prefix_get_it(tmp_path: Path, family: str) -> None:
 
 
 def test_buffers_are_no_tensors(tmp_path: Path) -> None:
-    malformed.write_sound_directory(tmp_path)
-    spoiled = malformed.weights() | {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4)}
-    (tmp_path / "model.safetensors").write_bytes(malformed.safetensors_bytes(spoiled))
-    assert set(open_package(tmp_path).tensors) == set(malformed.LLAMA_SHAPES)
+    sound.write_sound_directory(tmp_path)
+    spoiled = sound.weights() | {"model.layers.0.self_attn.rotary_emb.inv_freq": np.ones(4)}
+    (tmp_path / "model.safetensors").write_bytes(sound.safetensors_bytes(spoiled))
+    assert set(open_package(tmp_path).tensors) == set(sound.LLAMA_SHAPES)
 
     gpt2 = {"h.0.attn.bias": np.ones((1, 1, 5, 5)), "h.0.attn.masked_bias": np.ones(1), "h.0.ln_1.bias": np.ones(7)}
-    (tmp_path / "model.safetensors").write_bytes(malformed.safetensors_bytes(gpt2))
+    (tmp_path / "model.safetensors").write_bytes(sound.safetensors_bytes(gpt2))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     assert set(open_package(tmp_path).tensors) == {"transformer.h.0.ln_1.bias"}
 
@@ -129,24 +129,24 @@ def test_buffers_are_no_tensors(tmp_path: Path) -> None:
 
 
 def test_a_stale_index_is_ignored(tmp_path: Path) -> None:
-    malformed.write_sound_directory(tmp_path)
+    sound.write_sound_directory(tmp_path)
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     package = open_package(tmp_path)
-    assert set(package.tensors) == set(malformed.LLAMA_SHAPES)
+    assert set(package.tensors) == set(sound.LLAMA_SHAPES)
     assert any("index.json names files that are not here" in remark for remark in package.remarks)
 
 
 def test_a_consolidated_copy_is_ignored(tmp_path: Path) -> None:
-    malformed.write_sound_directory(tmp_path)
-    (tmp_path / "consolidated.safetensors").write_bytes(malformed.safetensors_bytes({"tok.weight": np.ones((2, 3))}))
+    sound.write_sound_directory(tmp_path)
+    (tmp_path / "consolidated.safetensors").write_bytes(sound.safetensors_bytes({"tok.weight": np.ones((2, 3))}))
     package = open_package(tmp_path)
-    assert set(package.tensors) == set(malformed.LLAMA_SHAPES)
+    assert set(package.tensors) == set(sound.LLAMA_SHAPES)
     assert any("consolidated" in remark for remark in package.remarks)
 
 
 def test_one_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
-    malformed.write_sound_directory(tmp_path)
+    sound.write_sound_directory(tmp_path)
     (tmp_path / "again.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes())
     with pytest.raises(NearlightError, match=r"is in again\.safetensors and in model\.safetensors"):
         open_package(tmp_path)
@@ -156,8 +156,8 @@ def test_one_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
 
 
 def config_with(tmp_path: Path, **changes: Any) -> Package:
-    malformed.write_sound_directory(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(malformed.LLAMA_CONFIG | changes))
+    sound.write_sound_directory(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(sound.LLAMA_CONFIG | changes))
     return open_package(tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_rotary_settings_of_every_era_become_one_dict(
 def test_transformers_own_spelling_is_kept(tmp_path: Path) -> None:
     CONFIGS["llama"].save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
-    malformed.write_sound_directory(tmp_path / "model")
+    sound.write_sound_directory(tmp_path / "model")
     (tmp_path / "model" / "config.json").write_text((tmp_path / "config.json").read_text())
     package = open_package(tmp_path / "model")
     assert package.config["rope_parameters"] == config.rope_parameters
@@ -232,7 +232,7 @@ def test_bitsandbytes_without_its_name_is_recognized(tmp_path: Path) -> None:
 
 
 def test_stop_ids_of_both_files_are_united(tmp_path: Path) -> None:
-    malformed.write_sound_directory(tmp_path)
+    sound.write_sound_directory(tmp_path)
     settings = {"eos_token_id": [7, 5], "temperature": 0.6, "top_k": None}
     (tmp_path / "generation_config.json").write_text(json.dumps(settings))
     generation = config_with(tmp_path, eos_token_id=3, bos_token_id=1).generation
@@ -245,15 +245,15 @@ def test_no_stop_id_is_no_key(tmp_path: Path) -> None:
 
 def test_a_hub_snapshot_is_called_by_its_hub_id(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--some--model-1B" / "snapshots" / "0a1b"
-    assert open_package(malformed.write_sound_directory(snapshot)).name == "some/model-1B"
-    assert open_package(malformed.write_sound_directory(tmp_path / "mine")).name == "mine"
+    assert open_package(sound.write_sound_directory(snapshot)).name == "some/model-1B"
+    assert open_package(sound.write_sound_directory(tmp_path / "mine")).name == "mine"
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_package_without_tokenizer_opens(tmp_path: Path) -> None:
-    package = open_package(malformed.write_sound_directory(tmp_path))
+    package = open_package(sound.write_sound_directory(tmp_path))
     assert package.tokenizer is None
     assert package.remarks == ("no tokenizer: token ids in, logits out",)
 
@@ -268,7 +268,7 @@ def test_a_package_without_tokenizer_opens(tmp_path: Path) -> None:
     ],
 )
 def test_the_most_complete_tokenizer_layout_is_chosen(tmp_path: Path, present: set[str], layout: str | None) -> None:
-    malformed.write_sound_directory(tmp_path)
+    sound.write_sound_directory(tmp_path)
     for name in present:
         (tmp_path / name).write_text("{}")
     tokenizer = open_package(tmp_path).tokenizer
@@ -279,7 +279,7 @@ def test_the_most_complete_tokenizer_layout_is_chosen(tmp_path: Path, present: s
 
 
 def test_tokenizer_settings_are_merged_and_special_tokens_found(tmp_path: Path) -> None:
-    malformed.write_sound_directory(tmp_path)
+    sound.write_sound_directory(tmp_path)
     files: dict[str, Any] = {
         "tokenizer.json": {},
         "added_tokens.json": {"<x>": 7},
@@ -296,7 +296,7 @@ def test_tokenizer_settings_are_merged_and_special_tokens_found(tmp_path: Path) 
 
 
 def test_chat_templates_are_found_in_every_place(tmp_path: Path) -> None:
-    malformed.write_sound_directory(tmp_path)
+    sound.write_sound_directory(tmp_path)
     named = [{"name": "default", "template": "A"}, {"name": "tool_use", "template": "B"}]
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "old"}))
     assert open_package(tmp_path).chat_templates == {"default": "old"}
