@@ -122,6 +122,15 @@ def test_ends_of_text_are_found_by_key_and_by_name():
     assert built(replace(tables, settings={"eos_token_id": 4, "add_eos_token": True})).encode("a") == [0, 4]
 
 
+def test_a_default_special_id_must_be_a_special_token():
+    tokens = [chr(33 + i) for i in range(13)]
+    comma = TokenizerTables("gpt2", tokens, [], [1] * 13, [], {"pre": "gpt-2"})
+    assert tokens[11] == ","
+    assert built(comma).special == {}
+    assert built(comma).stop_ids == frozenset()
+    assert built(replace(comma, token_types=[1] * 11 + [3, 1])).special == {"bos_token": 11, "eos_token": 11}
+
+
 def test_no_tokenizer_is_none_and_unknown_kinds_are_named():
     empty = TokenizerTables("none", [], [], [], [], {})
     assert build_tokenizer(empty) is None

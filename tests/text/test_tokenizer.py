@@ -171,9 +171,11 @@ def test_added_tokens_keep_ids_that_leave_a_gap(gpt2_directory, tmp_path):
 def test_old_packages_list_added_tokens_in_a_file_of_their_own(gpt2_directory, tmp_path):
     for name in ("vocab.json", "merges.txt"):
         shutil.copy(gpt2_directory / name, tmp_path)
-    v.write(tmp_path, "added_tokens.json", {"<|x|>": 701, "<|y|>": 702})
-    v.write(tmp_path, "tokenizer_config.json", {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|y|>"})
-    tokenizer, theirs = ours(tmp_path, "vocab+merges"), AutoTokenizer.from_pretrained(tmp_path)
+    config, added = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|y|>"}, {"<|x|>": 701, "<|y|>": 702}
+    v.write(tmp_path, "added_tokens.json", added)
+    v.write(tmp_path, "tokenizer_config.json", config)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer = build_tokenizer(TokenizerFiles("vocab+merges", tmp_path, config | {"added_tokens": added}))
     assert tokenizer.encode("a<|x|>b<|y|>") == theirs.encode("a<|x|>b<|y|>")
     assert tokenizer.eos_id == 702
 

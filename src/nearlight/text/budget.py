@@ -14,6 +14,7 @@ from typing import Any
 from jinja2.utils import Namespace
 
 MAX_INTEGER_BITS = 8192
+_ENTRY = 8  # what an entry of a list or dict costs, where a character costs 1: about its bytes
 _TOTAL_VALUES = 64  # how many values of the largest size a render may make in all
 _SEARCH_STEPS = 1 << 28  # text length times pattern length; what C does in about a tenth of a second
 
@@ -44,7 +45,7 @@ class Once:
 class Budget:
     """Counts down during one render.
 
-    Units: value_limit is in characters and list entries together; seconds is wall time.
+    Units: value_limit is in characters, an entry of a list counting as eight; seconds is wall time.
     """
 
     def __init__(self, value_limit: int, seconds: float) -> None:
@@ -99,7 +100,7 @@ class Budget:
 
 
 def tree_size(value: Any, limit: float, tick: Callable[[], None] | None = None) -> int:
-    """Count characters and entries in a value and everything it holds; stop once past `limit`.
+    """Measure a value with everything it holds, in characters; stop once past `limit`.
 
     What is shared counts each time, and a cycle therefore runs into the limit. `tick` is called now and then.
     """
@@ -111,17 +112,19 @@ def tree_size(value: Any, limit: float, tick: Callable[[], None] | None = None) 
         visited += 1
         if tick is not None and visited % 1024 == 0:
             tick()
-        if isinstance(item, str | bytes | range):
+        if isinstance(item, str | bytes):
             total += len(item)
+        elif isinstance(item, range):
+            total += _ENTRY * len(item)
         elif isinstance(item, int):
             total += item.bit_length() // 3
         elif isinstance(item, dict):
-            total += len(item)
+            total += 2 * _ENTRY * len(item)
             if total <= limit:
                 waiting.extend(item.keys())
                 waiting.extend(item.values())
         elif isinstance(item, list | tuple | set | frozenset | KeysView | ValuesView | ItemsView):
-            total += len(item)
+            total += _ENTRY * len(item)
             if total <= limit:
                 waiting.extend(item)
         elif isinstance(item, Once):

@@ -62,15 +62,23 @@ def _check(tables: TokenizerTables) -> None:
             raise TextError("length", where=f"{_WHERE}.{name}", expected=f"{n}, as many as tokens", found=len(table))
     for key in {*_ROLES.values(), *_END_KEYS}:
         id = tables.settings.get(key)
-        if id is not None and (type(id) is not int or id < -1 or (id >= n and id != 0xFFFFFFFF)):
+        valid = type(id) is int and (-1 <= id < n or id == 0xFFFFFFFF)
+        if id is not None and not valid:
             raise TextError("token id", where=f"{_WHERE}.{key}", expected=f"0 to {n - 1}", found=repr(id))
 
 
 def _special_ids(tables: TokenizerTables) -> dict[str, int]:
-    defaults = _DEFAULT_IDS[tables.kind]
-    ids = {role: tables.settings.get(key, defaults.get(role)) for role, key in _ROLES.items()}
+    """Return the special tokens' ids, with llama.cpp's defaults where those are tokens of that sort.
+
+    A default is a guess: in a vocabulary of another make, id 11 may well be the comma.
+    """
+    types = _types(tables)
+    ids = {role: tables.settings.get(key) for role, key in _ROLES.items()}
+    for role, id in _DEFAULT_IDS[tables.kind].items():
+        if ids[role] is None and id < len(types) and types[id] in (CONTROL, UNKNOWN):
+            ids[role] = id
     # -1 and 2**32 - 1 are how writers say "none".
-    return {role: id for role, id in ids.items() if id is not None and 0 <= id < len(tables.tokens)}
+    return {role: int(id) for role, id in ids.items() if id is not None and 0 <= id < len(tables.tokens)}
 
 
 def _vocabulary(tables: TokenizerTables) -> tuple[dict[str, int], list[str]]:

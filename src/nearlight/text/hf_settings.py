@@ -1,7 +1,8 @@
 """What a Hugging Face directory says about special and added tokens, in its several spellings.
 
 A special token is a string or an AddedToken written as a dictionary; added tokens stand in `added_tokens_decoder`
-(id to token) or, in old packages, in added_tokens.json (text to id). All layouts read them here.
+(id to token) or, in old packages, in added_tokens.json (text to id), which the package's reader puts under
+`added_tokens`. All layouts read them here.
 """
 
 from __future__ import annotations
@@ -70,9 +71,7 @@ def declared_added_tokens(files: TokenizerFiles, special_tokens: Mapping[str, st
             raise TextError("added_tokens_decoder", where=where, expected="an object", found=type(declared).__name__)
         return {_id(id, where): _declared(id, token, where) for id, token in declared.items()}
     legacy = files.directory / "added_tokens.json"
-    if not legacy.is_file():
-        return {}
-    listed = read_json(legacy)
+    listed = files.settings.get("added_tokens", {})
     if not isinstance(listed, Mapping):
         raise TextError("content", where=legacy, expected="an object of text to id", found=type(listed).__name__)
     special = set(special_tokens.values()) | set(_extra_special(files.settings))

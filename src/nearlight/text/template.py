@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 
-SECONDS = 2.0
-VALUE_LIMIT = 1_000_000  # plus VALUE_LIMIT_PER_INPUT for each character of the messages
+SECONDS = 2.0  # and as much again for each million characters of messages
+VALUE_LIMIT = 1_000_000  # plus VALUE_LIMIT_PER_INPUT for each character of messages
 VALUE_LIMIT_PER_INPUT = 20
 SOURCE_LIMIT = 250_000
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
@@ -104,8 +104,9 @@ class ChatTemplate:
         from nearlight.text.template_calls import BUDGET
 
         template = self._compiled
-        limit = VALUE_LIMIT + VALUE_LIMIT_PER_INPUT * tree_size(data, math.inf)
-        budget = Budget(limit, self._seconds)
+        given = tree_size(data, math.inf)
+        limit = VALUE_LIMIT + VALUE_LIMIT_PER_INPUT * given
+        budget = Budget(limit, self._seconds * (1 + given / VALUE_LIMIT))
         token = BUDGET.set(budget)
         try:
             pieces: list[str] = []

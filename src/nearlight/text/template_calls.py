@@ -62,11 +62,11 @@ class BoundedFormat:
     """`'…'.format` with the size of what it makes checked first; attribute access inside stays sandboxed."""
 
     def __init__(self, template: str, run: Callable[..., str]) -> None:
-        self.template, self.run = template, run
+        self._template, self._run = template, run
 
     def __call__(self, *args: Any, **kwargs: Any) -> str:
-        check_format(self.template, "{", (args, kwargs))
-        return self.run(*args, **kwargs)
+        check_format(self._template, "{", (args, kwargs))
+        return self._run(*args, **kwargs)
 
 
 def check_format(template: str, mark: str, values: Any) -> None:
