@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
 
 
-def chat(model: LanguageModel, system: str | None, options: Mapping[str, Any], *, verbose: bool = False) -> int:
+def chat(model: LanguageModel, system: str | None, options: Mapping[str, Any], *, quiet: bool = False) -> int:
     """Chat on the terminal until the person leaves; return the exit code."""
     state = ChatState(model, open_dialogue(model, system, options))
     print(_greeting(model))
@@ -39,22 +39,25 @@ def chat(model: LanguageModel, system: str | None, options: Mapping[str, Any], *
         except EOFError:
             break
         try:
-            _handle(state, text, verbose)
+            with keys_hidden():
+                _handle(state, text, quiet)
+        except KeyboardInterrupt:
+            print()
         except NearlightError as error:
             _note(str(error))
     return 0
 
 
-def _handle(state: ChatState, text: str, verbose: bool) -> None:
+def _handle(state: ChatState, text: str, quiet: bool) -> None:
     if not text.strip():
         return
     if not call(state, text):
-        _answer(state, text, verbose)
+        _answer(state, text, quiet)
 
 
-def _answer(state: ChatState, text: str, verbose: bool) -> None:
+def _answer(state: ChatState, text: str, quiet: bool) -> None:
     view = AnswerView(sys.stdout, formatted=state.dialogue.formatted)
-    with ProgressBar("reading the prompt", "{:.0f} tokens".format) as bar, keys_hidden():
+    with ProgressBar("reading the prompt", "{:.0f} tokens".format) as bar:
         stream = state.dialogue.say(text, bar.update)
         if not state.dialogue.formatted:
             view.push(text.rpartition("\n")[2], "answer")
@@ -70,7 +73,7 @@ def _answer(state: ChatState, text: str, verbose: bool) -> None:
             state.dialogue.ended(stream)
     completion = stream.completion
     state.count(completion)
-    if verbose or completion.finish_reason != "stop":
+    if not quiet:
         _note(closing_line(completion, state.limit()))
     print()
 
@@ -91,4 +94,5 @@ def _greeting(model: LanguageModel) -> str:
 
 
 def _note(text: str) -> None:
-    print(styled(text, DIM, sys.stdout))
+    """Say something about the chat, which is no part of it."""
+    print(styled(text, DIM, sys.stderr), file=sys.stderr)

@@ -80,11 +80,12 @@ class BlockSplitter:
     def finish(self) -> list[Block]:
         """End the text: whatever is open is finished."""
         line, self._line = self._line, ""
-        blocks = (self._code(line) if self.in_code else self._text(line)) if line else []
-        if self.in_code:
-            self._fence = None
-            return [*blocks, FenceClosed()]
-        return [*blocks, *self._flush()]
+        if not self.in_code:
+            return [*self._text(line), *self._flush()]
+        ends = not line.strip() or self._closes(line, partly=True)
+        blocks: list[Block] = [] if ends else self._code(line)
+        self._fence = None
+        return [*blocks, FenceClosed()]
 
     def _text(self, line: str) -> list[Block]:
         blocks: list[Block] = []

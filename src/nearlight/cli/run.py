@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     if prompt is None:
         from nearlight.cli.chat import chat
 
-        return chat(model, args.system, decoding_options(args), verbose=args.verbose)
+        return chat(model, args.system, decoding_options(args), quiet=args.quiet)
     return _answer(model, prompt, args)
 
 

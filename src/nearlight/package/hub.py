@@ -22,7 +22,7 @@ from typing import TypeAlias
 from nearlight.errors import NearlightError, RequestError
 from nearlight.package.hub_files import INDEX, HubId, choose_gguf, gguf_models, parse_id, small_files, weight_files
 
-__all__ = ["CachedModel", "HubId", "cache_directory", "cached", "cached_models", "parse_id", "pull", "remove"]
+__all__ = ["CachedModel", "HubId", "cache_directory", "cached", "cached_models", "parse_id", "pull", "remove", "size"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told the bytes downloaded so far, and in all."""
@@ -286,6 +286,14 @@ def _explained(id: HubId, error: Exception) -> RequestError:
 # -- deleting ------------------------------------------------------------------------------------------------------
 
 
+def size(id: HubId) -> int:
+    """Return the bytes of a downloaded model, or with a choice of one GGUF model of it.
+
+    Raises: RequestError where it is not downloaded.
+    """
+    return sum(path.stat().st_size for path in {path.resolve() for path in _owned(id)})
+
+
 def remove(id: HubId) -> int:
     """Delete a downloaded model: the whole repository, or with a choice one GGUF model of it.
 
@@ -293,27 +301,35 @@ def remove(id: HubId) -> int:
     Raises: RequestError where it is not downloaded.
     """
     directory = _repository_directory(id)
+    owned = _owned(id)
+    if id.choice is not None:
+        return sum(_remove_file(directory, path) for path in owned)
+    freed = size(id)
+    shutil.rmtree(directory)
+    shutil.rmtree(cache_directory() / ".locks" / directory.name, ignore_errors=True)
+    return freed
+
+
+def _owned(id: HubId) -> list[Path]:
+    """List the files that make up a downloaded model."""
+    directory = _repository_directory(id)
     if not directory.is_dir():
         raise RequestError("not downloaded", where=id, advice="`nearlight list` shows what is")
     if id.choice is None:
-        freed = sum(path.lstat().st_size for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
-        shutil.rmtree(directory)
-        shutil.rmtree(cache_directory() / ".locks" / directory.name, ignore_errors=True)
-        return freed
+        return [path for path in directory.rglob("*") if path.is_file()]
     snapshot = _snapshot(directory) or directory
     models = gguf_models(_names(snapshot))
-    parts = models[choose_gguf(id, models)]
-    return sum(_remove_file(directory, snapshot / part) for part in parts)
+    return [path for part in models[choose_gguf(id, models)] if (path := snapshot / part).exists()]
 
 
 def _remove_file(directory: Path, link: Path) -> int:
-    """Delete a file of a snapshot, and its blob unless another snapshot uses it too."""
-    if not link.exists():
-        return 0
-    blob, size = link.resolve(), link.stat().st_size
+    """Delete a file of a snapshot, and its blob unless another snapshot uses it too; return the bytes freed."""
+    blob, n_bytes = link.resolve(), link.stat().st_size
     link.unlink()
+    if blob == link:
+        return n_bytes
     others = (path for path in (directory / "snapshots").rglob("*") if path.is_symlink() and path.resolve() == blob)
-    if blob == link or any(others):
-        return size if blob == link else 0
+    if any(others):
+        return 0
     blob.unlink(missing_ok=True)
-    return size
+    return n_bytes

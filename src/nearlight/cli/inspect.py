@@ -1,0 +1,189 @@
+"""`nearlight inspect`: what is in a package, from its headers, at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from nearlight.cli import source
+from nearlight.cli.arguments import Parser
+from nearlight.cli.table import table
+from nearlight.cli.terminal import BOLD, DIM, YELLOW, styled
+from nearlight.cli.units import bytes_text, count_text
+from nearlight.errors import PackageError
+from nearlight.package import open_package
+
+if TYPE_CHECKING:
+    from nearlight.cli.inspection import Inspection
+    from nearlight.decode.policy import SamplingPolicy
+
+_EXAMPLES = """\
+  nearlight inspect ./model.gguf
+  nearlight inspect Qwen/Qwen3-0.6B --json
+
+Exit code 2 says that something keeps the model from working."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    parser = Parser("inspect", "Show what is in a model package, and what looks wrong with it.", _EXAMPLES)
+    parser.add_argument("model", nargs="?", help="a directory, a .gguf file or a hub id (default: the embedded model)")
+    parser.add_argument("--offline", action="store_true", help="never download; use what is on this machine")
+    args = parser.parse_args(arguments)
+    package = open_package(source.find_model(args.model, offline=args.offline))
+    from nearlight.cli.inspection import look_over
+
+    found = look_over(package)
+    print(json.dumps(as_json(found), ensure_ascii=False) if args.json else as_text(found))
+    if found.problems:
+        others = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
+        raise PackageError(found.problems[0] + others)
+    return 0
+
+
+def as_json(found: Inspection) -> dict[str, Any]:
+    """Build the object of `inspect --json`."""
+    package, template = found.package, found.template
+    return {
+        "model": package.name,
+        "source": str(package.source),
+        "kind": package.kind,
+        "model_type": package.model_type,
+        "files": [str(path) for path in package.files],
+        "bytes": found.n_bytes,
+        "params": {kind.name: kind.n_parameters for kind in found.kinds} | {"total": found.n_parameters},
+        "bits_per_weight": {kind.name: kind.bits_per_weight for kind in found.kinds},
+        "formats": {kind.name: dict(kind.formats) for kind in found.kinds},
+        "context": found.context,
+        "kv_bytes_per_token": found.kv_bytes_per_token,
+        "vocab_size": found.vocab_size,
+        "tokens": found.n_tokens,
+        "special_tokens": {name: {"id": id, "text": text} for name, (id, text) in found.special_tokens.items()},
+        "stop_ids": {str(id): text for id, text in found.stop_tokens.items()},
+        "generation": dict(package.generation),
+        "chat_template": None
+        if template is None
+        else {
+            "names": template.names,
+            "example": template.example,
+            "continues_cache": template.continues_cache,
+            "reason": template.reason,
+        },
+        "problems": found.problems,
+        "remarks": found.remarks,
+        "config": dict(package.config),
+    }
+
+
+def as_text(found: Inspection) -> str:
+    """Lay the inspection out for a person."""
+    sections = [_overview(found), _tensors(found), _text(found), _template(found), _verdict(found)]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _overview(found: Inspection) -> str:
+    package = found.package
+    n_files = len(package.files)
+    files = f"{n_files} file" + ("s" if n_files != 1 else "")
+    facts = [
+        ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)"),
+        ("architecture", _architecture(found)),
+        ("parameters", count_text(found.n_parameters)),
+    ]
+    if found.context is not None and found.kv_bytes_per_token is not None:
+        whole = bytes_text(found.context * found.kv_bytes_per_token)
+        cache = f"{bytes_text(found.kv_bytes_per_token)} of cache a token, {whole} in all (f16)"
+        facts.append(("context", f"{found.context} tokens; {cache}"))
+    return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
+
+
+def _architecture(found: Inspection) -> str:
+    """Name the family and its sizes, by the config's own keys."""
+    config = found.package.config
+    names = {
+        "layers": ("num_hidden_layers", "n_layer"),
+        "hidden": ("hidden_size", "n_embd"),
+        "heads": ("num_attention_heads", "n_head"),
+        "kv heads": ("num_key_value_heads",),
+        "ffn": ("intermediate_size", "n_inner"),
+    }
+    values = {label: next((config[key] for key in keys if config.get(key)), None) for label, keys in names.items()}
+    rope = config.get("rope_parameters")
+    kind = rope.get("rope_type") if isinstance(rope, dict) else None
+    parts = [f"{label} {value}" for label, value in values.items() if value is not None]
+    parts += [f"rope {kind}"] if kind not in (None, "default") else []
+    return ", ".join((found.package.model_type, *parts))
+
+
+def _tensors(found: Inspection) -> str:
+    rows = []
+    for kind in found.kinds:
+        formats = ", ".join(f"{name} ×{count}" for name, count in kind.formats.most_common())
+        bits = f"{kind.bits_per_weight:.2f}" if kind.n_bytes else "?"
+        rows.append((kind.name, count_text(kind.n_parameters), bytes_text(kind.n_bytes), bits, formats))
+    if len(rows) > 1:
+        stored = sum(kind.n_bytes for kind in found.kinds)
+        bits = f"{8 * stored / found.n_parameters:.2f}"
+        rows.append(("total", count_text(found.n_parameters), bytes_text(stored), bits, ""))
+    header = ("tensors", "parameters", "size", "bits per weight", "stored as")
+    return table(header, rows, right=(1, 2, 3), stream=sys.stdout)
+
+
+def _text(found: Inspection) -> str:
+    if found.n_tokens is None:
+        return ""
+    special = ", ".join(f"{name} {text!r}{_id(id)}" for name, (id, text) in found.special_tokens.items())
+    stops = ", ".join(f"{text!r}{_id(id)}" for id, text in found.stop_tokens.items())
+    rows = "" if found.vocab_size in (None, found.n_tokens) else f" ({found.vocab_size} rows in the embedding)"
+    facts = [
+        ("vocabulary", f"{found.n_tokens} tokens{rows}"),
+        ("special", special or "none"),
+        ("stops at", stops or "nothing"),
+        ("decodes", "unknown" if found.policy is None else _policy(found.policy)),
+    ]
+    return "\n".join((styled("text", BOLD, sys.stdout), *_facts(facts)))
+
+
+def _id(id: int | None) -> str:
+    return "" if id is None else f" ({id})"
+
+
+def _policy(policy: SamplingPolicy) -> str:
+    """Say how tokens are chosen unless flags say otherwise."""
+    changed = [
+        f"{each.name.replace('_', ' ')} {getattr(policy, each.name):g}"
+        for each in fields(policy)
+        if isinstance(each.default, int | float) and getattr(policy, each.name) != each.default
+    ]
+    if policy.greedy:
+        changed = ["greedy", *(text for text in changed if not text.startswith("temperature"))]
+    return ", ".join(changed) or "samples, temperature 1"
+
+
+def _template(found: Inspection) -> str:
+    template = found.template
+    if template is None:
+        return "" if found.n_tokens is None else "no chat template: a base model, it completes text"
+    title = styled("chat template", BOLD, sys.stdout)
+    others = f" ({', '.join(template.names)})" if len(template.names) > 1 else ""
+    example = "" if template.example is None else _indented(template.example)
+    turns = f"turns: {template.reason}"
+    return "\n".join(line for line in (f"{title}{others}", example, turns) if line)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(styled(f"  │ {line}".rstrip(), DIM, sys.stdout) for line in text.rstrip("\n").split("\n"))
+
+
+def _verdict(found: Inspection) -> str:
+    lines = [styled(f"problem: {line}", YELLOW, sys.stdout) for line in found.problems]
+    lines += [f"remark: {line}" for line in found.remarks]
+    return "\n".join(lines) or "nothing looks wrong"
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in facts)
+    return [f"{name:<{width}}  {text}" for name, text in facts]

@@ -1,0 +1,226 @@
+"""Looks a package over: what is in it, what a person should know, and what looks wrong.
+
+Only headers, settings and the tokenizer are read; the model is declared, not loaded. So every figure is what loading
+would find, and whatever would stop it from loading is among the remarks instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from nearlight.decode.policy import SamplingPolicy, settings_not_followed
+from nearlight.engine.binding import with_tied_head
+from nearlight.errors import NearlightError
+from nearlight.kernels.ops import Ops
+from nearlight.layers.decoder import Decoder
+from nearlight.layers.parameters import Parameter
+from nearlight.models import build_model
+from nearlight.package.package import Package
+from nearlight.text.template import ChatTemplate, select_template
+from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+
+EXAMPLE = (
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello!"},
+    {"role": "assistant", "content": "Hi."},
+    {"role": "user", "content": "How are you?"},
+)
+_NO_KERNELS = cast(Ops, object())
+"""Declaring a model computes nothing, so no kernel set is needed."""
+_KV_BYTES = 2  # f16, the default cache
+
+
+@dataclass
+class TensorKind:
+    """Parameters of one kind, and how they are stored. Units: bytes; `formats` counts tensors."""
+
+    name: str
+    n_parameters: int = 0
+    n_bytes: float = 0.0
+    formats: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.n_bytes / self.n_parameters if self.n_parameters else 0.0
+
+
+@dataclass
+class TemplateReport:
+    """A chat template: its names, a rendered example, and whether turns continue the cache."""
+
+    names: list[str]
+    example: str | None
+    continues_cache: bool | None
+    reason: str
+
+
+@dataclass
+class Inspection:
+    """What `nearlight inspect` shows. `problems` keep the model from working; `remarks` are worth knowing."""
+
+    package: Package
+    n_bytes: int
+    kinds: list[TensorKind] = field(default_factory=list)
+    context: int | None = None
+    kv_bytes_per_token: int | None = None
+    vocab_size: int | None = None
+    n_tokens: int | None = None
+    special_tokens: dict[str, tuple[int | None, str]] = field(default_factory=dict)
+    stop_tokens: dict[int, str] = field(default_factory=dict)
+    policy: SamplingPolicy | None = None
+    template: TemplateReport | None = None
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(kind.n_parameters for kind in self.kinds)
+
+
+def look_over(package: Package) -> Inspection:
+    """Inspect a package; nothing wrong in it raises, all becomes a problem or a remark."""
+    n_bytes = sum(tensor.n_bytes for tensor in package.tensors.values())
+    found = Inspection(package, n_bytes, remarks=list(package.remarks))
+    model = _guarded(found, lambda: build_model(_NO_KERNELS, with_tied_head(package.config, package)))
+    if model is None:
+        found.kinds = [_as_stored(package)]
+    else:
+        _compare(found, model)
+    tokenizer = _guarded(found, lambda: build_tokenizer(package.tokenizer, package.special_tokens))
+    if tokenizer is not None:
+        _read_tokens(found, tokenizer)
+    found.policy = _guarded(found, lambda: SamplingPolicy.from_generation(package.generation))
+    not_followed = settings_not_followed(package.generation)
+    if not_followed:
+        found.remarks.append(f"generation settings that are not followed: {', '.join(not_followed)}")
+    _read_template(found)
+    return found
+
+
+def _guarded(found: Inspection, make: Any) -> Any:
+    try:
+        return make()
+    except NearlightError as error:
+        found.problems.append(str(error))
+        return None
+
+
+# -- tensors ---------------------------------------------------------------------------------------------------------
+
+
+def _kinds(model: Decoder) -> Iterator[tuple[str, Iterable[Parameter]]]:
+    """Sort a model's parameters by what they are for, by their place in it."""
+    blocks = model.blocks
+    embeddings = [model.embedding, *([model.position_embedding] if model.position_embedding else [])]
+    yield "embedding", [p for layer in embeddings for p in layer.parameters()]
+    yield "attention", [p for block in blocks for p in block.attention.parameters()]
+    yield "ffn", [p for block in blocks for p in block.mlp.parameters()]
+    norms = [layer for block in blocks for layer in (block.attention_norm, block.mlp_norm)]
+    yield "norms", [p for layer in (*norms, model.norm) for p in layer.parameters()]
+    yield "head", list(model.head.parameters()) if model.head else []
+
+
+def _compare(found: Inspection, model: Decoder) -> None:
+    """Hold the declared parameters against the stored tensors."""
+    package = found.package
+    declared: set[str] = set()
+    wrong: list[str] = []
+    for name, parameters in _kinds(model):
+        kind = TensorKind(name)
+        for parameter in parameters:
+            declared.add(parameter.name)
+            kind.n_parameters += parameter.size
+            tensor = package.tensors.get(parameter.name)
+            if tensor is None:
+                wrong.append(f"tensor {parameter.name} is missing")
+            elif tensor.shape != parameter.stored_shape:
+                expected = f"{list(parameter.stored_shape)} by the config"
+                wrong.append(f"shape of {parameter.name}: expected {expected}, found {list(tensor.shape)}")
+            else:
+                part = parameter.shape[0] / tensor.shape[0] if tensor.shape else 1.0
+                kind.n_bytes += tensor.n_bytes * part
+                kind.formats[str(tensor.format)] += 1
+        if kind.n_parameters:
+            found.kinds.append(kind)
+    found.problems += _shortened(wrong)
+    unused = sorted(set(package.tensors) - declared)
+    if unused:
+        shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
+        found.remarks.append(f"{len(unused)} tensors are not used by {package.model_type}: {shown}")
+    found.context, found.vocab_size = model.max_positions, model.vocab_size
+    found.kv_bytes_per_token = sum(2 * _KV_BYTES * shape.n_kv_heads * shape.head_dim for shape in model.kv_shapes)
+
+
+def _shortened(lines: list[str], most: int = 5) -> list[str]:
+    return lines if len(lines) <= most else [*lines[:most], f"… and {len(lines) - most} more tensors like these"]
+
+
+def _as_stored(package: Package) -> TensorKind:
+    """Sum up tensors of a model whose parts are not known."""
+    kind = TensorKind("all tensors")
+    for tensor in package.tensors.values():
+        kind.n_parameters += tensor.n_rows * tensor.row_length
+        kind.n_bytes += tensor.n_bytes
+        kind.formats[str(tensor.format)] += 1
+    return kind
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+
+
+def _read_tokens(found: Inspection, tokenizer: Tokenizer) -> None:
+    package = found.package
+    found.n_tokens = tokenizer.n_tokens
+    for name, text in sorted(package.special_tokens.items()):
+        id = tokenizer.special.get(name, tokenizer.id_of(text))
+        found.special_tokens[name] = (id, text)
+        if id is None:
+            found.problems.append(f"{name} {text!r} is not in the vocabulary")
+    ids = set(package.generation.get("eos_token_id", ())) | tokenizer.stop_ids
+    for id in sorted(ids):
+        if id < tokenizer.n_tokens:
+            found.stop_tokens[id] = tokenizer.token_text(id)
+        else:
+            found.problems.append(f"stop id {id} is outside the vocabulary of {tokenizer.n_tokens} tokens")
+    if not ids:
+        found.remarks.append("no stop token is named: answers end at --max-tokens only")
+    if found.vocab_size is not None and tokenizer.n_tokens > found.vocab_size:
+        found.problems.append(f"the tokenizer has {tokenizer.n_tokens} tokens, the embedding {found.vocab_size} rows")
+    found.remarks += tokenizer.remarks
+
+
+def _read_template(found: Inspection) -> None:
+    package = found.package
+    source = select_template(package.chat_templates)
+    if source is None:
+        if package.tokenizer is not None and _claims_to_chat(package):
+            found.remarks.append("named as a chat model, but without a chat template: it will only complete text")
+        return
+    from nearlight.text.conversation import continues_cache
+
+    template = ChatTemplate(source, package.special_tokens)
+    names = sorted(package.chat_templates)
+    example = _guarded(found, lambda: _example(template))
+    try:
+        continues, reason = continues_cache(template)
+        found.template = TemplateReport(names, example, continues, reason)
+        if not continues:
+            found.remarks.append(f"turns do not continue the cache: {reason}")
+    except NearlightError as error:
+        found.template = TemplateReport(names, example, None, str(error))
+
+
+def _example(template: ChatTemplate) -> str:
+    """Render the example chat; some templates refuse a system message."""
+    try:
+        return template.render(EXAMPLE)
+    except NearlightError:
+        return template.render(EXAMPLE[1:])
+
+
+def _claims_to_chat(package: Package) -> bool:
+    name = package.name.lower()
+    return any(word in name for word in ("instruct", "chat", "-it"))
