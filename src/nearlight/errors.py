@@ -37,7 +37,8 @@ class NearlightError(Exception):
             line += f", found {found}" if expected is not None else f": found {found}"
         if advice is not None:
             line += f"; {advice}"
-        super().__init__(" ".join(line.split()))
+        # Names from a hostile file may hold anything: one line, and nothing that steers a terminal.
+        super().__init__("".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(line.split())))
 
 
 class PackageError(NearlightError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nearlight.errors import UnsupportedError
 from nearlight.kernels.ops import Ops
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Embedding, Linear, RMSNorm
@@ -48,9 +47,7 @@ def rotary_decoder(
     read.choice("hidden_act", {"silu": "silu", "swish": "silu"}, "silu")
     eps = read.number("rms_norm_eps", 1e-6)
     intermediate_size = read.size("intermediate_size")
-    max_positions = read.size("max_position_embeddings", max_positions)
-    if read.flag("use_sliding_window", False) or _has_window(config):
-        raise UnsupportedError("sliding window attention", where="config.json", found="sliding_attention layers")
+    max_positions = _visible_positions(read, read.size("max_position_embeddings", max_positions))
 
     def norm(name: str, width: int = shape.hidden_size) -> RMSNorm:
         return RMSNorm(ops, name, width, eps)
@@ -74,7 +71,9 @@ def rotary_decoder(
             GatedMLP(ops, mlp, shape.hidden_size, intermediate_size, mlp_bias),
         )
 
-    rope = Rope(ops, read.mapping("rope_parameters"), shape.head_dim, max_positions)
+    rope_parameters = read.mapping("rope_parameters")
+    rotary_dim = int(shape.head_dim * ConfigReader(rope_parameters).number("partial_rotary_factor", 1.0))
+    rope = Rope(ops, rope_parameters, rotary_dim, max_positions)
     n_rows = read.size("vocab_size", vocab_size)
     tied = read.flag("tie_word_embeddings", False)
     return Decoder(
@@ -88,6 +87,8 @@ def rotary_decoder(
     )
 
 
-def _has_window(config: Mapping[str, Any]) -> bool:
-    """Whether some layer would see less than the whole context."""
-    return "sliding_attention" in (config.get("layer_types") or ())
+def _visible_positions(read: ConfigReader, max_positions: int) -> int:
+    """Return how many positions a context may have: within a sliding window, windowed attention is plain attention."""
+    if read.flag("use_sliding_window", False):
+        return min(max_positions, read.size("sliding_window", max_positions))
+    return max_positions

@@ -74,6 +74,7 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
     }
     if f"{architecture}.attention.sliding_window" in metadata:
         config["sliding_window"] = metadata.integer(f"{architecture}.attention.sliding_window")
+        config["use_sliding_window"] = True
     return config
 
 
