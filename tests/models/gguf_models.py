@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import gguf
 import numpy as np
@@ -82,31 +83,54 @@ def random_blocks(format: Format, n_rows: int, n_in: int, norm: float, rng: np.r
     return blocks.reshape(n_rows, -1)
 
 
+Encode: TypeAlias = Callable[[str, np.ndarray], np.ndarray]
+"""Gives the stored blocks of a matrix [out, in]. Shapes: -> uint8 [out, row_bytes]."""
+
+
 def write_gguf(path: Path, family: str, format: Format, seed: int = 0) -> Any:
     """Write a random model with every matrix in `format`; return transformers' model with the same weights."""
-    config, rng = CONFIGS[family], np.random.default_rng(seed)
-    model = random_model(config, seed=seed)
+    rng = np.random.default_rng(seed)
+
+    def encode(module: str, values: np.ndarray) -> np.ndarray:
+        # Embeddings of unit variance, and what is added to them scaled down, as torch and GPT-2 initialise them.
+        norm = 1.0
+        if module.endswith(("o_proj", "down_proj", "c_proj")):
+            norm = 0.5
+        elif module.endswith(("embed_tokens", "wte")):
+            norm = values.shape[1] ** 0.5
+        return random_blocks(format, *values.shape, norm, rng)
+
+    return convert(path, family, random_model(CONFIGS[family], seed=seed), format, encode)
+
+
+def quantized(format: Format) -> Encode:
+    """Store a model's own weights, quantized by the gguf package."""
+    ggml_type = gguf.GGMLQuantizationType[format.name]
+    return lambda module, values: gguf.quants.quantize(values, ggml_type).view(np.uint8).reshape(len(values), -1)
+
+
+def convert(
+    path: Path, family: str, model: Any, format: Format, encode: Encode, tokenizer: dict[str, Any] | None = None
+) -> Any:
+    """Write a model with its matrices encoded; return it with the weights that the gguf package reads from them."""
+    config = model.config
     writer = gguf.GGUFWriter(path, family)
     _write_config(writer, family, config)
+    if tokenizer:
+        _write_tokenizer(writer, tokenizer)
     for name, parameter in model.named_parameters():
         module, _, kind = name.rpartition(".")
         if parameter.dim() == 1 or "wpe" in name:
             writer.add_tensor(f"{_gguf_name(family, module)}.{kind}", parameter.detach().numpy())
             continue
         transposed = family == "gpt2" and ".c_" in name
-        n_out, n_in = parameter.shape[::-1] if transposed else parameter.shape
-        # Embeddings of unit variance, and what is added to them scaled down, as torch and GPT-2 initialise them.
-        norm = 1.0
-        if module.endswith(("o_proj", "down_proj", "c_proj")):
-            norm = 0.5
-        elif module.endswith(("embed_tokens", "wte")):
-            norm = n_in**0.5
-        data = random_blocks(format, n_out, n_in, norm, rng)
-        values = torch.from_numpy(_dequantize(data, format))
-        parameter.data = values.T.contiguous() if transposed else values
+        values = parameter.detach().numpy()
+        data = encode(module, np.ascontiguousarray(values.T if transposed else values))
+        stored = torch.from_numpy(_dequantize(data, format))
+        parameter.data = stored.T.contiguous() if transposed else stored
         if family == "llama" and module.endswith(("q_proj", "k_proj")):
             heads = config.num_attention_heads if module.endswith("q_proj") else config.num_key_value_heads
-            data = data.reshape(heads, 2, n_out // heads // 2, -1).swapaxes(1, 2).reshape(n_out, -1)
+            data = data.reshape(heads, 2, len(data) // heads // 2, -1).swapaxes(1, 2).reshape(len(data), -1)
         ggml_type = gguf.GGMLQuantizationType[format.name]
         writer.add_tensor(f"{_gguf_name(family, module)}.{kind}", data, raw_dtype=ggml_type)
     model.tie_weights()
@@ -115,6 +139,19 @@ def write_gguf(path: Path, family: str, format: Format, seed: int = 0) -> Any:
     writer.write_tensors_to_file()
     writer.close()
     return model
+
+
+def _write_tokenizer(writer: gguf.GGUFWriter, tokenizer: dict[str, Any]) -> None:
+    """Write a byte-level tokenizer.json, split as Qwen2's, as GGUF tables."""
+    vocab = {**tokenizer["model"]["vocab"], **{t["content"]: t["id"] for t in tokenizer["added_tokens"]}}
+    special = {t["id"] for t in tokenizer["added_tokens"] if t["special"]}
+    tokens = sorted(vocab, key=vocab.__getitem__)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if vocab[token] in special else 1 for token in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
+    writer.add_eos_token_id(max(special))
 
 
 def _dequantize(data: np.ndarray, format: Format) -> np.ndarray:
