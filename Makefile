@@ -37,13 +37,14 @@ levels: $(VENV)/.test
 # The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on the plain level. The sanitized build lies
 # beside the usual one, and is the one found because the base interpreter, which is given the venv's packages as a mere
 # path, does not run the venv's hook for editable installs.
+SANITIZERS := address,undefined
 SANITIZED := build/sanitize
 PRELOAD = $(shell $${CXX:-c++} -print-file-name=libasan.so):$(shell $${CXX:-c++} -print-file-name=libstdc++.so)
 sanitize: $(VENV)/.test
 	@echo 'building with sanitizers' >&2
 	@rm -rf $(SANITIZED)/site
 	@$(call quietly,$(BIN)/python -m pip install --no-build-isolation --no-deps --target $(SANITIZED)/site \
-	  -C build-dir=$(SANITIZED)/cmake -C cmake.define.NEARLIGHT_SANITIZE=address,undefined -C install.strip=false .)
+	  -C build-dir=$(SANITIZED)/cmake -C cmake.define.NEARLIGHT_SANITIZE=$(SANITIZERS) -C install.strip=false .)
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	LD_PRELOAD=$(PRELOAD) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	NEARLIGHT_ISA=plain PYTHONPATH=$(SANITIZED)/site:$$site \

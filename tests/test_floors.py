@@ -43,6 +43,15 @@ def test_module_says_what_it_is_for(path: Path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+def test_native_code_is_called_by_the_cpu_kernels_only():
+    callers = {
+        path
+        for path in MODULES
+        if re.search(r"^\s*(from nearlight import|import nearlight\.)\b.*_native", path.read_text(), re.M)
+    }
+    assert {path.parent for path in callers} == {ROOT / "src/nearlight/kernels/cpu"}
+
+
 def test_import_loads_nothing_heavy():
     code = f"import sys, nearlight; print(*sorted({HEAVY!r} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
