@@ -1,0 +1,244 @@
+"""The `Ops` of `kernels.ops` that count: each op checks its operands' shapes and enters its cost in a ledger.
+
+The limit of a step is thereby read off the very code that executes it. Parameters are never read, so a model of any
+size is counted in milliseconds; rows are real (which positions of which sequences decides what attention costs),
+activations are shapes.
+
+Only sums that grow with the model are meant to be exact: products, attention, what is read. Operations on single values
+are counted at the rates below, which vanish beside them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nearlight.dtypes import F32, Format
+from nearlight.errors import ShapeError
+from nearlight.kernels.count.activation import Activation, Room
+from nearlight.kernels.count.ledger import Entry, Ledger
+from nearlight.kernels.count.rows import Visible
+from nearlight.kernels.count.target import ACCELERATOR, Target
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Weight, WholeSequences
+from nearlight.package.tensors import StoredTensor
+
+NORM_OPERATIONS, ROPE_OPERATIONS, ACTIVATION_OPERATIONS, SOFTMAX_OPERATIONS = 4, 3, 8, 4
+"""For every value: of a norm, a rotation, SwiGLU or GELU, and for every score of attention."""
+
+
+class CountedWeight:
+    """A matrix of which only the shape and the format are known."""
+
+    def __init__(self, tensor: StoredTensor, target: Target) -> None:
+        if len(tensor.shape) != 2:
+            raise ShapeError(f"matrix {tensor.name}", expected="two axes", found=list(tensor.shape))
+        self.name = tensor.name
+        self.format = tensor.format
+        n_out, n_in = tensor.shape
+        self.shape = (n_out, n_in)
+        self.n_bytes = target.matrix_bytes(tensor.format, n_out, n_in)
+        self.data_type = target.multiplied_in(tensor.format)
+
+
+class CountedVector:
+    """A small parameter, kept as float32."""
+
+    def __init__(self, tensor: StoredTensor) -> None:
+        self.name = tensor.name
+        self.size = tensor.n_rows * tensor.row_length
+        self.n_bytes = 4 * self.size
+
+
+class CountedKVStore:
+    """Keys and values of one attention layer as numbers of tokens; only the last `window` are kept."""
+
+    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, target: Target, window: int | None) -> None:
+        self.n_kv_heads, self.head_dim, self.window = n_kv_heads, head_dim, window
+        self.token_bytes = target.kv_token_bytes(n_kv_heads, head_dim, format)
+        self._target = target
+        self._room: dict[int, int] = {}
+
+    def reserve(self, sequence: int, n_tokens: int) -> None:
+        n_tokens = n_tokens if self.window is None else min(n_tokens, self.window)
+        self._room[sequence] = max(self._room.get(sequence, 0), self._target.kv_allocated_tokens(n_tokens))
+
+    def copy(self, source: int, target: int, n_tokens: int) -> None:
+        self._room[target] = 0
+        self.reserve(target, n_tokens)
+
+    def free(self, sequence: int) -> None:
+        self._room.pop(sequence, None)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.token_bytes * sum(self._room.values())
+
+
+class CountOps:
+    """Counts for the kernels that `target` describes. `ledger` takes what is counted, `room` the activations."""
+
+    name = "count"
+    threads = 1
+
+    def __init__(self, target: Target = ACCELERATOR) -> None:
+        self.target = target
+        self.ledger = Ledger()
+        self.room = Room()
+        self._visible: tuple[Rows, Visible] | None = None
+
+    def count(self, forward: Callable[[Rows], Array], rows: Rows) -> Ledger:
+        """Run a forward on rows of integers and return what that costs; `room` then knows the activations' peak."""
+        self.ledger, self.room = Ledger(), Room()
+        forward(rows)
+        return self.ledger
+
+    # -- parameters ------------------------------------------------------------------------------------------------
+
+    def matrix(self, tensor: StoredTensor) -> CountedWeight:
+        return CountedWeight(tensor, self.target)
+
+    def vector(self, tensor: StoredTensor) -> CountedVector:
+        return CountedVector(tensor)
+
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format, window: int | None = None) -> CountedKVStore:
+        return CountedKVStore(n_kv_heads, head_dim, format, self.target, window)
+
+    def program(self, forward: Callable[[Rows], Array]) -> Program:
+        """Make a program that enters its steps in `ledger` and returns zeros, so that an engine can run on counts."""
+
+        def run(rows: Rows) -> Float32:
+            return np.broadcast_to(np.float32(0), forward(rows).shape)
+
+        return run
+
+    # -- operations ------------------------------------------------------------------------------------------------
+
+    def embed(self, table: Weight, ids: Array) -> Activation:
+        """Count the rows that are looked up, not the table."""
+        assert isinstance(table, CountedWeight)
+        n_rows, width = len(ids), table.shape[1]
+        row_bytes = table.format.row_bytes(width)
+        return self._result("embed", n_rows, width, name=table.name, weight_bytes=n_rows * row_bytes)
+
+    def linear(self, x: Activation, weight: Weight, bias: CountedVector | None = None) -> Activation:
+        assert isinstance(weight, CountedWeight)
+        n_out, n_in = weight.shape
+        _expect(f"input of {weight.name}", (x.rows, n_in), x.shape)
+        operations = 2 * x.rows * n_out * n_in
+        read = weight.n_bytes
+        if bias is not None:
+            _expect(f"bias {bias.name}", n_out, bias.size)
+            operations += x.rows * n_out
+            read += bias.n_bytes
+        if x.rows == 0:
+            read = 0
+        x.prepare(weight.data_type, self.target.prepared_bytes(weight.format, x.rows, n_in))
+        return self._result(
+            "linear", x.rows, n_out, x, name=weight.name, weight_bytes=read, operations={weight.data_type: operations}
+        )
+
+    def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:
+        _expect_multiple(f"input of {weight.name}", weight.size, x.width)
+        return self._by_value("rms_norm", NORM_OPERATIONS, x, name=weight.name, weight_bytes=weight.n_bytes)
+
+    def layer_norm(self, x: Activation, weight: CountedVector, bias: CountedVector, eps: float) -> Activation:
+        _expect(f"input of {weight.name}", weight.size, x.width)
+        _expect(f"bias {bias.name}", weight.size, bias.size)
+        read = weight.n_bytes + bias.n_bytes
+        return self._by_value("layer_norm", 2 * NORM_OPERATIONS, x, name=weight.name, weight_bytes=read)
+
+    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Activation:
+        half = len(frequencies(int(positions.max()) + 1))
+        return self._result("rope_angles", len(positions), 2 * half)
+
+    def rope(self, x: Activation, angles: Activation, head_dim: int) -> Activation:
+        _expect_multiple("input of rope", head_dim, x.width)
+        _expect("rows of the angles of rope", x.rows, angles.rows)
+        if angles.width > head_dim:
+            raise ShapeError("rotary dimensions", expected=f"at most {head_dim}", found=angles.width)
+        return self._by_value("rope", ROPE_OPERATIONS, x)
+
+    def attend(
+        self,
+        q: Activation,
+        k: Activation,
+        v: Activation,
+        store: KVStore | WholeSequences,
+        rows: Rows,
+        *,
+        head_dim: int,
+        scale: float,
+    ) -> Activation:
+        """Count the keys and values written, those of every visible token read once, and both products."""
+        if isinstance(store, WholeSequences):
+            store = self.kv_store(k.width // head_dim, head_dim, F32)
+        assert isinstance(store, CountedKVStore)
+        n_rows, kv_width = len(rows.positions), store.n_kv_heads * head_dim
+        _expect("keys", (n_rows, kv_width), k.shape)
+        _expect("values", (n_rows, kv_width), v.shape)
+        _expect("rows of the queries", n_rows, q.rows)
+        _expect_multiple("queries", kv_width, q.width)
+        _expect("head_dim of the kv store", store.head_dim, head_dim)
+        visible = self._visible_to(rows)
+        self.ledger.add(
+            Entry("keep", "keep", kv_written_bytes=n_rows * store.token_bytes, activation_bytes=k.n_bytes + v.n_bytes)
+        )
+        n_heads, pairs = q.width // head_dim, visible.pairs(store.window)
+        return self._result(
+            "attend",
+            n_rows,
+            q.width,
+            q,
+            kv_read_bytes=visible.tokens(store.window) * store.token_bytes,
+            operations=Counter({self.target.attention: 4 * pairs * n_heads * head_dim})
+            + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
+        )
+
+    def swiglu(self, gate: Activation, up: Activation) -> Activation:
+        _expect("second input of swiglu", gate.shape, up.shape)
+        return self._by_value("swiglu", ACTIVATION_OPERATIONS, gate, up)
+
+    def gelu(self, x: Activation, approximation: str) -> Activation:
+        return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
+
+    def add(self, x: Activation, y: Activation) -> Activation:
+        _expect("second input of add", x.shape, y.shape)
+        return self._by_value("add", 1, x, y)
+
+    def take(self, x: Activation, indices: Array) -> Activation:
+        return self._result("take", len(indices), x.width)
+
+    # -- entering --------------------------------------------------------------------------------------------------
+
+    def _result(
+        self, kind: str, rows: int, width: int, *inputs: Activation, name: str | None = None, **cost: Any
+    ) -> Activation:
+        """Enter an op's cost, and make what it gives."""
+        result = Activation(self.room, rows, width)
+        moved = result.n_bytes + sum(x.n_bytes for x in inputs)
+        self.ledger.add(Entry(name or kind, kind, activation_bytes=moved, **cost))
+        return result
+
+    def _by_value(self, kind: str, rate: int, *inputs: Activation, **cost: Any) -> Activation:
+        """Enter an op on single values, at `rate` operations for each."""
+        x = inputs[0]
+        return self._result(kind, x.rows, x.width, *inputs, operations={"fp32": rate * x.rows * x.width}, **cost)
+
+    def _visible_to(self, rows: Rows) -> Visible:
+        """Count a step's rows once for all its layers."""
+        if self._visible is None or self._visible[0] is not rows:
+            self._visible = rows, Visible(rows)
+        return self._visible[1]
+
+
+def _expect(what: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise ShapeError(what, expected=expected, found=found)
+
+
+def _expect_multiple(what: str, unit: int, found: int) -> None:
+    if unit == 0 or found == 0 or found % unit:
+        raise ShapeError(what, expected=f"a multiple of {unit}", found=found)

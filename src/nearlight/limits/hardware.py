@@ -1,0 +1,116 @@
+"""Machines as their data sheets describe them: memory, its bandwidth, and dense peaks by data type.
+
+The rows are data (`hardware.json`), each with the address it is from, so that a person can check one, or write one for
+another machine in the same form. Peaks are without sparsity. A type that a machine has no faster path for is computed in
+the next wider one it has.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from nearlight.errors import RequestError
+
+DATA_TYPES = ("int8", "bf16", "fp32")
+"""From narrow to wide; a machine has at least the last."""
+
+KINDS = ("gpu", "cpu")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A machine that bounds how fast a model can be.
+
+    Units: bytes, bytes per second, operations per second (an addition and a multiplication are two). `label` says where
+    the figures are from: "estimated" from a data sheet, "measured" on the machine itself.
+    """
+
+    name: str
+    kind: str
+    memory_bytes: float
+    bytes_per_s: float
+    flops: Mapping[str, float]
+    source: str
+    label: str = "estimated"
+
+    def __post_init__(self) -> None:
+        numbers = {"memory_bytes": self.memory_bytes, "bytes_per_s": self.bytes_per_s, **self.flops}
+        for key, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise RequestError(key, where=f"hardware {self.name}", expected="a positive number", found=repr(value))
+        if "fp32" not in self.flops or not set(self.flops) <= set(DATA_TYPES):
+            expected = "fp32, and perhaps bf16 and int8"
+            raise RequestError("flops", where=f"hardware {self.name}", expected=expected, found=", ".join(self.flops))
+        if self.kind not in KINDS:
+            raise RequestError("kind", where=f"hardware {self.name}", expected="gpu or cpu", found=repr(self.kind))
+
+    def peak(self, data_type: str) -> float:
+        """Return the operations per second in a data type, or in the next wider one that the machine has."""
+        wider = DATA_TYPES[DATA_TYPES.index(data_type) :]
+        return next(self.flops[name] for name in wider if name in self.flops)
+
+    def in_binary_units(self) -> Hardware:
+        """Read the data sheet's giga and tera as powers of 1024, as the "blog" convention does."""
+        flops = {name: peak * 2**40 / 1e12 for name, peak in self.flops.items()}
+        return replace(self, bytes_per_s=self.bytes_per_s * 2**30 / 1e9, flops=flops)
+
+    def as_json(self) -> dict[str, Any]:
+        keys = ("name", "kind", "memory_bytes", "bytes_per_s", "source", "label")
+        return {key: getattr(self, key) for key in keys} | {"flops": dict(self.flops)}
+
+    @staticmethod
+    def from_json(row: object, where: object = "hardware") -> Hardware:
+        """Read a row as a person may write one. Raises: RequestError naming what is missing or senseless."""
+        if not isinstance(row, dict):
+            raise RequestError("a machine", where=where, expected="a JSON object", found=type(row).__name__)
+        keys = ("name", "memory_bytes", "bytes_per_s", "flops")
+        missing = [key for key in keys if key not in row]
+        if missing:
+            raise RequestError(", ".join(missing), where=where, expected="a row with " + ", ".join(keys), found="none")
+        if not isinstance(row["flops"], dict):
+            raise RequestError("flops", where=where, expected='an object like {"fp32": 5e11}', found=repr(row["flops"]))
+        return Hardware(
+            str(row["name"]),
+            row.get("kind", "gpu"),
+            row["memory_bytes"],
+            row["bytes_per_s"],
+            row["flops"],
+            str(row.get("source", where)),
+            str(row.get("label", "estimated")),
+        )
+
+
+@cache
+def known_hardware() -> Mapping[str, Hardware]:
+    """Return the machines of `hardware.json` by their short name ("rtx4090")."""
+    rows = json.loads(resources.files("nearlight.limits").joinpath("hardware.json").read_text("utf-8"))
+    return {short: Hardware.from_json(row, f"hardware.json: {short}") for short, row in rows.items()}
+
+
+def find_hardware(name: str) -> Hardware:
+    """Return the machine of a short name, however it is spelled ("RTX 4090", "rtx-4090").
+
+    Raises: RequestError that suggests the nearest names.
+    """
+    known = known_hardware()
+    plain = _plain(name)
+    if plain not in known:
+        near = difflib.get_close_matches(plain, known, n=3, cutoff=0.5)
+        raise RequestError(
+            "hardware",
+            expected="one of " + ", ".join(near or known),
+            found=repr(name),
+            advice="or give a JSON file with name, memory_bytes, bytes_per_s and flops",
+        )
+    return known[plain]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
