@@ -1,4 +1,4 @@
-"""Stop strings over a stream: the text ends before the first of them, however the tokens cut it."""
+"""Stop strings over a stream: the text ends before the first of them to be complete, however tokens cut it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ class StopStrings:
         if piece.channel != "answer":
             return [*self.finish(), piece]
         text = self._held + piece.text
-        found = [(text.find(stop), -len(stop), stop) for stop in self._stops if stop in text]
+        found = [(text.find(stop) + len(stop), text.find(stop), stop) for stop in self._stops if stop in text]
         if found:
-            position, _, self.stopped = min(found)
+            # The one that is complete first, so that it does not matter how the text was cut.
+            _, position, self.stopped = min(found)
             self._held = ""
             return _pieces(text[:position])
         cut = len(text) - held_back(text, self._stops)
