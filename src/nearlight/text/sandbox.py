@@ -3,7 +3,7 @@
 Jinja's ImmutableSandboxedEnvironment keeps a template from reaching Python; it does not keep it from eating time and
 memory. Here the compiled template is instrumented, so that rendering stays in this process and costs no start-up:
 
-* the syntax tree is rewritten before compilation: loop and macro bodies tick, literal text is charged, list, tuple and
+* the syntax tree is rewritten before compilation: loop bodies tick (macros do when called), literal text is charged, list, tuple and
   dict displays are weighed, slices and `~` go through functions that check first;
 * arithmetic, calls, filters and tests go through tables of what is allowed, with the size of each result predicted
   where it can outgrow its operands (`*`, `**`, `%`, `center`, `replace`, `join`, `indent`, …).
@@ -119,15 +119,9 @@ class Metering(NodeTransformer):
     def _statement(self, name: str, cost: int, line: int) -> nodes.ExprStmt:
         return nodes.ExprStmt(self._call(name, [nodes.Const(cost, lineno=line)], line), lineno=line)
 
-    def _with_tick(self, node: Any) -> nodes.Node:
+    def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
         node.body.insert(0, self._statement("spend", 1, node.lineno))
-        return node  # type: ignore[no-any-return]
-
-    visit_Macro = visit_CallBlock = visit_Block = _with_tick
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        self._with_tick(node)
         if node.test is not None:
             line = node.lineno
             node.test = nodes.And(self._call("spend", [nodes.Const(1, lineno=line)], line), node.test, lineno=line)

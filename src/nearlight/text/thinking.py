@@ -48,7 +48,7 @@ KNOWN_MARKERS = (
 def find_markers(template: str, tokenizer: Tokenizer | None = None) -> Markers | None:
     """Return the markers a model uses: those its template mentions, or else its vocabulary has as tokens."""
     for markers in KNOWN_MARKERS:
-        if markers.close in template:
+        if markers.open in template or markers.close in template:
             return markers
     if tokenizer is not None:
         for markers in KNOWN_MARKERS:
