@@ -3,8 +3,8 @@
 Jinja's ImmutableSandboxedEnvironment keeps a template from reaching Python; it does not keep it from eating time and
 memory. Here the compiled template is instrumented, so that rendering stays in this process and costs no start-up:
 
-* the syntax tree is rewritten before compilation: loop bodies tick (macros do when called), literal text is charged, list, tuple and
-  dict displays are weighed, slices and `~` go through functions that check first;
+* the syntax tree is rewritten before compilation: loop bodies tick (macros do when called), literal text is
+  charged, list, tuple and dict displays are weighed, slices and `~` go through functions that check first;
 * arithmetic, calls, filters and tests go through tables of what is allowed, with the size of each result predicted
   where it can outgrow its operands (`*`, `**`, `%`, `center`, `replace`, `join`, `indent`, …).
 
