@@ -112,3 +112,27 @@ def test_a_base_model_completes_and_refuses_messages(tmp_path: Path) -> None:
     assert model.generate("Once", max_tokens=3).prompt_tokens == 4
     with pytest.raises(RequestError, match="no.*chat template|has none"):
         model.generate([{"role": "user", "content": "Hi"}])
+
+
+def test_a_thinking_budget_closes_the_section(tmp_path: Path) -> None:
+    template = CHATML.replace("assistant\n{%", "assistant\n<think>\n{%")
+    n_tokens = write_tokenizer(tmp_path, template)
+    sizes = {**SIZES, "vocab_size": n_tokens, "eos_token_id": n_tokens - 1, "max_position_embeddings": 400}
+    write_model(tmp_path, transformers.Qwen3Config(**sizes, head_dim=10))
+    model = nearlight.load(tmp_path)
+    closing = model.tokenizer.encode_continuation("\n</think>\n\n")
+    stopped = model.generate("Hi", max_tokens=5 + len(closing) + 4, thinking_budget=5, temperature=0)
+    assert stopped.token_ids[5 : 5 + len(closing)] == closing
+    assert stopped.thinking
+    assert "</think>" not in stopped.thinking + stopped.text
+    free = model.generate("Hi", max_tokens=5 + len(closing) + 4, temperature=0)
+    assert free.token_ids[:5] == stopped.token_ids[:5]
+    assert free.text == ""
+
+
+def test_stop_strings_end_the_answer_before_them(model: nearlight.LanguageModel) -> None:
+    free = model.generate("Hi", max_tokens=30, temperature=0)
+    stop = free.text[4:6]
+    stopped = model.generate("Hi", max_tokens=30, temperature=0, stop=stop)
+    assert stopped.text == free.text[: free.text.index(stop)]
+    assert stopped.finish_reason == "stop"
