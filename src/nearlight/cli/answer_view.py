@@ -34,9 +34,9 @@ class PlainView:
     def push(self, text: str) -> None:
         text = _CONTROL.sub("", text)
         if text:
+            self._last = text[-1]  # first, since Ctrl-C may come at any moment
             self._out.write(styled(text, self._style, self._out) if self._style else text)
             self._out.flush()
-            self._last = text[-1]
 
     def finish(self) -> None:
         if self._last != "\n":

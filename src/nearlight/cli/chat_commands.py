@@ -131,7 +131,7 @@ def _stats(chat: ChatState, argument: str) -> str:
     return "\n".join(
         (
             f"last     {closing_line(last, limit)}",
-            f"chat     {chat.n_answers} answers, {chat.n_tokens} tokens{speed}",
+            f"chat     {chat.n_answers} answer{'s' if chat.n_answers > 1 else ''}, {chat.n_tokens} tokens{speed}",
             f"context  {used} of {chat.model.context} tokens, {bytes_text(cache_bytes)} of cache; {reused}",
             *lines,
         )

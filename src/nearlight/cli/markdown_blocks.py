@@ -61,11 +61,10 @@ class BlockSplitter:
         if self.in_code:
             text = "" if self._closes(self._line, partly=True) else self._unindented(self._line)
             return TextBlock(text, False)
-        begins = bool(self._line.strip()) and self._begins_block(self._line)
         line = "" if _MAYBE_FENCE.fullmatch(self._line) else self._line
-        if begins:
-            return TextBlock("\n".join(self._lines), self._spaced)
-        return TextBlock("\n".join((*self._lines, line)).rstrip("\n"), self._spaced)
+        gap = [""] if self._blank and self._lines else []
+        source = "\n".join((*self._lines, *gap, line)).rstrip("\n")
+        return TextBlock(source, self._spaced or (self._blank and not self._lines))
 
     def push(self, text: str) -> list[Block]:
         *lines, self._line = (self._line + text).split("\n")
@@ -96,8 +95,9 @@ class BlockSplitter:
             blocks += self._flush()
         fence = _FENCE.fullmatch(line)
         if fence:
+            blocks += self._flush()
             self._fence, self._blank, self._spaced = fence, False, True
-            return [*blocks, *self._flush(), FenceOpened(fence["language"])]
+            return [*blocks, FenceOpened(fence["language"])]
         if not self._lines:
             self._spaced = self._spaced or self._blank
         elif self._blank:

@@ -42,7 +42,7 @@ class CodeHighlighter:
 
     def _highlight(self, line: str) -> tuple[Text, bool]:
         tokens = self._tokens(line)
-        inside = bool(tokens) and ("String" in tokens[0][0] or "Comment" in tokens[0][0])
+        inside = bool(tokens) and not {"String", "Comment"}.isdisjoint(tokens[0][0])
         text = Text()
         for kind, value in tokens:
             text.append(value, self._style(kind))

@@ -207,6 +207,6 @@ class _Printer:
 
     def _write(self, styled: str, plain: str) -> None:
         if plain:
+            self._last = plain[-1]  # first, since Ctrl-C may come at any moment
             sys.stdout.write(styled)
             sys.stdout.flush()
-            self._last = plain[-1]

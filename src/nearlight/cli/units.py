@@ -9,7 +9,7 @@ def bytes_text(n_bytes: float) -> str:
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(size) < 999.5 or unit == "TB":
             break
-        size /= 1000
+        size = max(size / 1000, 1.0)
     return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size)} {unit}"
 
 

@@ -1,0 +1,123 @@
+"""Pulling, listing and deleting, against a hub on this machine and the hub's real cache layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nearlight.errors import RequestError, UnsupportedError
+from nearlight.package.hub_files import HubId, choose_gguf, gguf_models, parse_id, small_files, weight_files
+from tests.cli.conftest import Command
+from tests.cli.hub_server import FakeHub
+
+GGUFS = {"m-Q4_K_M.gguf": b"4km", "m-Q4_K_S.gguf": b"4ks", "m-Q8_0.gguf": b"eight", "mmproj-m.gguf": b"vision"}
+
+
+@pytest.fixture
+def hub(chat_model: Path) -> Iterator[FakeHub]:
+    whole = {path.name: path.read_bytes() for path in chat_model.iterdir() if path.is_file()}
+    extra = {
+        "README.md": b"# hi",
+        "pytorch_model.bin": b"pickle",
+        "onnx/model.onnx": b"o",
+        "consolidated.safetensors": b"c",
+    }
+    repositories = {"org/chat": whole | extra, "org/many": GGUFS, "org/old": {"config.json": b"{}", "model.bin": b"x"}}
+    with FakeHub(repositories, denied={"org/gated": (403, "GatedRepo"), "org/down": (503, "")}).running() as server:
+        yield server
+
+
+def test_pull_takes_what_a_model_needs_then_runs_without_the_hub(nearlight: Command, hub: FakeHub) -> None:
+    pulled = nearlight("pull", "org/chat", HF_ENDPOINT=hub.endpoint)
+    assert pulled.returncode == 0, pulled.stderr
+    path = Path(pulled.stdout.strip())
+    expected = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert {file.name for file in path.iterdir()} == expected | {"chat_template.jinja"}
+    assert hub.downloads[-1] == "model.safetensors"  # what marks a package as complete comes last
+    answered = nearlight("run", "org/chat", "hello", "-n", "3", "--json")
+    assert answered.returncode == 0, answered.stderr
+    assert json.loads(answered.stdout)["model"] == "org/chat"
+
+
+def test_run_pulls_a_new_id_unless_offline(nearlight: Command, hub: FakeHub) -> None:
+    refused = nearlight("run", "org/chat", "hello", "--offline", HF_ENDPOINT=hub.endpoint)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "org/chat: not on this machine" in refused.stderr
+    answered = nearlight("run", "org/chat", "hello", "-n", "2", HF_ENDPOINT=hub.endpoint)
+    assert answered.returncode == 0, answered.stderr
+    assert "downloading org/chat" in answered.stderr
+
+
+def test_list_and_rm(nearlight: Command, hub: FakeHub, environment: dict[str, str]) -> None:
+    for id in ("org/many:Q8_0", "org/many:q4_k_m"):
+        assert nearlight("pull", id, HF_ENDPOINT=hub.endpoint).returncode == 0
+    assert hub.downloads == ["m-Q8_0.gguf", "m-Q4_K_M.gguf"]
+    listed = json.loads(nearlight("list", "--json").stdout)
+    sizes = {model["id"]: (model["kind"], model["bytes"]) for model in listed}
+    assert sizes == {"org/many:m-Q4_K_M.gguf": ("GGUF", 3), "org/many:m-Q8_0.gguf": ("GGUF", 5)}
+    assert "org/many:m-Q8_0.gguf    GGUF   5 B  20" in nearlight("list").stdout
+    assert "nobody is there to answer" in nearlight("rm", "org/many:Q8_0").stderr
+    removed = nearlight("rm", "org/many:Q8_0", "--yes")
+    assert removed.stdout == "deleted org/many:Q8_0, 5 B freed\n"
+    assert [model["id"] for model in json.loads(nearlight("list", "--json").stdout)] == ["org/many:m-Q4_K_M.gguf"]
+    assert json.loads(nearlight("rm", "org/many", "-y", "--json").stdout)["freed_bytes"] >= 3
+    assert not list((Path(environment["HF_HOME"]) / "hub").glob("models--*"))
+    assert "no models in" in nearlight("list").stderr
+
+
+@pytest.mark.parametrize(
+    ("id", "complaint"),
+    [
+        ("org/none", "org/none: no such model on the hub; check the spelling"),
+        ("org/gated", "org/gated: access is restricted; accept its terms at https://huggingface.co/org/gated"),
+        ("org/down", "org/down: the hub"),
+        ("org/old", "org/old: no weights that nearlight reads: expected *.safetensors or *.gguf, found pickled ones"),
+        ("org/many", "org/many: 3 GGUF files fit: found m-Q4_K_M.gguf, m-Q4_K_S.gguf, m-Q8_0.gguf; name one"),
+        ("org/many:Q3_K", "org/many:Q3_K: no GGUF file fits ':Q3_K': found m-Q4_K_M.gguf"),
+        ("nonsense", "nonsense: not a hub id"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(nearlight: Command, hub: FakeHub, id: str, complaint: str) -> None:
+    result = nearlight("pull", id, HF_ENDPOINT=hub.endpoint)
+    assert result.returncode == 2
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(f"nearlight: {complaint}")
+    assert "Traceback" not in result.stderr
+
+
+def test_no_network(nearlight: Command) -> None:
+    result = nearlight("pull", "org/chat")
+    assert result.returncode == 2
+    assert "nearlight: org/chat: the hub cannot be reached; check the connection" in result.stderr
+
+
+def test_ids() -> None:
+    assert parse_id("org/name") == HubId("org/name")
+    assert parse_id("org/na.me-1:Q4_K_M") == HubId("org/na.me-1", "Q4_K_M")
+    assert [parse_id(text) for text in ("name", "a/b/c", "a b/c", "./x/y", "")] == [None] * 5
+
+
+def test_which_weights() -> None:
+    id = HubId("a/b")
+    shards = ["x-00001-of-00002.safetensors", "x-00002-of-00002.safetensors"]
+    assert weight_files(id, [*shards, "consolidated.safetensors", "sub/y.safetensors"], {}) == shards
+    assert weight_files(id, [*shards, "model.safetensors"], {}) == ["model.safetensors"]
+    assert weight_files(id, [*shards, "model.safetensors"], dict.fromkeys("pq", shards[1])) == [shards[1]]
+    with pytest.raises(UnsupportedError, match="pickled"):
+        weight_files(id, ["pytorch_model.bin"], {})
+    assert small_files(["config.json", "README.md", "sub/config.json", "merges.txt"]) == ["config.json", "merges.txt"]
+
+
+def test_which_gguf() -> None:
+    names = ["Q4/m-Q4_K_M-00001-of-00002.gguf", "Q4/m-Q4_K_M-00002-of-00002.gguf", "m-IQ4_XS.gguf", "m-Q4_K.gguf"]
+    models = gguf_models(names)
+    assert models[names[0]] == names[:2]
+    assert len(models) == 3
+    assert choose_gguf(HubId("a/b", "Q4_K_M"), models) == names[0]
+    assert choose_gguf(HubId("a/b", "q4_k"), models) == "m-Q4_K.gguf"
+    assert choose_gguf(HubId("a/b", "m-IQ4_XS.gguf"), models) == "m-IQ4_XS.gguf"
+    with pytest.raises(RequestError, match="no GGUF file fits"):
+        choose_gguf(HubId("a/b", "Q4_XS"), models)
