@@ -6,7 +6,8 @@ No tensor is read and nothing is allocated, so a model that fits no machine can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence as Ordered
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 

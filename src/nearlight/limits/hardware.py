@@ -1,8 +1,8 @@
 """Machines as their data sheets describe them: memory, its bandwidth, and dense peaks by data type.
 
 The rows are data (`hardware.json`), each with the address it is from, so that a person can check one, or write one for
-another machine in the same form. Peaks are without sparsity. A type that a machine has no faster path for is computed in
-the next wider one it has.
+another machine in the same form. Peaks are without sparsity. A type that a machine has no faster path for is computed
+in the next wider one it has.
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ class Speculation:
         return high
 
 
-def speculation(
-    costs: Costs, hardware: Hardware, context: int, n_draft: int, draft_cost: float = 0.0
-) -> Speculation:
+def speculation(costs: Costs, hardware: Hardware, context: int, n_draft: int, draft_cost: float = 0.0) -> Speculation:
     """Describe drafting at a context; `draft_cost` 0 is for guesses that cost nothing (a suffix table)."""
     step_s = step_time(costs.decode(context), hardware).total_s
     verify_s = step_time(costs.verify(context, n_draft + 1), hardware).total_s

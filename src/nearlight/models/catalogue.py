@@ -44,8 +44,7 @@ class CatalogueEntry:
 
     @property
     def series(self) -> str:
-        """The name without the size: "Qwen3" of "Qwen3-0.6B"."""
-        return re.split(r"-(?=\d+(?:\.\d+)?[bm]\b|\d+x|medium|large|xl)", _short(self.name))[0]
+        return series_of(self.name)
 
 
 @cache
@@ -82,6 +81,11 @@ def find_in_catalogue(name: str) -> CatalogueEntry:
             expected="one of " + ", ".join(sorted(FAMILIES)),
         )
     return entry
+
+
+def series_of(name: str) -> str:
+    """Return a name without the size: "qwen3" of "Qwen3-0.6B"."""
+    return re.split(r"-(?=e?\d+(?:\.\d+)?[bm]\b|\d+x|medium|large|xl)", _short(name))[0]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The kernel set that adds up: weights and states are only shapes and formats, and every op enters its cost in a ledger."""
+"""The kernel set that adds up: weights and states are only shapes and formats, and ops enter costs in a ledger."""
 
 from __future__ import annotations
 

@@ -1,51 +1,75 @@
-"""Activations as shapes only, and how much room those that are alive take.
+"""Activations as shapes only, and the room they take.
 
-The CPU's tape gives an activation's place in the arena back when its last holder lets go, which CPython does at once.
-The same rule here, on numbers alone, gives the arena's size before anything runs.
+The CPU's tape gives an activation's place in the arena back when its last holder lets go, which CPython does at once,
+and takes the first free place that is large enough. The same rule here, on numbers alone, gives the arena's size before
+anything runs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 _LINE_BYTES = 64
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A stretch of the arena."""
+
+    offset: int
+    n_bytes: int
+
+
 class Room:
-    """Bytes of the activations alive now, and the most there were."""
+    """The arena, as native/src/runtime/arena.cpp divides it: first fit, lowest offset first, neighbours merged."""
 
     def __init__(self) -> None:
-        self.taken = 0
         self.peak = 0
+        self._free: list[Place] = []
 
-    def take(self, n_bytes: int) -> int:
-        """Count bytes as taken, in whole cache lines; return how many to give back."""
-        n_bytes = -(-n_bytes // _LINE_BYTES) * _LINE_BYTES
-        self.taken += n_bytes
-        self.peak = max(self.peak, self.taken)
-        return n_bytes
+    def take(self, n_bytes: int) -> Place:
+        """Take a place of whole cache lines."""
+        n_bytes = -(-max(n_bytes, 1) // _LINE_BYTES) * _LINE_BYTES
+        for i, place in enumerate(self._free):
+            if place.n_bytes >= n_bytes:
+                rest = Place(place.offset + n_bytes, place.n_bytes - n_bytes)
+                self._free[i : i + 1] = [rest] if rest.n_bytes else []
+                return Place(place.offset, n_bytes)
+        offset = self.peak
+        if self._free and self._free[-1].offset + self._free[-1].n_bytes == self.peak:
+            offset = self._free.pop().offset
+        self.peak = offset + n_bytes
+        return Place(offset, n_bytes)
 
-    def give_back(self, n_bytes: int) -> None:
-        self.taken -= n_bytes
+    def give_back(self, place: Place) -> None:
+        """Make a place free again."""
+        merged: list[Place] = []
+        for free in sorted([*self._free, place], key=lambda free: free.offset):
+            if merged and merged[-1].offset + merged[-1].n_bytes == free.offset:
+                free = Place(merged[-1].offset, merged.pop().n_bytes + free.n_bytes)
+            merged.append(free)
+        self._free = merged
 
 
 class Activation:
     """A float32 array [rows, width] that nobody computes."""
 
-    __slots__ = ("_held", "_prepared", "_room", "rows", "width")
+    __slots__ = ("_places", "_room", "rows", "width")
 
     def __init__(self, room: Room, rows: int, width: int) -> None:
         self.rows, self.width = rows, width
         self._room = room
-        self._held = room.take(self.n_bytes)
-        self._prepared: set[str] = set()
+        self._places = {"fp32": room.take(self.n_bytes)}
 
     def __del__(self) -> None:
-        self._room.give_back(self._held)
+        for place in self._places.values():
+            self._room.give_back(place)
 
-    def prepare(self, form: str, n_bytes: int) -> None:
-        """Hold a copy in another form too, once for all matrices that want it."""
-        if form not in self._prepared:
-            self._prepared.add(form)
-            self._held += self._room.take(n_bytes)
+    def prepare(self, data_type: str, n_bytes: int) -> None:
+        """Hold a copy made ready for products in a data type, once for all matrices that want it."""
+        form = f"prepared {data_type}"
+        if form not in self._places:
+            self._places[form] = self._room.take(n_bytes)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -133,12 +133,13 @@ class CountOps:
             _expect(f"bias {bias.name}", n_out, bias.size)
             operations += x.rows * n_out
             read += bias.n_bytes
-        if x.rows == 0:
+        if x.rows == 0:  # no logits are wanted of this step
             read = 0
-        x.prepare(weight.data_type, self.target.prepared_bytes(weight.format, x.rows, n_in))
-        return self._result(
+        result = self._result(
             "linear", x.rows, n_out, x, name=weight.name, weight_bytes=read, operations={weight.data_type: operations}
         )
+        x.prepare(weight.data_type, self.target.prepared_bytes(weight.format, x.rows, n_in))
+        return result
 
     def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:
         _expect_multiple(f"input of {weight.name}", weight.size, x.width)

@@ -1,0 +1,90 @@
+"""What to change when a model does not fit, the least first.
+
+Fewer bits, a smaller cache, a shorter context; the last two together with fewer bits; else a smaller model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeAlias
+
+from nearlight.errors import RequestError
+from nearlight.models.catalogue import CatalogueEntry, catalogue, series_of
+from nearlight.plan.options import WEIGHTS, Options
+from nearlight.plan.plan import Fit, Plan
+from nearlight.plan.subject import Subject
+
+FitOf: TypeAlias = Callable[[Subject, Options], Fit]
+
+_LEAST_CONTEXT = 256
+"""A shorter context than this is not worth proposing."""
+
+
+def advise(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
+    """Yield changes, as flags or a model's name; with any one of them the plan fits."""
+    found = [*_fewer_bits(fit_of, subject, options, plan), *_smaller_cache(fit_of, subject, options, plan)]
+    yield from found
+    if plan.max_context >= _LEAST_CONTEXT:
+        yield f"--context {plan.max_context}: the longest that fits as it is"
+    if not found:
+        yield from _both(fit_of, subject, options, plan)
+    yield from _smaller_model(fit_of, subject, options, plan)
+
+
+def _fewer_bits(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
+    before = plan.memory.weights
+    for weights in WEIGHTS[1:]:
+        after = fit_of(subject, replace(options, weights=weights)).memory
+        if after.fits and after.weights < before:
+            yield f"--weights {weights}: weights take {_gb(after.weights)} instead of {_gb(before)}"
+            return
+
+
+def _smaller_cache(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
+    if options.kv != "q8" and _has_q8_cache(plan):
+        after = fit_of(subject, replace(options, kv="q8")).memory
+        if after.fits:
+            yield f"--kv q8: the cache takes {_gb(after.kv)} instead of {_gb(plan.memory.kv)}"
+
+
+def _both(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
+    """With the fewest bits, does a smaller cache or a shorter context make it fit?"""
+    fewest = WEIGHTS[-1]
+    if _has_q8_cache(plan) and fit_of(subject, replace(options, weights=fewest, kv="q8")).memory.fits:
+        yield f"--weights {fewest} --kv q8"
+        return
+    longest = fit_of(subject, replace(options, weights=fewest)).max_context
+    if longest >= max(_LEAST_CONTEXT, plan.max_context + 1):
+        yield f"--weights {fewest} --context {longest}"
+
+
+def _smaller_model(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
+    """Name the largest catalogue model below this one that fits as asked, of the same series if there is one."""
+    series = series_of(subject.name)
+    for entry in sorted(_smaller_entries(plan), key=lambda entry: (entry.series != series, -(entry.n_parameters or 0))):
+        try:
+            fit = fit_of(Subject(entry.name, entry.config, entry=entry), options)
+        except RequestError:  # it has not as many positions
+            continue
+        if fit.memory.fits:
+            yield f"{entry.name}: a smaller model, which fits at {options.weights or 'bf16'}"
+            return
+
+
+def _smaller_entries(plan: Plan) -> list[CatalogueEntry]:
+    entries = [entry for entry in catalogue().values() if entry.supported]
+    return [entry for entry in entries if (entry.n_parameters or 0) < plan.params.total]
+
+
+def _has_q8_cache(plan: Plan) -> bool:
+    """Whether a q8 cache can be had: on accelerators generally, on CPUs where this engine has it."""
+    if plan.hardware.kind == "gpu":
+        return True
+    from nearlight.engine.language_model import KV_FORMATS
+
+    return "q8" in KV_FORMATS
+
+
+def _gb(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.2f} GB"

@@ -1,0 +1,86 @@
+"""What can be asked of a plan, by name; both conventions' names for a precision are understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nearlight.dtypes import F16, F32, Q8_0, Format
+from nearlight.errors import RequestError
+from nearlight.limits.convention import CONVENTIONS
+
+WEIGHTS = ("bf16", "w8", "w6", "w4")
+KV_FORMATS: dict[str, Format] = {"f16": F16, "f32": F32, "q8": Q8_0}
+
+_WEIGHT_NAMES = {"w16": "bf16"}
+_KV_NAMES = {"16": "f16", "8": "q8"}
+_BLOG_WEIGHTS = {"bf16": "w16"}
+_BLOG_KV = {"f16": "16", "q8": "8"}
+
+DEFAULT_PROMPT = 1000
+DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True)
+class Options:
+    """A plan's choices, under their usual names.
+
+    Units: tokens; `context` None is the usual one, `n_prompt` None what of 1000 tokens the context holds.
+    """
+
+    weights: str | None = None
+    kv: str = "f16"
+    n_prompt: int | None = None
+    context: int | None = None
+    convention: str = "physical"
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and self.weights not in WEIGHTS:
+            raise RequestError("weights", expected="one of " + ", ".join(WEIGHTS), found=repr(self.weights))
+        if self.kv not in KV_FORMATS:
+            raise RequestError("kv", expected="one of " + ", ".join(KV_FORMATS), found=repr(self.kv))
+        if self.convention not in CONVENTIONS:
+            raise RequestError("convention", expected="one of " + ", ".join(CONVENTIONS), found=repr(self.convention))
+        for what, count in (("prompt", self.n_prompt), ("context", self.context)):
+            if count is not None and count < 1:
+                raise RequestError(what, expected="at least 1 token", found=count)
+        if self.n_prompt and self.context and self.n_prompt > self.context:
+            raise RequestError(
+                "prompt longer than the context", expected=f"at most {self.context} tokens", found=self.n_prompt
+            )
+
+    @staticmethod
+    def of(weights: str | None, kv: str | None, **rest: int | str | None) -> Options:
+        """Read choices in either convention's names ("w16" is "bf16", "8" is "q8")."""
+        weights = None if weights is None else _WEIGHT_NAMES.get(weights, weights)
+        kv = "f16" if kv is None else _KV_NAMES.get(kv, kv)
+        return Options(weights, kv, **rest)  # type: ignore[arg-type]
+
+    @property
+    def kv_format(self) -> Format:
+        return KV_FORMATS[self.kv]
+
+    @property
+    def blog_weights(self) -> str:
+        weights = self.weights or "bf16"
+        return _BLOG_WEIGHTS.get(weights, weights)
+
+    @property
+    def blog_kv(self) -> str:
+        return _BLOG_KV.get(self.kv, self.kv)
+
+    def context_for(self, max_positions: int) -> int:
+        """Return the context to plan for: the one asked for, or a usual one that holds the prompt.
+
+        Raises: RequestError when the model has fewer positions.
+        """
+        context = self.context or min(max_positions, max(DEFAULT_CONTEXT, self.n_prompt or 0))
+        if context > max_positions:
+            raise RequestError("context", expected=f"at most {max_positions}, the model's own", found=context)
+        return context
+
+    def prompt_for(self, context: int) -> int:
+        """Return the prompt's length. Raises: RequestError when it does not fit into the context."""
+        n_prompt = self.n_prompt or min(DEFAULT_PROMPT, context)
+        if n_prompt > context:
+            raise RequestError("prompt longer than the context", expected=f"at most {context} tokens", found=n_prompt)
+        return n_prompt

@@ -1,0 +1,175 @@
+"""A finished plan: the verdict first, then the numbers. `as_json` is the contract of `plan --json`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from nearlight.engine.counting import ParameterCounts
+from nearlight.limits.costs import Costs
+from nearlight.limits.hardware import Hardware
+from nearlight.limits.promise import Load, Promise, Users, users_under
+from nearlight.limits.roofline import DecodeLine
+from nearlight.limits.speculation import Speculation, best_speculation
+from nearlight.limits.thinking import Thinking, thinking_cost
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What must fit. Units: bytes; `kv` is one sequence of the planned context."""
+
+    weights: float
+    kv: float
+    overhead: float
+    available: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.kv + self.overhead
+
+    @property
+    def fits(self) -> bool:
+        return self.total <= self.available
+
+    @property
+    def room(self) -> float:
+        """What weights and overhead leave for keys and values; negative if they do not fit themselves."""
+        return self.available - self.weights - self.overhead
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What of a model fits: its costs, the planned context, and the longest that memory and positions allow."""
+
+    costs: Costs
+    context: int
+    memory: Memory
+    max_context: int
+    kv_bytes_per_token: float
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """The least time to the first token of a prompt, and the rows from which computing bounds.
+
+    Units: seconds, tokens; the inflections are None where no number of rows is bound by computing. `inflection_rough`
+    belongs to the "blog" convention.
+    """
+
+    n_prompt: int
+    read_s: float
+    compute_s: float
+    ttft_s: float
+    bound: str
+    inflection_tokens: float | None
+    inflection_rough: float | None = None
+
+
+@dataclass(frozen=True)
+class DecodePoint:
+    """The least time per token when `context` tokens are cached."""
+
+    context: int
+    tpot_s: float
+    tok_s: float
+    bound: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model needs and how fast it can be on a machine.
+
+    `prefill` and `decode_line` are None, and `decode` is empty, where nothing fits; `decode` never goes beyond
+    `max_context`. `costs` gives the cost of any other step, for tables and pictures. `chunk` is how many rows a step of
+    prefill has.
+    """
+
+    model: str
+    weights: str
+    kv: str
+    convention: str
+    hardware: Hardware
+    costs: Costs
+    params: ParameterCounts
+    kv_bytes_per_token: float
+    context: int
+    chunk: int | None
+    memory: Memory
+    max_context: int
+    prefill: Prefill | None
+    decode: tuple[DecodePoint, ...]
+    decode_line: DecodeLine | None
+    advice: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return self.memory.fits
+
+    @property
+    def label(self) -> str:
+        """Where the figures are from: "measured" on this machine, else "estimated" from a data sheet."""
+        return self.hardware.label
+
+    @property
+    def verdict(self) -> str:
+        """Say in one line whether it fits."""
+        need, have = _gigabytes(self.memory.total), _gigabytes(self.memory.available)
+        what = f"{self.model} at {self.weights} with {self.context} tokens of context ({self.kv})"
+        if self.fits:
+            return f"fits: {what} needs {need} of {have}"
+        most = f"at most {self.max_context} tokens fit" if self.max_context else "not even the weights fit"
+        return f"does not fit: {what} needs {need} of {have}; {most}"
+
+    # -- what else can be asked ------------------------------------------------------------------------------------
+
+    def users(self, promise: Promise, load: Load) -> Users:
+        """Return how many users can be served at once under a promise."""
+        return users_under(promise, load, self.costs, self.hardware, self.memory.room, self.chunk)
+
+    def speculation(self, acceptance: float, draft_cost: float = 0.0) -> Speculation:
+        """Return the best way to speculate at the planned context and an acceptance rate."""
+        return best_speculation(self.costs, self.hardware, self.context - 1, acceptance, draft_cost)
+
+    def thinking(self, n_prompt: int, n_tokens: int) -> Thinking:
+        """Return what n_tokens of thinking after a prompt cost."""
+        return thinking_cost(self.costs, self.hardware, n_prompt, n_tokens)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the object of `plan --json`. Keys may be added and are never taken away."""
+        memory = self.memory
+        line = self.decode_line
+        return {
+            "model": self.model,
+            "weights": self.weights,
+            "kv": self.kv,
+            "convention": self.convention,
+            "label": self.label,
+            "params": asdict(self.params),
+            "kv_bytes_per_token": self.kv_bytes_per_token,
+            "fits": self.fits,
+            "verdict": self.verdict,
+            "advice": list(self.advice),
+            "context": self.context,
+            "memory": {
+                "weights": memory.weights,
+                "kv": memory.kv,
+                "overhead": memory.overhead,
+                "total": memory.total,
+                "available": memory.available,
+            },
+            "max_context": self.max_context,
+            "prefill": asdict(self.prefill) if self.prefill else None,
+            "decode": [asdict(point) for point in self.decode],
+            "decode_line": {
+                "first_s": line.first_s,
+                "tokens_per_ms": line.tokens_per_ms if math.isfinite(line.tokens_per_ms) else None,
+            }
+            if line
+            else None,
+            "hardware": self.hardware.as_json(),
+        }
+
+
+def _gigabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.2f} GB"

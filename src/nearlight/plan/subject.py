@@ -1,0 +1,46 @@
+"""What is planned: a model by its package, or by a name in the catalogue; its weights are not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearlight.dtypes import Format
+from nearlight.engine.counting import CountedModel
+from nearlight.kernels.count import Target
+from nearlight.models.catalogue import CatalogueEntry, find_in_catalogue
+from nearlight.package import Package, open_package
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model to plan. With a package, `weights` None means the stored bits."""
+
+    name: str
+    config: Mapping[str, Any]
+    package: Package | None = None
+    entry: CatalogueEntry | None = None
+
+    def counted(self, weights: str | None, kv_format: Format, target: Target) -> CountedModel:
+        """Build it on the counting kernels."""
+        if self.package is not None:
+            return CountedModel.of_package(self.package, weights, kv_format=kv_format, target=target)
+        return CountedModel.of_config(self.config, weights or "bf16", kv_format=kv_format, target=target)
+
+
+def subject_of(model: str | Path | Package | CatalogueEntry | Subject) -> Subject:
+    """Find what is meant: a package, a path to one, or a catalogue name.
+
+    Raises: RequestError with suggestions for a name that is neither; UnsupportedError for a family not written yet.
+    """
+    if isinstance(model, Subject):
+        return model
+    if isinstance(model, CatalogueEntry):
+        return Subject(model.name, model.config, entry=model)
+    if isinstance(model, Path) or (isinstance(model, str) and Path(model).expanduser().exists()):
+        model = open_package(model)
+    if isinstance(model, Package):
+        return Subject(model.name, model.config, package=model)
+    return subject_of(find_in_catalogue(model))

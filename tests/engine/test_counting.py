@@ -1,0 +1,117 @@
+"""What is counted equals what the CPU engine allocates and does: bytes, cache, arena, and the names of its commands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nearlight.dtypes import ALL, F16, F32, Q4_0, Q8_0, Format
+from nearlight.engine.counting import CountedModel, shape_tensor
+from nearlight.engine.engine import Engine
+from nearlight.errors import PackageError, RequestError
+from nearlight.kernels.count import cpu_target
+from nearlight.kernels.cpu import CpuOps
+from nearlight.layers.decoder import Decoder
+from nearlight.models import build_model
+from nearlight.package.package import Package
+from nearlight.package.tensors import StoredTensor
+from tests.kernels.counted_models import CONFIGS, LLAMA, counted
+
+
+def zeros(tensor: StoredTensor) -> StoredTensor:
+    data = np.zeros((tensor.n_rows, tensor.format.row_bytes(tensor.row_length)), np.uint8)
+    return StoredTensor.from_bytes(tensor.name, tensor.format, tensor.shape, data)
+
+
+def bound_model(ops: CpuOps, name: str, format: Format) -> Decoder:
+    model = build_model(ops, CONFIGS[name])
+    for parameter in model.parameters():
+        parameter.bind(ops, zeros(shape_tensor(parameter, format)))
+    return model
+
+
+def allocated_bytes(model: Decoder) -> int:
+    return sum(p.value.n_bytes if p.is_matrix else 4 * p.value.size for p in model.parameters())
+
+
+@pytest.mark.parametrize("format", ALL, ids=str)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_counted_weights_are_the_allocated_ones(name, format):
+    ops = CpuOps(1)
+    assert counted(CONFIGS[name], format, target=cpu_target(ops.isa)).weight_bytes == allocated_bytes(
+        bound_model(ops, name, format)
+    )
+
+
+def test_packed_tiles_are_counted():
+    test_counted_weights_are_the_allocated_ones("llama", Q4_0)
+
+
+@pytest.mark.parametrize("kv_format", [F16, F32], ids=str)
+@pytest.mark.parametrize("n_tokens", [1, 256, 257])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_counted_cache_is_the_allocated_one(name, n_tokens, kv_format):
+    ops = CpuOps(1)
+    engine = Engine(bound_model(ops, name, F32), ops, kv_format=kv_format)
+    engine.cache.extend(engine.cache.open(), n_tokens)
+    model = counted(CONFIGS[name], kv_format=kv_format, target=cpu_target(ops.isa))
+    assert model.kv_bytes(n_tokens) == engine.cache.n_bytes
+
+
+@pytest.mark.parametrize("format", [F32, Q8_0], ids=str)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_counted_activations_are_the_arena(name, format):
+    ops = CpuOps(1)
+    engine = Engine(bound_model(ops, name, format), ops)
+    sequence = engine.open()
+    engine.extend(sequence, [1] * 512)
+    engine.step([sequence])
+    assert counted(CONFIGS[name], format, target=cpu_target(ops.isa)).activation_bytes(512) == pytest.approx(
+        ops.runtime.arena_bytes, rel=0.03
+    )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_ledger_has_the_names_of_the_tape(name):
+    ops = CpuOps(1)
+    model = bound_model(ops, name, Q8_0)
+    engine = Engine(model, ops)
+    sequence = engine.open()
+    engine.extend(sequence, [1, 2, 3])
+    engine.step([sequence])
+    tape = next(iter(engine._program._recordings.values())).tape
+    names = {name for name, _ in tape.profile()} - {"prepare"}
+    assert set(counted(CONFIGS[name], Q8_0).prefill(3)[0].by_name()) == names
+
+
+def package_of(config: dict, formats: dict[str, Format], without: str = "") -> Package:
+    model = counted(config)
+    tensors = {
+        p.name: shape_tensor(p, formats.get(p.name, F16)) for p in model.model.parameters() if p.name != without
+    }
+    return Package(source="small", kind="test", name="small", config=config, tensors=tensors)
+
+
+def test_package_is_counted_in_its_stored_bits():
+    mixed = CountedModel.of_package(package_of(LLAMA, {"lm_head.weight": Q8_0}))
+    plain = counted(LLAMA, F16)
+    by_name = mixed.decode(0).by_name()
+    assert by_name["lm_head.weight"].weight_bytes == 103 * 2 * 34
+    assert mixed.weight_bytes == plain.weight_bytes - 103 * 42 * 2 + 103 * 2 * 34
+
+
+def test_package_is_counted_as_if_requantized():
+    package = package_of(LLAMA, {})
+    assert CountedModel.of_package(package, "w8").weight_bytes == counted(LLAMA, Q8_0).weight_bytes
+    with pytest.raises(RequestError, match="weights: expected one of bf16, w8, w6, w4, found 'w5'"):
+        CountedModel.of_package(package, "w5")
+
+
+def test_package_without_a_head_is_tied():
+    model = CountedModel.of_package(package_of(LLAMA, {}, without="lm_head.weight"))
+    assert model.parameters.lm_head == 0
+
+
+def test_missing_tensor_is_named():
+    with pytest.raises(PackageError, match=r"model\.norm\.weight is missing"):
+        CountedModel.of_package(package_of(LLAMA, {}, without="model.norm.weight"))
