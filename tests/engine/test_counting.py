@@ -86,9 +86,7 @@ def test_ledger_has_the_names_of_the_tape(name):
 
 def package_of(config: dict, formats: dict[str, Format], without: str = "") -> Package:
     model = counted(config)
-    tensors = {
-        p.name: shape_tensor(p, formats.get(p.name, F16)) for p in model.model.parameters() if p.name != without
-    }
+    tensors = {p.name: shape_tensor(p, formats.get(p.name, F16)) for p in model.model.parameters() if p.name != without}
     return Package(source="small", kind="test", name="small", config=config, tensors=tensors)
 
 
