@@ -7,7 +7,6 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from tests.kernels.cpu_steps import Floats, random, rows_of, stored
 from numpy.typing import NDArray
 
 from nearlight import _native, dtypes
@@ -15,6 +14,7 @@ from nearlight.dtypes import Format
 from nearlight.errors import NearlightError
 from nearlight.kernels.cpu import CpuOps
 from nearlight.package.tensors import StoredTensor
+from tests.kernels.cpu_steps import Floats, random, rows_of, stored
 
 HALF_FIELDS = {
     "Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q2_K": [80, 82], "Q3_K": [108],

@@ -72,8 +72,9 @@ struct Step<Format::BF16> {  // two inputs, in the halves of a lane's 32 bits
 template <Format F, int R, int T>
 void float_panel(const Matrix& m, int64_t step_begin, const Chunk& chunk, const uint8_t* x, const Output& out) {
   constexpr size_t kRowBytes = record_bytes(form_of(F)) / kBlock * Step<F>::kInputs;  // of a step, in x
-  f32x16 acc[T][R] = {};
-  out.take_up(chunk, acc);
+  f32x16 sums[T][R], acc[T][R];
+  out.take_up(chunk, sums);
+  copy(acc, sums);
   const uint8_t* weights[T];
   for (int t = 0; t < T; t++) {  // past the last tile: the last again, for nothing
     const int64_t tile = chunk.tile + (t < chunk.n_tiles ? t : chunk.n_tiles - 1);
@@ -85,7 +86,8 @@ void float_panel(const Matrix& m, int64_t step_begin, const Chunk& chunk, const 
       Step<F>::multiply(weights[t] + step * Step<F>::kBytes, x + step * static_cast<int64_t>(kRowBytes * R), acc[t]);
     }
   }
-  out.put_down(chunk, acc);
+  copy(sums, acc);
+  out.put_down(chunk, sums);
 }
 
 // Tiles at once: as many as leave the sums in registers.

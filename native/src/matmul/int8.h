@@ -93,13 +93,13 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
         for (int g = 0; g < K::kGroups; g++) {
           const int group = block * K::kGroups + g;
           const f32x16 scale = scales.scale(group), min = scales.min(group);
-          for (int r = 0; r < R; r++) {
-            i32x16 dots = K::begin(record, g, r, Scales<F>::kZeroShift);
-            for (int j = 0; j < K::kSteps; j++) {
-              dots = K::add(dots, codes[g * K::kSteps + j], record.codes(g * K::kSteps + j, r));
-            }
-            acc[r] = K::end(dots, scale, min, record, g, r, acc[r]);
+          i32x16 dots[R];
+          for (int r = 0; r < R; r++) dots[r] = K::begin(record, g, r, Scales<F>::kZeroShift);
+          for (int step = 0; step < K::kSteps; step++) {  // rows innermost: their sums do not wait for each other
+            const int j = g * K::kSteps + step;
+            for (int r = 0; r < R; r++) dots[r] = K::add(dots[r], codes[j], record.codes(j, r));
           }
+          for (int r = 0; r < R; r++) acc[r] = K::end(dots[r], scale, min, record, g, r, acc[r]);
         }
         codes_at += kBlockBytes;
         record_at += record_bytes(Form::int8) * R;
@@ -149,8 +149,9 @@ void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n
 template <class K, int R>
 void panel(const Scratch& scratch, const Chunk& chunk, const uint8_t* record_at, int zero_shift, const Output& out) {
   constexpr int T = kPanelTiles;
-  f32x16 acc[T][R] = {};
-  out.take_up(chunk, acc);
+  f32x16 sums[T][R], acc[T][R];
+  out.take_up(chunk, sums);
+  copy(acc, sums);
   for (int block = 0; block < chunk.n; block++, record_at += record_bytes(Form::int8) * R) {
     const Record<R> record{record_at};
     for (int g = 0; g < K::kGroups; g++) {
@@ -175,7 +176,8 @@ void panel(const Scratch& scratch, const Chunk& chunk, const uint8_t* record_at,
       }
     }
   }
-  out.put_down(chunk, acc);
+  copy(sums, acc);
+  out.put_down(chunk, sums);
 }
 
 template <Format F>
@@ -187,10 +189,10 @@ void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const O
   }(std::make_integer_sequence<int, kPanelRows>{});
   Scratch scratch;
   const int64_t blocks = n_blocks(m.n_in);
-  for (int64_t tile = tile_begin; tile < tile_end; tile += kPanelTiles) {
-    const int n_tiles = tile_end - tile < kPanelTiles ? static_cast<int>(tile_end - tile) : kPanelTiles;
-    for (int64_t first = 0; first < blocks; first += kChunk) {
-      const int n = blocks - first < kChunk ? static_cast<int>(blocks - first) : kChunk;
+  for (int64_t first = 0; first < blocks; first += kChunk) {  // outermost: a chunk of all rows stays in the next cache
+    const int n = blocks - first < kChunk ? static_cast<int>(blocks - first) : kChunk;
+    for (int64_t tile = tile_begin; tile < tile_end; tile += kPanelTiles) {
+      const int n_tiles = tile_end - tile < kPanelTiles ? static_cast<int>(tile_end - tile) : kPanelTiles;
       open_tiles<F>(m, tile, n_tiles, first, n, scratch);
       for (int64_t row = 0; row < n_rows; row += kPanelRows) {
         const int rows = n_rows - row < kPanelRows ? static_cast<int>(n_rows - row) : kPanelRows;

@@ -56,28 +56,42 @@ struct Output {
     put(at(row, tile), bias ? acc + get(bias + tile * kLanes, n) : acc, n);
   }
 
+  // Not inlined into kernels on purpose: their loops run over the tiles there are, and sums indexed by such a loop could
+  // not stay in registers.
   template <int T, int R>
-  NEARLIGHT_MEMBER void take_up(const Chunk& chunk, f32x16 (&acc)[T][R]) const {
-    if (chunk.first) return;
-    for (int t = 0; t < T && t < chunk.n_tiles; t++) {
+  [[gnu::noinline]] void take_up(const Chunk& chunk, f32x16 (&sums)[T][R]) const {
+    for (int t = 0; t < chunk.n_tiles; t++) {
       const int n = lanes(chunk.tile + t);
-      for (int r = 0; r < R; r++) acc[t][r] = get(at(chunk.row + r, chunk.tile + t), n);
+      for (int r = 0; r < R; r++) sums[t][r] = chunk.first ? f32x16{} : get(at(chunk.row + r, chunk.tile + t), n);
+    }
+    for (int t = chunk.n_tiles; t < T; t++) {
+      for (int r = 0; r < R; r++) sums[t][r] = f32x16{};
     }
   }
 
   template <int T, int R>
-  NEARLIGHT_MEMBER void put_down(const Chunk& chunk, const f32x16 (&acc)[T][R]) const {
-    for (int t = 0; t < T && t < chunk.n_tiles; t++) {
+  [[gnu::noinline]] void put_down(const Chunk& chunk, const f32x16 (&sums)[T][R]) const {
+    for (int t = 0; t < chunk.n_tiles; t++) {
       const int n = lanes(chunk.tile + t);
       for (int r = 0; r < R; r++) {
         if (chunk.last) {
-          finish(chunk.row + r, chunk.tile + t, acc[t][r]);
+          finish(chunk.row + r, chunk.tile + t, sums[t][r]);
         } else {
-          put(at(chunk.row + r, chunk.tile + t), acc[t][r], n);
+          put(at(chunk.row + r, chunk.tile + t), sums[t][r], n);
         }
       }
     }
   }
 };
+
+// A copy whose every index the compiler knows.
+template <int T, int R>
+NEARLIGHT_INLINE void copy(f32x16 (&to)[T][R], const f32x16 (&from)[T][R]) {
+#pragma GCC unroll 16
+  for (int t = 0; t < T; t++) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) to[t][r] = from[t][r];
+  }
+}
 
 }  // namespace nearlight::NEARLIGHT_LEVEL
