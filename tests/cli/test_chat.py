@@ -154,6 +154,8 @@ def test_commands(chat: Chat, tmp_path: Path) -> None:
     after("/load nowhere.json", "cannot be read (No such file or directory)")
     (tmp_path / "bad.json").write_text("[1]")
     after(f"/load {tmp_path}/bad.json", "not a saved chat")
+    after(f"/save {tmp_path}/bad.json", "is there already, and is no saved chat")
+    assert (tmp_path / "bad.json").read_text() == "[1]"
     after("/save", "no file named: expected /save FILE")
     terminal.send("/exit\r")
     terminal.expect(pexpect.EOF)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from time import monotonic
 from typing import Protocol, TextIO
 
-from nearlight.cli import terminal
-from nearlight.cli.terminal import DIM, has_colours, styled
+from nearlight.cli.terminal import DIM, has_colours, printable, styled
 from nearlight.cli.units import seconds_text
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class View(Protocol):
@@ -32,7 +25,7 @@ class PlainView:
         self._last = "\n"
 
     def push(self, text: str) -> None:
-        text = _CONTROL.sub("", text)
+        text = printable(text)
         if text:
             self._last = text[-1]  # first, since Ctrl-C may come at any moment
             self._out.write(styled(text, self._style, self._out) if self._style else text)
@@ -88,25 +81,3 @@ class AnswerView:
         from nearlight.cli.markdown_view import MarkdownView
 
         return MarkdownView(self._out)
-
-
-@contextmanager
-def keys_hidden() -> Iterator[None]:
-    """Keep what is typed during an answer from being printed into it; it waits for the next prompt."""
-    try:
-        import termios
-    except ImportError:  # no such thing on Windows
-        yield
-        return
-    if not terminal.is_terminal(sys.stdin):
-        yield
-        return
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    hidden = list(before)
-    hidden[3] &= ~termios.ECHO
-    termios.tcsetattr(descriptor, termios.TCSADRAIN, hidden)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

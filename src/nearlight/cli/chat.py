@@ -9,14 +9,14 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.answer_view import AnswerView, keys_hidden
+from nearlight.cli.answer_view import AnswerView
 from nearlight.cli.chat_commands import COMMANDS, ChatState, call
 from nearlight.cli.dialogue import open_dialogue
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.report import closing_line
-from nearlight.cli.terminal import BOLD, DIM, styled
+from nearlight.cli.terminal import BOLD, DIM, keys_hidden, styled
 from nearlight.cli.units import bytes_text
-from nearlight.errors import NearlightError
+from nearlight.errors import NearlightError, RequestError
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
@@ -58,7 +58,10 @@ def _handle(state: ChatState, text: str, quiet: bool) -> None:
 def _answer(state: ChatState, text: str, quiet: bool) -> None:
     view = AnswerView(sys.stdout, formatted=state.dialogue.formatted)
     with ProgressBar("reading the prompt", "{:.0f} tokens".format) as bar:
-        stream = state.dialogue.say(text, bar.update)
+        try:
+            stream = state.dialogue.say(text, bar.update)
+        except RequestError as error:
+            raise RequestError(str(error), advice="/clear begins anew") from None
         if not state.dialogue.formatted:
             view.push(text.rpartition("\n")[2], "answer")
         try:

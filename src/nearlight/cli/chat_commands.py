@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.dialogue import Dialogue
 from nearlight.cli.report import closing_line
@@ -99,6 +99,8 @@ def _system(chat: ChatState, argument: str) -> str:
 def _save(chat: ChatState, argument: str) -> str:
     path = _path(argument, "/save FILE")
     content = {"model": chat.model.package.name, **chat.dialogue.saved()}
+    if path.exists() and not _is_saved_chat(path):
+        raise RequestError("is there already, and is no saved chat", where=path, advice="choose another name")
     try:
         path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -107,16 +109,26 @@ def _save(chat: ChatState, argument: str) -> str:
 
 
 def _load(chat: ChatState, argument: str) -> str:
-    path = _path(argument, "/load FILE")
+    return f"loaded {chat.dialogue.restore(_saved_chat(_path(argument, '/load FILE')))}"
+
+
+def _saved_chat(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"cannot be read ({error.strerror})", where=path) from None
     except ValueError:
-        raise RequestError("not a saved chat", where=path, expected="JSON as /save writes it") from None
-    if not isinstance(content, dict):
+        content = None
+    if not isinstance(content, dict) or "model" not in content:
         raise RequestError("not a saved chat", where=path, expected="JSON as /save writes it")
-    return f"loaded {chat.dialogue.restore(content)}"
+    return content
+
+
+def _is_saved_chat(path: Path) -> bool:
+    try:
+        return bool(_saved_chat(path))
+    except RequestError:
+        return False
 
 
 def _stats(chat: ChatState, argument: str) -> str:

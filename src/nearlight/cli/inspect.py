@@ -24,16 +24,15 @@ _EXAMPLES = """\
   nearlight inspect ./model.gguf
   nearlight inspect Qwen/Qwen3-0.6B --json
 
-Exit code 2 says that something keeps the model from working."""
+Nothing is downloaded: `nearlight pull` does that. Exit code 2 says that something keeps the model from working."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     parser = Parser("inspect", "Show what is in a model package, and what looks wrong with it.", _EXAMPLES)
     parser.add_argument("model", nargs="?", help="a directory, a .gguf file or a hub id (default: the embedded model)")
-    parser.add_argument("--offline", action="store_true", help="never download; use what is on this machine")
     args = parser.parse_args(arguments)
-    package = open_package(source.find_model(args.model, offline=args.offline))
+    package = open_package(source.find_model(args.model, offline=True))
     from nearlight.cli.inspection import look_over
 
     found = look_over(package)

@@ -7,8 +7,6 @@ changed, so of a block taller than the screen only the lower part stays live.
 from __future__ import annotations
 
 import io
-import os
-import re
 from collections.abc import Iterable
 from time import monotonic
 from typing import ClassVar, TextIO
@@ -42,7 +40,6 @@ _THEME = Theme(
         "markdown.block_quote": "italic",
     }
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class _Heading(markdown.Heading):
@@ -64,14 +61,13 @@ class MarkdownView:
         self._splitter = BlockSplitter()
         self._highlighter = CodeHighlighter("")
         self._console = Console(file=io.StringIO(), force_terminal=True, theme=_THEME, legacy_windows=False)
-        self._colours = not os.environ.get("NO_COLOR")
         self._empty = True
         self._frozen = 0
         self._drawn = 0.0
 
     def push(self, text: str) -> None:
         """Add text; it is shown at once, or a moment later if much comes."""
-        final = self._finished(self._splitter.push(_CONTROL.sub("", text)))
+        final = self._finished(self._splitter.push(terminal.printable(text)))
         now = monotonic()
         if final or now - self._drawn >= REDRAW_S:
             self._drawn = now
@@ -134,5 +130,5 @@ class MarkdownView:
             parts.pop()
         if parts:
             parts[-1] = (parts[-1][0].rstrip(), parts[-1][1])
-        system = ColorSystem.STANDARD if self._colours else None
-        return "".join(style.render(text, color_system=system) if style else text for text, style in parts)
+        standard = ColorSystem.STANDARD
+        return "".join(style.render(text, color_system=standard) if style else text for text, style in parts)

@@ -125,9 +125,10 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
         shown = _Silent() if args.json else _Printer(quiet=args.quiet)
         if (completes and args.echo is not False) or args.echo:
             shown.prompt(prompt)
-        interrupted = _show(stream, shown, bar)
+        with terminal.keys_hidden():
+            interrupted = _show(stream, shown, bar)
     completion = stream.completion
-    limit = model.limits() if completion.timing.decode_tok_s and (args.json or not args.quiet) else None
+    limit = model.limits() if args.json or (completion.timing.decode_tok_s and not args.quiet) else None
     if args.json:
         print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
     elif not args.quiet:
@@ -176,11 +177,12 @@ class _Printer:
 
     def __init__(self, *, quiet: bool) -> None:
         self._thinks = not quiet and terminal.is_terminal(sys.stderr)
+        self._clean = terminal.printable if terminal.is_terminal(sys.stdout) else str
         self._channel = "answer"
         self._last = "\n"
 
     def prompt(self, text: str) -> None:
-        self._write(terminal.styled(text, terminal.BOLD, sys.stdout), text)
+        self._write(text, terminal.BOLD)
 
     def piece(self, text: str, channel: str) -> None:
         if channel == "thinking" and not self._thinks:
@@ -188,16 +190,16 @@ class _Printer:
         if channel != self._channel:
             self._switch(channel)
         if channel == "thinking":
-            sys.stderr.write(terminal.styled(text, terminal.DIM, sys.stderr))
+            sys.stderr.write(terminal.styled(terminal.printable(text), terminal.DIM, sys.stderr))
             sys.stderr.flush()
         else:
-            self._write(text, text)
+            self._write(text)
 
     def end(self) -> None:
         if self._channel == "thinking":
             self._switch("answer")
         elif self._last != "\n":
-            self._write("\n", "\n")
+            self._write("\n")
 
     def _switch(self, channel: str) -> None:
         if self._channel == "thinking":
@@ -205,8 +207,9 @@ class _Printer:
             sys.stderr.flush()
         self._channel = channel
 
-    def _write(self, styled: str, plain: str) -> None:
-        if plain:
-            self._last = plain[-1]  # first, since Ctrl-C may come at any moment
-            sys.stdout.write(styled)
+    def _write(self, text: str, style: str = "") -> None:
+        text = self._clean(text)
+        if text:
+            self._last = text[-1]  # first, since Ctrl-C may come at any moment
+            sys.stdout.write(terminal.styled(text, style, sys.stdout) if style else text)
             sys.stdout.flush()

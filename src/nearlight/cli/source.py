@@ -97,6 +97,7 @@ def find_model(name: str | None, *, offline: bool = False) -> Path:
         return found
     if offline:
         raise RequestError("not on this machine", where=id, advice=f"`nearlight pull {id}` downloads it")
+    print(f"{id} is no path here, and not downloaded yet", file=sys.stderr)
     return download(id)
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 BOLD, DIM, YELLOW = "1", "2", "33"
 
 
@@ -32,3 +37,30 @@ def width() -> int:
 def height() -> int:
     """Return the terminal's height in rows."""
     return max(shutil.get_terminal_size((80, 24)).lines, 4)
+
+
+def printable(text: str) -> str:
+    """Leave out the control characters with which a model (or a file it repeats) could drive the terminal."""
+    return _CONTROL.sub("", text)
+
+
+@contextmanager
+def keys_hidden() -> Iterator[None]:
+    """Keep what is typed during an answer from being printed into it; it waits for the next prompt."""
+    try:
+        import termios
+    except ImportError:  # no such thing on Windows
+        yield
+        return
+    if not is_terminal(sys.stdin):
+        yield
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    hidden = list(before)
+    hidden[3] &= ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, hidden)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -1,0 +1,60 @@
+"""The progress bar: for people, when there is something to wait for, and gone at the end."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from nearlight.cli import terminal
+from nearlight.cli.progress import ProgressBar
+from nearlight.cli.units import bytes_text
+
+
+class Stderr:
+    closed = False
+
+    def __init__(self, *, tty: bool) -> None:
+        self.text, self._tty = "", tty
+
+    def isatty(self) -> bool:
+        return self._tty
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None:
+        pass
+
+
+def test_it_fits_the_window_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(tty=True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    for columns in (20, 47, 120):
+        monkeypatch.setattr(terminal, "width", lambda columns=columns: columns)
+        stderr.text = ""
+        with ProgressBar("loading a model with a long name", bytes_text, delay_s=0) as bar:
+            bar.update(3_000_000, 8_000_000)
+            bar.update(4_000_000, 8_000_000)  # too soon after the first
+        line, erased = stderr.text.split("\x1b[K")[:2]
+        assert len(line.strip("\r")) < columns
+        assert (erased, stderr.text.count("\r")) == ("\r", 2)
+    assert "38%" in line
+    assert "3.0 MB of 8.0 MB" in line
+    assert "█" in line
+
+
+def test_what_is_quick_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(tty=True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with ProgressBar("loading") as bar:
+        bar.update(1, 2)
+    assert stderr.text == ""
+
+
+def test_programs_see_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stderr(tty=False)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with ProgressBar("loading", delay_s=0) as bar:
+        bar.update(1, 2)
+    assert stream.text == ""
