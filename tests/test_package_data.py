@@ -1,9 +1,11 @@
-"""What is installed besides code: the embedded model with its card, the type marker, and the licence."""
+"""What is installed besides code: the embedded model with its card, the type marker, and what comes along."""
 
 from __future__ import annotations
 
-from importlib.metadata import metadata
+import re
+import tomllib
 from importlib.resources import files
+from pathlib import Path
 
 MAX_PICO_BYTES = 25_000_000
 
@@ -26,6 +28,6 @@ def test_types_are_offered_to_those_who_import():
 
 
 def test_installation_needs_no_torch():
-    required = [line for line in metadata("nearlight").get_all("Requires-Dist", []) if "extra ==" not in line]
-    names = {line.split(">")[0].split("=")[0].strip().replace("_", "-").lower() for line in required}
-    assert names == {"numpy", "tokenizers", "huggingface-hub", "jinja2", "rich", "prompt-toolkit"}
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    names = {re.match(r"\w+", requirement)[0] for requirement in project["dependencies"]}
+    assert names == {"numpy", "tokenizers", "huggingface_hub", "jinja2", "rich", "prompt_toolkit"}
