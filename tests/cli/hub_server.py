@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,12 @@ Repositories = Mapping[str, Mapping[str, bytes]]
 
 
 class FakeHub:
-    """`downloads` are the files that were asked for, in order; `denied` maps repositories to the hub's error code."""
+    """`downloads` are the files that were asked for, in order; `denied` maps repositories to the hub's error code.
+
+    A body is sent in four parts, with a pause of `pause_s` after each.
+    """
+
+    pause_s = 0.0
 
     def __init__(self, repositories: Repositories, denied: Mapping[str, tuple[int, str]] | None = None) -> None:
         self.repositories, self.denied = repositories, denied or {}
@@ -78,8 +84,10 @@ class FakeHub:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                if with_body:
-                    self.wfile.write(body)
+                quarter = -(-len(body) // 4) or 1
+                for start in range(0, len(body) if with_body else 0, quarter):
+                    self.wfile.write(body[start : start + quarter])
+                    time.sleep(hub.pause_s)
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

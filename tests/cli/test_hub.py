@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pexpect
 import pytest
+from huggingface_hub import constants
 
 from nearlight.errors import RequestError, UnsupportedError
+from nearlight.package import hub
 from nearlight.package.hub_files import HubId, choose_gguf, gguf_models, parse_id, small_files, weight_files
-from tests.cli.conftest import Command
+from tests.cli.conftest import ROOT, Command
 from tests.cli.hub_server import FakeHub
 
 GGUFS = {"m-Q4_K_M.gguf": b"4km", "m-Q4_K_S.gguf": b"4ks", "m-Q8_0.gguf": b"eight", "mmproj-m.gguf": b"vision"}
 
 
 @pytest.fixture
-def hub(chat_model: Path) -> Iterator[FakeHub]:
+def server(chat_model: Path) -> Iterator[FakeHub]:
     whole = {path.name: path.read_bytes() for path in chat_model.iterdir() if path.is_file()}
     extra = {
         "README.md": b"# hi",
@@ -26,35 +31,35 @@ def hub(chat_model: Path) -> Iterator[FakeHub]:
         "consolidated.safetensors": b"c",
     }
     repositories = {"org/chat": whole | extra, "org/many": GGUFS, "org/old": {"config.json": b"{}", "model.bin": b"x"}}
-    with FakeHub(repositories, denied={"org/gated": (403, "GatedRepo"), "org/down": (503, "")}).running() as server:
-        yield server
+    with FakeHub(repositories, denied={"org/gated": (403, "GatedRepo"), "org/down": (503, "")}).running() as running:
+        yield running
 
 
-def test_pull_takes_what_a_model_needs_then_runs_without_the_hub(nearlight: Command, hub: FakeHub) -> None:
-    pulled = nearlight("pull", "org/chat", HF_ENDPOINT=hub.endpoint)
+def test_pull_takes_what_a_model_needs_then_runs_without_the_hub(nearlight: Command, server: FakeHub) -> None:
+    pulled = nearlight("pull", "org/chat", HF_ENDPOINT=server.endpoint)
     assert pulled.returncode == 0, pulled.stderr
     path = Path(pulled.stdout.strip())
     expected = {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert {file.name for file in path.iterdir()} == expected | {"chat_template.jinja"}
-    assert hub.downloads[-1] == "model.safetensors"  # what marks a package as complete comes last
+    assert server.downloads[-1] == "model.safetensors"  # what marks a package as complete comes last
     answered = nearlight("run", "org/chat", "hello", "-n", "3", "--json")
     assert answered.returncode == 0, answered.stderr
     assert json.loads(answered.stdout)["model"] == "org/chat"
 
 
-def test_run_pulls_a_new_id_unless_offline(nearlight: Command, hub: FakeHub) -> None:
-    refused = nearlight("run", "org/chat", "hello", "--offline", HF_ENDPOINT=hub.endpoint)
+def test_run_pulls_a_new_id_unless_offline(nearlight: Command, server: FakeHub) -> None:
+    refused = nearlight("run", "org/chat", "hello", "--offline", HF_ENDPOINT=server.endpoint)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "org/chat: not on this machine" in refused.stderr
-    answered = nearlight("run", "org/chat", "hello", "-n", "2", HF_ENDPOINT=hub.endpoint)
+    answered = nearlight("run", "org/chat", "hello", "-n", "2", HF_ENDPOINT=server.endpoint)
     assert answered.returncode == 0, answered.stderr
     assert "downloading org/chat" in answered.stderr
 
 
-def test_list_and_rm(nearlight: Command, hub: FakeHub, environment: dict[str, str]) -> None:
+def test_list_and_rm(nearlight: Command, server: FakeHub, environment: dict[str, str]) -> None:
     for id in ("org/many:Q8_0", "org/many:q4_k_m"):
-        assert nearlight("pull", id, HF_ENDPOINT=hub.endpoint).returncode == 0
-    assert hub.downloads == ["m-Q8_0.gguf", "m-Q4_K_M.gguf"]
+        assert nearlight("pull", id, HF_ENDPOINT=server.endpoint).returncode == 0
+    assert server.downloads == ["m-Q8_0.gguf", "m-Q4_K_M.gguf"]
     listed = json.loads(nearlight("list", "--json").stdout)
     sizes = {model["id"]: (model["kind"], model["bytes"]) for model in listed}
     assert sizes == {"org/many:m-Q4_K_M.gguf": ("GGUF", 3), "org/many:m-Q8_0.gguf": ("GGUF", 5)}
@@ -80,8 +85,8 @@ def test_list_and_rm(nearlight: Command, hub: FakeHub, environment: dict[str, st
         ("nonsense", "nonsense: not a hub id"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(nearlight: Command, hub: FakeHub, id: str, complaint: str) -> None:
-    result = nearlight("pull", id, HF_ENDPOINT=hub.endpoint)
+def test_what_the_hub_refuses_is_one_line(nearlight: Command, server: FakeHub, id: str, complaint: str) -> None:
+    result = nearlight("pull", id, HF_ENDPOINT=server.endpoint)
     assert result.returncode == 2
     line = result.stderr.splitlines()[-1]
     assert line.startswith(f"nearlight: {complaint}")
@@ -92,6 +97,65 @@ def test_no_network(nearlight: Command) -> None:
     result = nearlight("pull", "org/chat")
     assert result.returncode == 2
     assert "nearlight: org/chat: the hub cannot be reached; check the connection" in result.stderr
+
+
+def test_a_long_download_shows_a_bar(environment: dict[str, str]) -> None:
+    # huggingface_hub writes 10 MB at a time, so that much must come for a bar to move.
+    with FakeHub({"org/big": {"big.gguf": bytes(25 << 20)}}).running() as server:
+        server.pause_s = 0.4
+        arguments = ["-m", "nearlight", "pull", "org/big"]
+        terminal = pexpect.spawn(
+            sys.executable,
+            arguments,
+            env=environment | {"HF_ENDPOINT": server.endpoint},
+            cwd=str(ROOT),
+            encoding="utf-8",
+        )
+        terminal.expect(r"org/big █+░+ +\d+%  (10|21) MB of 26 MB", timeout=60)
+        terminal.expect_exact("run it with: nearlight run org/big", timeout=60)
+        terminal.close(force=True)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def put(cache: Path, repository: str, revision: str, name: str, body: bytes) -> Path:
+    """Write a file as the hub's library does: a blob, and a link to it from a snapshot."""
+    directory = cache / f"models--{repository.replace('/', '--')}"
+    blob, link = directory / "blobs" / hashlib.sha256(body).hexdigest(), directory / "snapshots" / revision / name
+    for path in (blob, link, directory / "refs" / "main"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    blob.write_bytes(body)
+    link.symlink_to(blob)
+    (directory / "refs" / "main").write_text(revision)
+    return blob
+
+
+def test_an_interrupted_download_is_not_complete(cache: Path) -> None:
+    put(cache, "org/half", "aa", "config.json", b"{}")
+    put(cache, "org/half", "aa", "model-00001-of-00002.safetensors", b"")
+    put(cache, "org/parts", "bb", "m-00001-of-00002.gguf", b"GGUF")
+    assert hub.cached(HubId("org/half")) is None
+    assert hub.cached(HubId("org/parts")) is None
+    assert {str(model.id): model.kind for model in hub.cached_models()} == {
+        "org/half": "other",
+        "org/parts:m-00001-of-00002.gguf": "other",
+    }
+
+
+def test_a_blob_that_is_still_used_stays(cache: Path) -> None:
+    shared = put(cache, "org/m", "old", "a.gguf", b"shared")
+    own = put(cache, "org/m", "new", "b.gguf", b"own bytes")
+    (cache / "models--org--m" / "snapshots" / "new" / "a.gguf").symlink_to(shared)
+    assert hub.remove(HubId("org/m", "a.gguf")) == 0
+    assert shared.exists()
+    assert hub.remove(HubId("org/m", "b.gguf")) == len(b"own bytes")
+    assert not own.exists()
+    with pytest.raises(RequestError, match="not downloaded"):
+        hub.size(HubId("org/other"))
 
 
 def test_ids() -> None:

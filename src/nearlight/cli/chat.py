@@ -57,7 +57,7 @@ def _handle(state: ChatState, text: str, quiet: bool) -> None:
 
 def _answer(state: ChatState, text: str, quiet: bool) -> None:
     view = AnswerView(sys.stdout, formatted=state.dialogue.formatted)
-    with ProgressBar("reading the prompt", "{:.0f} tokens".format) as bar:
+    with ProgressBar("reading the prompt", unit=" tokens") as bar:
         try:
             stream = state.dialogue.say(text, bar.update)
         except RequestError as error:

@@ -120,7 +120,7 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
     options = decoding_options(args) | {"raw": args.raw, "logprobs": args.logprobs}
     if completes:
         options.setdefault("max_tokens", BASE_MAX_TOKENS)
-    with ProgressBar("reading the prompt", "{:.0f} tokens".format) as bar:
+    with ProgressBar("reading the prompt", unit=" tokens") as bar:
         stream = model.stream(_messages(model, prompt, args), on_prefill=bar.update, **options)
         shown = _Silent() if args.json else _Printer(quiet=args.quiet)
         if (completes and args.echo is not False) or args.echo:
