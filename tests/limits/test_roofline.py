@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +71,12 @@ def test_largest(limit, most, found):
 def test_largest_context_counts_whole_segments():
     assert largest_context(lambda n: -(-n // 256) * 256 * 10, 7000, 10_000) == 512
     assert largest_context(lambda n: 10 * n, -5, 100) == 0
+
+
+def test_arithmetic_needs_no_arrays():
+    modules = "hardware, roofline, convention, promise, speculation, thinking, decode"
+    code = (
+        f"import sys; from nearlight.limits import {modules}; print(*sorted({{'numpy', 'torch'}} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []

@@ -20,8 +20,9 @@ from nearlight.engine.binding import requantization, with_tied_head
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
 from nearlight.kernels.ops import Rows
+from nearlight.layers.experts import SparseMLP
 from nearlight.layers.parameters import Parameter
-from nearlight.models import build_model
+from nearlight.models import build_counted
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 
@@ -61,7 +62,7 @@ class CountedModel:
         self, config: Mapping[str, Any], format_of: FormatOf, *, kv_format: Format = F16, target: Target = ACCELERATOR
     ) -> None:
         self.ops = CountOps(target)
-        self.model = build_model(self.ops, config)
+        self.model = build_counted(self.ops, config)
         self.kv_format = kv_format
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
@@ -78,9 +79,11 @@ class CountedModel:
             return cls.of_config(config, weights, **options)
 
         def format_of(parameter: Parameter) -> Format:
-            if parameter.name not in package.tensors:
-                raise PackageError(f"tensor {parameter.name} is missing", where=package.source)
-            return package.tensors[parameter.name].format
+            first_expert = parameter.name.replace(".*.", ".0.")  # a stack of experts has the format of its first
+            for name in (parameter.name, first_expert):
+                if name in package.tensors:
+                    return package.tensors[name].format
+            raise PackageError(f"tensor {first_expert} is missing", where=package.source)
 
         return cls(config, format_of, **options)
 
@@ -102,7 +105,8 @@ class CountedModel:
         embedding = sum(p.size for p in (table.weight for table in self._tables()))
         head = sum(p.size for p in self.model.head.parameters()) if self.model.head else 0
         total = sum(p.size for p in self._parameters)
-        return ParameterCounts(embedding, total - embedding - head, head, total, active=total)
+        idle = sum(block.mlp.idle_size for block in self.model.blocks if isinstance(block.mlp, SparseMLP))
+        return ParameterCounts(embedding, total - embedding - head, head, total, total - idle)
 
     @property
     def weight_bytes(self) -> int:

@@ -171,3 +171,18 @@ class Ops(Protocol):
 
     def take(self, x: Array, indices: Array) -> Array:
         """Pick rows: x [R, width], indices [W] -> [W, width]."""
+
+
+class ExpertOps(Ops, Protocol):
+    """A kernel set that also has mixtures of experts; what such a family needs."""
+
+    def experts(
+        self, x: Array, scores: Array, gate: Matrix, up: Matrix, down: Matrix, *, n_chosen: int, normalize: bool
+    ) -> Array:
+        """Send every row to the n_chosen experts of highest score, and sum their gated MLPs, weighted.
+
+        The weights are the softmax of the scores over all experts; with `normalize`, those of the chosen sum to 1.
+        Shapes: x [R, M], scores [R, E]; gate, up [E * I, M] and down [E * M, I] hold the experts one after the other;
+        -> [R, M].
+        Source: arXiv:1701.06538; arXiv:2401.04088.
+        """

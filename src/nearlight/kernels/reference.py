@@ -157,6 +157,29 @@ class ReferenceOps:
         gated: torch.Tensor = F.silu(gate) * up
         return gated
 
+    def experts(
+        self,
+        x: torch.Tensor,
+        scores: torch.Tensor,
+        gate: TorchWeight,
+        up: TorchWeight,
+        down: TorchWeight,
+        *,
+        n_chosen: int,
+        normalize: bool,
+    ) -> torch.Tensor:
+        n_experts = scores.shape[1]
+        weights, chosen = scores.float().softmax(-1).topk(n_chosen, dim=-1)  # [R, n_chosen]
+        if normalize:
+            weights = weights / weights.sum(-1, keepdim=True)
+        gates, ups, downs = (matrix.tensor.reshape(n_experts, -1, matrix.shape[1]) for matrix in (gate, up, down))
+        result = torch.zeros_like(x)
+        for expert in torch.unique(chosen).tolist():
+            rows, places = (chosen == expert).nonzero(as_tuple=True)
+            hidden = self.swiglu(F.linear(x[rows], gates[expert]), F.linear(x[rows], ups[expert]))
+            result = result.index_add(0, rows, F.linear(hidden, downs[expert]) * weights[rows, places, None])
+        return result
+
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)
 

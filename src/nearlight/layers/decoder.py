@@ -11,18 +11,20 @@ from nearlight.cache.kv import AttentionCache, KVShape
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention
 from nearlight.layers.basic import Embedding, LayerNorm, Linear, RMSNorm
+from nearlight.layers.experts import SparseMLP
 from nearlight.layers.mlp import GatedMLP, GeluMLP
 from nearlight.layers.parameters import Layer
 from nearlight.layers.rope import Rope
 
 Norm = RMSNorm | LayerNorm
+MLP = GatedMLP | GeluMLP | SparseMLP
 
 
 class Block(Layer):
     """h += attention(norm(h)); h += mlp(norm(h)). Shapes: [R, M] -> [R, M]."""
 
     def __init__(
-        self, ops: Ops, attention_norm: Norm, attention: Attention, mlp_norm: Norm, mlp: GatedMLP | GeluMLP
+        self, ops: Ops, attention_norm: Norm, attention: Attention, mlp_norm: Norm, mlp: MLP
     ) -> None:
         self.ops = ops
         self.attention_norm = attention_norm

@@ -17,7 +17,7 @@ from importlib import resources
 from typing import Any
 
 from nearlight.errors import RequestError, UnsupportedError
-from nearlight.models import FAMILIES
+from nearlight.models import COUNTED_FAMILIES, FAMILIES
 
 _VARIANT = re.compile(r"-(hf|instruct|chat|base|it|pt|thinking|\d{4}|v0\.\d|gguf)$")
 
@@ -40,7 +40,8 @@ class CatalogueEntry:
 
     @property
     def supported(self) -> bool:
-        return self.model_type in FAMILIES
+        """Whether it can be planned."""
+        return self.model_type in FAMILIES or self.model_type in COUNTED_FAMILIES
 
     @property
     def series(self) -> str:
@@ -78,7 +79,7 @@ def find_in_catalogue(name: str) -> CatalogueEntry:
     if not entry.supported:
         raise UnsupportedError(
             f"unsupported: {entry.name} is of the family {entry.model_type}, which is not written yet",
-            expected="one of " + ", ".join(sorted(FAMILIES)),
+            expected="one of " + ", ".join(sorted([*FAMILIES, *COUNTED_FAMILIES])),
         )
     return entry
 

@@ -6,13 +6,13 @@ so (`llama.py`, `qwen2.py`, `qwen3.py`) and this file is the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nearlight.kernels.ops import Ops
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Embedding, Linear, RMSNorm
-from nearlight.layers.decoder import Block, Decoder
+from nearlight.layers.decoder import MLP, Block, Decoder
 from nearlight.layers.mlp import GatedMLP
 from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
@@ -37,10 +37,12 @@ def rotary_decoder(
     out_bias: bool = False,
     mlp_bias: bool = False,
     qk_norm: bool = False,
+    mlp: Callable[[int, str], MLP] | None = None,
 ) -> Decoder:
     """Put a model together from a config and what sets its family apart.
 
-    `vocab_size` and `max_positions` are the family's defaults for keys the config may lack.
+    `vocab_size` and `max_positions` are the family's defaults for keys the config may lack. `mlp` makes the MLP of
+    a layer from its number and name, where a family has another than all.
     """
     read = ConfigReader(config)
     shape = attention_shape(read)
@@ -54,7 +56,7 @@ def rotary_decoder(
 
     def block(i: int) -> Block:
         name = f"model.layers.{i}"
-        attention, mlp = f"{name}.self_attn", f"{name}.mlp"
+        attention, mlp_name = f"{name}.self_attn", f"{name}.mlp"
         q_width, kv_width = shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
         projections = Projections(
             q=Linear(ops, f"{attention}.q_proj", q_width, shape.hidden_size, qkv_bias),
@@ -68,7 +70,7 @@ def rotary_decoder(
             norm(f"{name}.input_layernorm"),
             Attention(ops, i, shape, projections, norms if qk_norm else None),
             norm(f"{name}.post_attention_layernorm"),
-            GatedMLP(ops, mlp, shape.hidden_size, intermediate_size, mlp_bias),
+            mlp(i, mlp_name) if mlp else GatedMLP(ops, mlp_name, shape.hidden_size, intermediate_size, mlp_bias),
         )
 
     rope_parameters = read.mapping("rope_parameters")

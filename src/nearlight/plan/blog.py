@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from nearlight.engine.counting import CountedModel
+from nearlight.errors import RequestError
+from nearlight.layers.experts import SparseMLP
 from nearlight.limits.convention import KV_BITS, WEIGHT_BITS, BlogCosts, BlogShape, bits_of
 from nearlight.plan.options import Options
 
@@ -14,8 +16,13 @@ def blog_costs(model: CountedModel, options: Options) -> BlogCosts:
 
 
 def blog_shape(model: CountedModel) -> BlogShape:
-    """Count the layers' matrices and biases without norms, and the head even where it is tied to the embedding."""
+    """Count the layers' matrices and biases without norms, and the head even where it is tied to the embedding.
+
+    Raises: RequestError for a mixture of experts.
+    """
     decoder = model.model
+    if any(isinstance(block.mlp, SparseMLP) for block in decoder.blocks):
+        raise RequestError("the blog convention knows no experts", advice="leave --convention out")
     parts = [part for block in decoder.blocks for part in (block.attention.projections, block.mlp)]
     shape = decoder.blocks[0].attention.shape
     return BlogShape(

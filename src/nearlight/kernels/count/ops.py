@@ -22,7 +22,7 @@ from nearlight.kernels.count.activation import Activation, Room
 from nearlight.kernels.count.ledger import Entry, Ledger
 from nearlight.kernels.count.rows import Visible
 from nearlight.kernels.count.target import ACCELERATOR, Target
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Weight, WholeSequences
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, WholeSequences
 from nearlight.package.tensors import StoredTensor
 
 NORM_OPERATIONS, ROPE_OPERATIONS, ACTIVATION_OPERATIONS, SOFTMAX_OPERATIONS = 4, 3, 8, 4
@@ -116,15 +116,13 @@ class CountOps:
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: Weight, ids: Array) -> Activation:
+    def embed(self, table: CountedWeight, ids: Array) -> Activation:
         """Count the rows that are looked up, not the table."""
-        assert isinstance(table, CountedWeight)
         n_rows, width = len(ids), table.shape[1]
         row_bytes = table.format.row_bytes(width)
         return self._result("embed", n_rows, width, name=table.name, weight_bytes=n_rows * row_bytes)
 
-    def linear(self, x: Activation, weight: Weight, bias: CountedVector | None = None) -> Activation:
-        assert isinstance(weight, CountedWeight)
+    def linear(self, x: Activation, weight: CountedWeight, bias: CountedVector | None = None) -> Activation:
         n_out, n_in = weight.shape
         _expect(f"input of {weight.name}", (x.rows, n_in), x.shape)
         operations = 2 * x.rows * n_out * n_in
@@ -201,6 +199,41 @@ class CountOps:
     def swiglu(self, gate: Activation, up: Activation) -> Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._by_value("swiglu", ACTIVATION_OPERATIONS, gate, up)
+
+    def experts(
+        self,
+        x: Activation,
+        scores: Activation,
+        gate: CountedWeight,
+        up: CountedWeight,
+        down: CountedWeight,
+        *,
+        n_chosen: int,
+        normalize: bool,
+    ) -> Activation:
+        """Count the work of the chosen experts, and expect to read as many as rows of even choice would touch.
+
+        An expert is left alone by a row with probability 1 - n_chosen / E, and by R rows with its R-th power.
+        """
+        n_experts = scores.width
+        _expect("rows of the scores", x.rows, scores.rows)
+        _expect_multiple(f"outputs of {down.name}", n_experts * x.width, down.shape[0])
+        touched = n_experts * (1 - (1 - n_chosen / n_experts) ** x.rows)
+        kinds: Counter[str] = Counter({"fp32": ACTIVATION_OPERATIONS * x.rows * n_chosen * down.shape[1]})
+        for weight in (gate, up, down):
+            n_out, n_in = weight.shape
+            kinds[weight.data_type] += 2 * x.rows * n_chosen * (n_out // n_experts) * n_in
+        stored = gate.n_bytes + up.n_bytes + down.n_bytes
+        return self._result(
+            "experts",
+            x.rows,
+            x.width,
+            x,
+            name=gate.name,
+            weight_bytes=round(stored * touched / n_experts),
+            operations=kinds,
+            expected=True,
+        )
 
     def gelu(self, x: Activation, approximation: str) -> Activation:
         return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
