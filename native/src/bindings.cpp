@@ -12,8 +12,8 @@
 #include <stdexcept>
 
 #include "level.h"
+#include "probe/probe.h"
 #include "record/record.h"
-#include "runtime/probe.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -81,6 +81,15 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& res
   float* data = out.get();
   nb::capsule owner(out.release(), [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
   return {data, {static_cast<size_t>(result.rows), static_cast<size_t>(result.width)}, owner};
+}
+
+void bind_probes(nb::module_& m) {
+  nb::enum_<DataType>(m, "DataType")
+      .value("fp32", DataType::fp32)
+      .value("bf16", DataType::bf16)
+      .value("int8", DataType::int8);
+  m.def("probe_read", &probe_read, "n_bytes"_a, "n_threads"_a, "seconds"_a, Unlocked());
+  m.def("probe_peak", &probe_peak, "type"_a, "n_threads"_a, "seconds"_a, Unlocked());
 }
 
 void bind_parameters(nb::module_& m) {
@@ -202,7 +211,7 @@ NB_MODULE(_native, m) {
     for (const Level& usable : usable_levels()) names.emplace_back(usable.name);
     return names;
   });
-  m.def("probe_read", &probe_read, "n_bytes"_a, "n_threads"_a, Unlocked());
+  bind_probes(m);
   bind_parameters(m);
   bind_tape(m);
 }

@@ -22,16 +22,16 @@ Level choose() {
 }  // namespace
 
 std::vector<Level> usable_levels() {
-  std::vector<Level> levels{{"plain", &plain::vector_kernels(), &plain::matmul_kernels()}};
+  std::vector<Level> levels{{"plain", &plain::vector_kernels(), &plain::matmul_kernels(), &plain::probe_kernels()}};
 #if defined(NEARLIGHT_X86_LEVELS)
   // These tests also ask whether the operating system saves the wide registers.
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
-    levels.push_back({"avx2", &avx2::vector_kernels(), &avx2::matmul_kernels()});
+    levels.push_back({"avx2", &avx2::vector_kernels(), &avx2::matmul_kernels(), &avx2::probe_kernels()});
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni") &&
         __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi")) {
-      levels.push_back({"avx512", &avx512::vector_kernels(), &avx512::matmul_kernels()});
+      levels.push_back({"avx512", &avx512::vector_kernels(), &avx512::matmul_kernels(), &avx512::probe_kernels()});
     }
   }
 #endif

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "matmul.h"
+#include "probe/kernels.h"
 #include "vector/kernels.h"
 
 namespace nearlight {
@@ -19,6 +20,7 @@ struct Level {
   const char* name;
   const VectorKernels* vector;
   const MatmulKernels* matmul;
+  const ProbeKernels* probe;
 };
 
 // Every level this build has and this processor can run, the best last.

@@ -1,13 +1,20 @@
 """Types of the native library (native/src/bindings.cpp); `nearlight.kernels.cpu` is its only user."""
 
 from collections.abc import Sequence
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
 def isa() -> str: ...
 def isas() -> list[str]: ...
-def probe_read(n_bytes: int, n_threads: int) -> float: ...
+def probe_read(n_bytes: int, n_threads: int, seconds: float) -> float: ...
+def probe_peak(type: DataType, n_threads: int, seconds: float) -> float: ...
+
+class DataType(Enum):
+    fp32 = 0
+    bf16 = 1
+    int8 = 2
 
 class Runtime:
     def __init__(self, n_threads: int) -> None: ...

@@ -1,4 +1,4 @@
-"""The measured read bandwidth: sane, and measured once."""
+"""The measured ceilings: sane, and measured once per machine, instruction level and number of threads."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,31 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Figures that the next measurements give."""
     figures: list[float] = []
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(_native, "probe_read", lambda n_bytes, n_threads: figures.pop(0) * n_threads)
+    monkeypatch.setattr(_native, "probe_read", lambda n_bytes, n_threads, seconds: figures.pop(0) * n_threads)
+    monkeypatch.setattr(_native, "probe_peak", lambda type, n_threads, seconds: figures.pop(0) * n_threads)
     return figures
 
 
 def test_reading_takes_a_believable_time() -> None:
-    assert 1e8 < _native.probe_read(32 << 20, 2) < 1e13
+    assert 1e8 < _native.probe_read(32 << 20, 2, 0.01) < 1e13
+
+
+@pytest.mark.parametrize("type", _native.DataType)
+def test_multiplying_takes_a_believable_time(type: _native.DataType) -> None:
+    # No processor multiplies a vector in less than a tenth of a nanosecond, or a number in more than a microsecond:
+    # a loop that was optimised away, or operations counted wrongly by far, would show.
+    assert 1e6 < _native.probe_peak(type, 1, 0.01) < 128 / 1e-10
+
+
+@pytest.mark.parametrize(("n_bytes", "n_threads"), [(0, 1), (1 << 20, 0), (1 << 20, -1)])
+def test_senseless_probes_are_refused(n_bytes: int, n_threads: int) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        _native.probe_read(n_bytes, n_threads, 0.01)
+
+
+def test_peaks_of_no_threads_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1 thread"):
+        _native.probe_peak(_native.DataType.int8, 0, 0.01)
 
 
 def test_a_machine_is_measured_once(measured: list[float]) -> None:
@@ -32,6 +51,37 @@ def test_a_machine_is_measured_once(measured: list[float]) -> None:
 def test_a_fresh_measurement_replaces_a_lower_one_only(measured: list[float]) -> None:
     measured += [3e9, 2e9, 5e9]
     assert [probe.read_bytes_per_s(1, fresh=True) for _ in range(3)] == [3e9, 3e9, 5e9]
+
+
+def test_ceilings_are_kept_by_figure_and_threads(measured: list[float]) -> None:
+    measured += [1e12, 2e12, 3e12, 5e9, 7e12, 8e12, 9e12, 4e9]
+    two, one = probe.ceilings(2), probe.ceilings(1)
+    assert two == probe.Ceilings(2, 10e9, {"fp32": 2e12, "bf16": 4e12, "int8": 6e12})
+    assert one == probe.Ceilings(1, 4e9, {"fp32": 7e12, "bf16": 8e12, "int8": 9e12})
+    assert [probe.ceilings(2), probe.ceilings(1)] == [two, one]
+    assert probe.read_bytes_per_s(2) == 10e9
+
+
+def test_another_instruction_level_is_measured_anew(measured: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    measured += [3e9, 4e9]
+    probe.read_bytes_per_s(1)
+    monkeypatch.setattr(_native, "isa", lambda: "another")
+    assert probe.read_bytes_per_s(1) == 4e9
+
+
+def test_progress_counts_the_numbers_of_threads(measured: list[float]) -> None:
+    measured += [1e9] * 12
+    told: list[tuple[int, int]] = []
+    found = probe.ceilings_by_threads(3, progress=lambda done, total: told.append((done, total)))
+    assert [ceilings.threads for ceilings in found] == [1, 2, 3]
+    assert told == [(0, 3), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (6, [1, 2, 3, 4, 6]), (16, [1, 2, 3, 4, 8, 16])]
+)
+def test_few_numbers_of_threads_are_measured(most: int, expected: list[int]) -> None:
+    assert probe.thread_counts(most) == expected
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"x": "y"}', '{"x": null}', "\x00"])
@@ -54,3 +104,24 @@ def test_processor_name_is_read_where_it_is_told(tmp_path: Path) -> None:
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Fast One 9000\nflags\t: a b\n")
     assert probe.processor_name(cpuinfo) == "Fast One 9000"
     assert probe.processor_name(tmp_path / "missing")
+
+
+def test_last_caches_are_added_up_and_shared_ones_counted_once(tmp_path: Path) -> None:
+    def cache(cpu: int, index: int, level: int, size: str, shared: str) -> None:
+        directory = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cache/index{index}"
+        directory.mkdir(parents=True)
+        for name, text in (("level", str(level)), ("size", size), ("shared_cpu_list", shared)):
+            (directory / name).write_text(text + "\n")
+
+    for cpu, pair in ((0, "0-1"), (1, "0-1"), (2, "2-3"), (3, "2-3")):
+        cache(cpu, 0, 1, "32K", str(cpu))
+        cache(cpu, 3, 3, "16M", pair)
+    assert probe.last_cache_bytes(tmp_path) == 2 * 16 * 1024 * 1024
+    assert probe.last_cache_bytes(tmp_path / "missing") == 0
+
+
+def test_memory_is_read_where_it_is_told(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:       24576 kB\nMemFree:          100 kB\n")
+    assert probe.memory_bytes(meminfo) == 24576 * 1024
+    assert probe.memory_bytes(tmp_path / "missing") > 1 << 20

@@ -1,7 +1,8 @@
-"""How fast this machine reads memory: the limit that the closing line and plans measure against.
+"""This machine's ceilings: how fast some threads can read memory, and multiply, at the instruction level in use.
 
-Measured once per machine and number of threads, then kept as JSON in the user's cache directory, so that a run does
-not pay for it. The buffer is larger than most last-level caches; where one is larger still, the figure is the cache's.
+Every limit and every share of one is measured against these. They are measured once per machine, instruction level and
+number of threads, then kept as JSON in the user's cache directory, so that a run does not pay for it. A disturbed
+measurement is too low and never too high, so of several the highest is kept.
 """
 
 from __future__ import annotations
@@ -10,25 +11,81 @@ import contextlib
 import json
 import os
 import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from nearlight import _native
 
-BUFFER_BYTES = 256 << 20
+READ_SECONDS, PEAK_SECONDS = 0.4, 0.25
+LEAST_BUFFER_BYTES = 256 << 20
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told the measurements done so far, and in all."""
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What `threads` threads together can do at most.
+
+    Units: bytes per second; operations per second by data type ("fp32", "bf16", "int8"), an addition and a
+    multiplication being two.
+    """
+
+    threads: int
+    read_bytes_per_s: float
+    flops: Mapping[str, float]
+
+
+def ceilings(threads: int, *, fresh: bool = False) -> Ceilings:
+    """Return the ceilings of `threads` threads, from the cache file unless `fresh`; new ones take about a second."""
+    flops = {type.name: _peak(type, threads, fresh) for type in _native.DataType}
+    return Ceilings(threads, read_bytes_per_s(threads, fresh=fresh), flops)
+
+
+def ceilings_by_threads(most: int, *, fresh: bool = False, progress: Progress | None = None) -> list[Ceilings]:
+    """Return the ceilings of `most` threads and of fewer."""
+    counts = thread_counts(most)
+    found = []
+    for done, threads in enumerate(counts):
+        if progress:
+            progress(done, len(counts))
+        found.append(ceilings(threads, fresh=fresh))
+    return found
+
+
+def thread_counts(most: int) -> list[int]:
+    """Return the numbers of threads worth measuring: 1 … 4, then doublings, then all."""
+    counts = {1, 2, 3, most}
+    doubled = 4
+    while doubled < most:
+        counts.add(doubled)
+        doubled *= 2
+    return sorted(count for count in counts if count <= most)
 
 
 def read_bytes_per_s(threads: int, *, fresh: bool = False) -> float:
-    """Return the read bandwidth of `threads` threads, from the cache file unless `fresh`.
+    """Return the read bandwidth of `threads` threads, from the cache file unless `fresh`."""
+    return _kept("read", threads, lambda: _native.probe_read(_buffer_bytes(), threads, READ_SECONDS), fresh)
 
-    A disturbed measurement is too low, never too high, so a fresh one only replaces a lower one.
+
+def last_cache_bytes(root: Path = Path("/")) -> int:
+    """Return the size of the processor's last caches together, 0 where the system does not say.
+
+    A model that is smaller is read from there, faster than memory. Source: Linux Documentation/ABI, sysfs-devices-
+    system-cpu.
     """
-    path = cache_file()
-    known = _load(path)
-    key = f"{platform.node()}: {processor_name()} x {os.cpu_count()}, {threads} threads"
-    if fresh or key not in known:
-        known[key] = max(_native.probe_read(BUFFER_BYTES, threads), known.get(key, 0.0))
-        _save(path, known)
-    return known[key]
+    caches: dict[str, tuple[int, int]] = {}
+    for index in root.glob("sys/devices/system/cpu/cpu[0-9]*/cache/index[0-9]*"):
+        try:
+            level = int((index / "level").read_text())
+            n_bytes = _size((index / "size").read_text().strip())
+            caches[f"{level}: {(index / 'shared_cpu_list').read_text().strip()}"] = level, n_bytes
+        except (OSError, ValueError):
+            continue
+    last = max((level for level, _ in caches.values()), default=0)
+    return sum(n_bytes for level, n_bytes in caches.values() if level == last)
 
 
 def cache_file() -> Path:
@@ -39,14 +96,39 @@ def cache_file() -> Path:
 
 def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Return the processor's name as it tells it itself, else the kind of machine."""
-    try:
-        for line in cpuinfo.read_text().splitlines():
-            field, _, value = line.partition(":")
-            if field.strip() == "model name":
-                return value.strip()
-    except OSError:
-        pass
+    for field, value in _fields(cpuinfo):
+        if field == "model name":
+            return value
     return platform.processor() or platform.machine()
+
+
+def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Return this machine's memory. Source: proc(5); POSIX sysconf where there is no /proc."""
+    for field, value in _fields(meminfo):
+        if field == "MemTotal":
+            return int(value.removesuffix("kB")) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _peak(type: _native.DataType, threads: int, fresh: bool) -> float:
+    return _kept(type.name, threads, lambda: _native.probe_peak(type, threads, PEAK_SECONDS), fresh)
+
+
+def _buffer_bytes() -> int:
+    """Choose how much to read: too much for any cache, but not more than a quarter of memory."""
+    return min(max(LEAST_BUFFER_BYTES, 4 * last_cache_bytes()), memory_bytes() // 4)
+
+
+def _kept(figure: str, threads: int, measure: Callable[[], float], fresh: bool) -> float:
+    """Return what the cache file says, measuring if it says nothing or a fresh figure is wanted."""
+    path = cache_file()
+    known = _load(path)
+    machine = f"{platform.node()}: {processor_name()} x {os.cpu_count()}"
+    key = f"{machine}, {_native.isa()}, {threads} threads, {figure}"
+    if fresh or key not in known:
+        known[key] = max(measure(), known.get(key, 0.0))
+        _save(path, known)
+    return known[key]
 
 
 def _load(path: Path) -> dict[str, float]:
@@ -67,3 +149,18 @@ def _save(path: Path, known: dict[str, float]) -> None:
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def _fields(path: Path) -> Iterable[tuple[str, str]]:
+    """Read a file of `name: value` lines; one that cannot be read has none."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return []
+    return [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+
+
+def _size(text: str) -> int:
+    """Read a size like "32768K"."""
+    factor = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
+    return int(text.rstrip("KMG")) * factor
