@@ -24,7 +24,12 @@
 namespace nearlight {
 
 // Names and numbers follow nearlight.dtypes.ALL, by which the Python side chooses.
-enum class Format : int { F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4 };
+enum class Format : int {
+  F32, F16, BF16,
+  Q8_0, Q4_0, Q4_1, Q5_0, Q5_1,
+  Q2_K, Q3_K, Q4_K, Q5_K, Q6_K,
+  IQ4_NL, IQ4_XS, MXFP4,
+};
 
 // What the activations look like to a kernel.
 enum class Form : int { f32, bf16, int8 };
@@ -53,8 +58,8 @@ size_t stored_row_bytes(Format format, int64_t n_in);
 // Sizes of a packed matrix, `data` left null. n_bytes() is 16 * n_tiles stored rows exactly (BF16: of even length).
 Matrix describe(Format format, int64_t n_out, int64_t n_in);
 
-// Repacks share `part` of `parts` of the tiles from stored rows that lie row_stride bytes apart; lanes past n_out become
-// zeros. Returns -1, or the first row of this share with a scale that is not finite (its bytes are packed all the same).
+// Repacks share `part` of `parts` of the tiles from stored rows that lie row_stride bytes apart; lanes past n_out
+// become zeros. Returns -1, or the first row of this share with a scale that is not finite (packed all the same).
 int64_t pack(const Matrix& matrix, const uint8_t* rows, size_t row_stride, int part, int parts);
 
 // Writes weight[row, :] as n_in floats.
@@ -73,12 +78,12 @@ struct MatmulKernels {
                   int parts);
 
   // Computes the output columns of tiles tile_begin .. tile_end-1 for all rows: y[r * ldy + o]. bias may be null.
-  // An even tile_begin keeps the many-rows kernel on whole pairs of tiles; any is correct.
+  // Kernels take two tiles at a time, or four of floats: ranges that are multiples of those waste nothing.
   void (*multiply)(const Matrix& matrix, const void* prepared, int64_t n_rows, const float* bias, float* y, int64_t ldy,
                    int64_t tile_begin, int64_t tile_end);
 };
 
-// Each level is the same sources (matmul/level.cpp) compiled with its own flags and NEARLIGHT_LEVEL naming the namespace.
+// Each level is the same source (matmul/level.cpp), compiled with its own flags and NEARLIGHT_LEVEL as its namespace.
 namespace plain {
 const MatmulKernels& matmul_kernels();
 }

@@ -172,6 +172,7 @@ NEARLIGHT_INLINE f32x16 fma(const f32x16& a, const f32x16& b, const f32x16& c) {
 NEARLIGHT_INLINE float sum(const f32x16& a) { return _mm512_reduce_add_ps(a.part[0]); }
 NEARLIGHT_INLINE int32_t sum(const i32x16& a) { return _mm512_reduce_add_epi32((__m512i)a.part[0]); }
 NEARLIGHT_INLINE float max_lane(const f32x16& a) { return _mm512_reduce_max_ps(a.part[0]); }
+NEARLIGHT_INLINE int32_t max_lane(const i32x16& a) { return _mm512_reduce_max_epi32((__m512i)a.part[0]); }
 #else
 template <typename T>
 NEARLIGHT_INLINE T sum(const Vec<T>& a) {
@@ -183,8 +184,9 @@ NEARLIGHT_INLINE T sum(const Vec<T>& a) {
   return lanes[0];
 }
 
-NEARLIGHT_INLINE float max_lane(const f32x16& a) {
-  float lanes[16];
+template <typename T>
+NEARLIGHT_INLINE T max_lane(const Vec<T>& a) {
+  T lanes[16];
   store(lanes, a);
   for (int width = 8; width > 0; width /= 2) {
     for (int i = 0; i < width; i++) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];

@@ -173,3 +173,16 @@ def test_a_scale_that_is_not_finite_is_refused_with_its_row(format: Format) -> N
         blocks[23, -1, field : field + 2] = np.array([np.nan], np.float16).view(np.uint8)
     with pytest.raises(NearlightError, match=r"row 23: expected finite scales"):
         CpuOps(2).matrix(tensor_of(format, data, 512))
+
+
+@ALL
+def test_what_is_not_a_number_stays_so_in_its_own_row(format: Format) -> None:
+    n_in = 256
+    tensor = tensor_of(format, random_bytes(format, 18, n_in), n_in)
+    x = random(MANY_ROWS, n_in, seed=1)
+    sound = products(CpuOps(1), x, tensor)[-1]
+    x[7, 100] = np.nan
+    *_, nine, _, whole = products(CpuOps(1), x, tensor)
+    assert np.isnan(whole[7]).all()
+    assert np.isnan(nine[7]).all()
+    assert same_bits(np.delete(whole, 7, axis=0), np.delete(sound, 7, axis=0))

@@ -5,7 +5,8 @@
 
 namespace nearlight::NEARLIGHT_LEVEL {
 
-// Opens the codes of a block of 32 inputs (layout.h): vector j holds the unsigned codes of inputs 4j .. 4j+3 of each lane.
+// Opens the codes of a block of 32 inputs (layout.h): vector j holds the unsigned codes of inputs 4j .. 4j+3 of each
+// lane.
 template <Format F>
 NEARLIGHT_INLINE void unpack(const uint8_t* from, u8x64 (&codes)[8]) {
   constexpr Layout layout = layout_of(F);

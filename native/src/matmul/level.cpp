@@ -1,6 +1,4 @@
 // The table of one instruction level; compiled once per level (simd.h says how).
-#include <utility>
-
 #include "floats.h"
 #include "int8.h"
 #include "prepare.h"

@@ -1,4 +1,5 @@
-// Repacks stored rows into tiles (layout.h); the same bytes whatever the instruction level, so they can be kept on disk.
+// Repacks stored rows into tiles (layout.h); the same bytes whatever the instruction level, so they can be kept on
+// disk.
 //
 // Four codes are moved at a time, as one 32-bit word. A share of the tiles is independent of the others: threads need
 // no copy in between and no lock.

@@ -14,8 +14,8 @@ constexpr int kFewRows = 8, kPanelRows = 6, kPanelTiles = 2;
 constexpr int kFewRows = 4, kPanelRows = 3, kPanelTiles = 1;
 #endif
 
-constexpr int kChunk = 16;             // blocks opened at a time: 16 kB of codes at 6 by 2, within a 32 kB cache
-constexpr int kPrefetchBytes = 4096;   // ahead of the codes being read; one row alone gains 10-20 %
+constexpr int kChunk = 16;            // blocks opened at a time: 16 kB of codes at 6 by 2, within a 32 kB cache
+constexpr int kPrefetchBytes = 4096;  // ahead of the codes being read; one row alone gains 10-20 %
 
 // Rows in one panel of prepared activations: all of them if few.
 constexpr int64_t panel_rows(int64_t n_rows) { return n_rows <= kFewRows ? n_rows : kPanelRows; }
@@ -56,8 +56,8 @@ struct Output {
     put(at(row, tile), bias ? acc + get(bias + tile * kLanes, n) : acc, n);
   }
 
-  // Not inlined into kernels on purpose: their loops run over the tiles there are, and sums indexed by such a loop could
-  // not stay in registers.
+  // Not inlined into kernels on purpose: their loops run over the tiles there are, and sums indexed by such a loop
+  // could not stay in registers.
   template <int T, int R>
   [[gnu::noinline]] void take_up(const Chunk& chunk, f32x16 (&sums)[T][R]) const {
     for (int t = 0; t < chunk.n_tiles; t++) {

@@ -1,7 +1,11 @@
 // Activations made ready for the kernels (layout.h): panels of rows, blocks of 32 inputs, zeros past n_in.
 //
-// int8 codes are symmetric, with a scale per row and block: an outlier spoils 31 neighbours only. A share of the work is
-// a range of (panel, block) pairs, so that a single row can be shared by threads too.
+// int8 codes are symmetric, with a scale per row and block, so an outlier spoils 31 neighbours only. Scales per 256
+// would spare the kernels a multiplication in ten but cost accuracy. Error of products (rms), per 32 and per 256: 0.5 %
+// and 0.7 % with normal activations, 0.9 % and 1.6 % with gated ones, 1.1 % and 3.1 % if a few channels are 30 times
+// larger.
+//
+// A share of the work is a range of (panel, block) pairs, so that a single row can be shared by threads too.
 #pragma once
 
 #include "panels.h"
@@ -15,7 +19,9 @@ NEARLIGHT_INLINE void put_words(const void* words, int n, uint8_t* record, int64
 
 // inputs a then b, 16 each, of row r
 NEARLIGHT_INLINE void put_int8(const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
-  const float largest = max_lane(max(abs(a), abs(b)));
+  // Compared as integers, magnitudes keep their order and a NaN is the largest: it becomes the scale and is not lost.
+  const i32x16 magnitudes = max(bits_as<i32x16>(abs(a)), bits_as<i32x16>(abs(b)));
+  const float largest = f32_from_bits(static_cast<uint32_t>(max_lane(magnitudes)));
   const f32x16 to_code = broadcast(largest > 0 ? 127.0f / largest : 0.0f);
   const i32x16 first = round_to_i32(a * to_code), second = round_to_i32(b * to_code);
   int8_t codes[kBlock];
