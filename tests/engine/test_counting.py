@@ -8,6 +8,7 @@ import pytest
 from nearlight.dtypes import ALL, F16, F32, Q4_0, Q8_0, Format
 from nearlight.engine.counting import CountedModel, shape_tensor
 from nearlight.engine.engine import Engine
+from nearlight.engine.language_model import LanguageModel
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import cpu_target
 from nearlight.kernels.cpu import CpuOps
@@ -113,3 +114,13 @@ def test_package_without_a_head_is_tied():
 def test_missing_tensor_is_named():
     with pytest.raises(PackageError, match=r"model\.norm\.weight is missing"):
         CountedModel.of_package(package_of(LLAMA, {}, without="model.norm.weight"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_limit_of_a_running_model_is_the_counted_one(name):
+    ops = CpuOps(1)
+    engine = Engine(bound_model(ops, name, Q8_0), ops)
+    cost = LanguageModel(package_of(CONFIGS[name], {}), engine)._decode_cost
+    step = counted(CONFIGS[name], Q8_0, target=cpu_target(ops.isa)).decode(0)
+    looked_up = sum(entry.weight_bytes for entry in step if entry.kind == "embed")
+    assert cost.weight_bytes == step.weight_bytes - looked_up
