@@ -12,7 +12,12 @@ from typing import Any
 import pexpect
 import pytest
 
+from nearlight.cli import chat as chat_module
+from nearlight.cli.answer_view import AnswerView
+from nearlight.cli.chat_commands import ChatState
+from nearlight.cli.dialogue import open_dialogue
 from tests.cli.conftest import ROOT
+from tests.cli.scripted import ScriptedModel
 
 Chat = Callable[..., Any]
 CTRL_C, CTRL_D, ALT_ENTER, UP = "\x03", "\x04", "\x1b\r", "\x1b[A"
@@ -200,3 +205,28 @@ def test_a_real_model(environment: dict[str, str], chat_model: Path) -> None:
     cached, prompt = int(terminal.match[1]), int(terminal.match[2])
     assert prompt // 3 < cached < prompt  # the first turn was not computed again
     leave(terminal)
+
+
+def test_ctrl_c_between_two_tokens(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model = ScriptedModel([said("one two three")])
+    state = ChatState(model, open_dialogue(model, None, {}))  # type: ignore[arg-type]
+
+    def interrupted(view: AnswerView, text: str, channel: str) -> None:
+        if text == "two ":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(AnswerView, "push", interrupted)
+    chat_module._answer(state, "Count", quiet=True)
+    assert state.dialogue.saved()["messages"] == [
+        {"role": "user", "content": "Count"},
+        {"role": "assistant", "content": "one two "},
+    ]
+
+
+def test_a_message_stopped_before_any_answer_is_taken_back() -> None:
+    model = ScriptedModel([[], said("ok")])
+    dialogue = open_dialogue(model, None, {})  # type: ignore[arg-type]
+    stream = dialogue.say("Never mind", lambda done, total: None)
+    list(stream)
+    dialogue.ended(stream)
+    assert dialogue.saved()["messages"] == []
