@@ -23,9 +23,7 @@ MLP = GatedMLP | GeluMLP | SparseMLP
 class Block(Layer):
     """h += attention(norm(h)); h += mlp(norm(h)). Shapes: [R, M] -> [R, M]."""
 
-    def __init__(
-        self, ops: Ops, attention_norm: Norm, attention: Attention, mlp_norm: Norm, mlp: MLP
-    ) -> None:
+    def __init__(self, ops: Ops, attention_norm: Norm, attention: Attention, mlp_norm: Norm, mlp: MLP) -> None:
         self.ops = ops
         self.attention_norm = attention_norm
         self.attention = attention
