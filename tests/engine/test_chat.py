@@ -110,7 +110,7 @@ def test_a_base_model_completes_and_refuses_messages(tmp_path: Path) -> None:
     model = nearlight.load(tmp_path)
     assert not model.chats
     assert model.generate("Once", max_tokens=3).prompt_tokens == 4
-    with pytest.raises(RequestError, match="no.*chat template|has none"):
+    with pytest.raises(RequestError, match=r"no.*chat template|has none"):
         model.generate([{"role": "user", "content": "Hi"}])
 
 
