@@ -168,7 +168,7 @@ def test_commands(chat: Chat, tmp_path: Path) -> None:
 
 def test_a_base_model_completes_one_growing_text(chat: Chat, tmp_path: Path) -> None:
     terminal = chat([[["(x):\n    return **x", "answer"]], [["pass", "answer"]]], chats=False)
-    assert "it completes what you type" in terminal.before
+    assert "what you type is completed" in terminal.before
     terminal.send("def f\r")
     terminal.expect_exact("def f(x):\r\n    return **x")  # code stays code: no Markdown
     terminal.expect_exact(PROMPT)
@@ -178,6 +178,19 @@ def test_a_base_model_completes_one_growing_text(chat: Chat, tmp_path: Path) -> 
     assert saved_by(terminal, tmp_path / "c.json")["text"] == "def f(x):\n    return **x\ndef g(): pass"
     terminal.send("/system Be brief.\r")
     terminal.expect_exact("this model only completes text")
+
+
+def test_a_chat_model_completes_if_told_to(chat: Chat) -> None:
+    terminal = chat([[["onacci", "answer"]]], "--raw")
+    assert "what you type is completed" in terminal.before
+    terminal.send("def fib\r")
+    terminal.expect_exact("def fibonacci")
+
+
+def test_instructions_from_the_command_line(chat: Chat) -> None:
+    terminal = chat([], "--system", "Be kind.")
+    terminal.send("/system\r")
+    terminal.expect_exact("[?2004lBe kind.")
 
 
 def test_history_comes_back_in_the_next_chat(chat: Chat) -> None:

@@ -7,6 +7,9 @@ from typing import Any, NoReturn
 
 from nearlight.errors import RequestError
 
+BASE_MAX_TOKENS = 256
+"""A base model does not know when to stop; without --max-tokens, this is when."""
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises RequestError instead of printing its usage and leaving."""

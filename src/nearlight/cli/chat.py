@@ -6,12 +6,11 @@ Ctrl-C stops an answer and keeps what came of it; at the prompt it throws the ty
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nearlight.cli.answer_view import AnswerView
 from nearlight.cli.chat_commands import COMMANDS, ChatState, call
-from nearlight.cli.dialogue import open_dialogue
+from nearlight.cli.dialogue import Dialogue
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.report import closing_line
 from nearlight.cli.terminal import BOLD, DIM, keys_hidden, styled
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
 
 
-def chat(model: LanguageModel, system: str | None, options: Mapping[str, Any], *, quiet: bool = False) -> int:
+def chat(model: LanguageModel, dialogue: Dialogue, *, quiet: bool = False) -> int:
     """Chat on the terminal until the person leaves; return the exit code."""
-    state = ChatState(model, open_dialogue(model, system, options))
-    print(_greeting(model))
+    state = ChatState(model, dialogue)
+    print(_greeting(model, chats=dialogue.formatted))
     # Loaded after the greeting, which is then on the screen at once.
     from nearlight.cli.line_editor import LineEditor
 
@@ -81,15 +80,15 @@ def _answer(state: ChatState, text: str, quiet: bool) -> None:
     print()
 
 
-def _greeting(model: LanguageModel) -> str:
+def _greeting(model: LanguageModel, *, chats: bool) -> str:
     package = model.package
     size = sum(tensor.n_bytes for tensor in package.tensors.values())
     figures = f"{package.model_type}, {bytes_text(size)}, context {model.context} tokens, {model.n_threads} threads"
-    if model.chats:
+    if chats:
         what = "Type a message. Alt-Enter begins a new line, Ctrl-C stops an answer, /help says more."
     else:
         what = (
-            "This is a base model: it does not answer, it completes what you type, as one growing text.\n"
+            "Without a chat template there are no answers: what you type is completed, as one growing text.\n"
             "Alt-Enter begins a new line, Ctrl-C stops it, /clear begins anew, /help says more."
         )
     title = styled(package.name, BOLD, sys.stdout)

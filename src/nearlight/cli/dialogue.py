@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nearlight.cli.run import BASE_MAX_TOKENS
+from nearlight.cli.arguments import BASE_MAX_TOKENS
 from nearlight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -39,9 +39,14 @@ class Dialogue(Protocol):
         """Take up a saved chat; return what it holds, in words. Raises: RequestError for something else."""
 
 
-def open_dialogue(model: LanguageModel, system: str | None, options: Mapping[str, Any]) -> Dialogue:
-    """Begin a chat or a text with a model. Raises: RequestError for a system prompt to a base model."""
-    return _Conversation(model, system, options) if model.chats else _Text(model, system, options)
+def open_dialogue(
+    model: LanguageModel, system: str | None, options: Mapping[str, Any], *, completes: bool = False
+) -> Dialogue:
+    """Begin a chat, or a text where the model has no chat template or `completes` asks for one.
+
+    Raises: RequestError for instructions to a model that only completes.
+    """
+    return _Conversation(model, system, options) if model.chats and not completes else _Text(model, system, options)
 
 
 class _Conversation:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import nearlight
 from nearlight.cli import source, terminal
-from nearlight.cli.arguments import Parser, add_decoding, add_loading, decoding_options, loading_options
+from nearlight.cli.arguments import (
+    BASE_MAX_TOKENS,
+    Parser,
+    add_decoding,
+    add_loading,
+    decoding_options,
+    loading_options,
+)
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.report import as_json, closing_line
 from nearlight.cli.units import bytes_text
@@ -24,9 +31,6 @@ from nearlight.errors import RequestError
 if TYPE_CHECKING:
     from nearlight.engine.generation import Stream
     from nearlight.engine.language_model import LanguageModel
-
-BASE_MAX_TOKENS = 256
-"""A base model does not know when to stop; without --max-tokens, this is when."""
 
 _EXAMPLES = """\
   nearlight run "def fibonacci(n):"              the embedded model completes code
@@ -45,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     args = _parser().parse_args(arguments)
     words = source.sort_words(args.words, args.model, args.prompt)
+    if args.logprobs is not None and not args.json:
+        raise RequestError("--logprobs is for programs", advice="add --json")
     chats = words.prompt is None and not words.reads_stdin and terminal.is_terminal(sys.stdin)
     if chats:
         _require_chat(args)
@@ -53,11 +59,13 @@ def main(arguments: Sequence[str]) -> int:
     if words.guessed and terminal.is_terminal(sys.stderr) and not args.quiet:
         note = f"taking {words.prompt!r} as a prompt for {source.EMBEDDED}; models are paths or org/name"
         print(terminal.styled(note, terminal.DIM, sys.stderr), file=sys.stderr)
-    model = _load(args, path)
+    model = _load(args, path, words.model or path.name)
     if prompt is None:
         from nearlight.cli.chat import chat
+        from nearlight.cli.dialogue import open_dialogue
 
-        return chat(model, args.system, decoding_options(args), quiet=args.quiet)
+        dialogue = open_dialogue(model, args.system, decoding_options(args), completes=args.raw)
+        return chat(model, dialogue, quiet=args.quiet)
     return _answer(model, prompt, args)
 
 
@@ -103,8 +111,8 @@ def _prompt(words: source.Words) -> str:
     return prompt
 
 
-def _load(args: argparse.Namespace, path: Path) -> LanguageModel:
-    with ProgressBar(f"loading {path.name}", bytes_text) as bar:
+def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
+    with ProgressBar(f"loading {name.rstrip('/').rpartition('/')[2]}", bytes_text) as bar:
         model = nearlight.load(path, progress=None if args.quiet else bar.update, **loading_options(args))
     if args.verbose:
         for remark in model.package.remarks:

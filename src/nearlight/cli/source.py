@@ -23,6 +23,14 @@ STDIN = "-"
 _TAGGED_NAME = re.compile(r"[\w.-]+:[\w.-]+", re.ASCII)
 """How another tool names models (`qwen3:0.6b`); a prompt is hardly ever written so."""
 
+_PATH = re.compile(
+    r"""  [^\n(){};=*<>"']+ \.(gguf|safetensors)           # spaces may be in it, but none of code's punctuation
+        | (~|\.\.?)? / \w [^\n(){};=*<>"']*             # begins as only paths do
+        | [^\s(){}\[\];:=*<>"']* / [^\s(){}\[\];:=*<>"']* # one word with a slash in it
+    """,
+    re.VERBOSE,
+)
+
 
 @dataclass(frozen=True)
 class Words:
@@ -58,19 +66,15 @@ def sort_words(words: Sequence[str], model: str | None = None, prompt: str | Non
 
 
 def looks_like_model(word: str) -> bool:
-    """Whether a word is meant as a model: an existing path, one that was mistyped, or a hub id."""
-    if hub.parse_id(word) or _TAGGED_NAME.fullmatch(word):
-        return True
-    if "\n" in word or len(word) > 1024:
-        return False
+    """Whether a word is meant as a model: a hub id, an existing path, or one that was mistyped."""
+    return bool(hub.parse_id(word) or _TAGGED_NAME.fullmatch(word) or _PATH.fullmatch(word)) or _exists(word)
+
+
+def _exists(word: str) -> bool:
     try:
-        if word and Path(word).expanduser().exists():
-            return True
-    except (OSError, RuntimeError, ValueError):
+        return bool(word) and Path(word).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long, no such user, a null character
         return False
-    if word.endswith((".gguf", ".safetensors")) or re.match(r"(\.{1,2}|~)?/\w|~/|\.{1,2}/", word):
-        return not re.search(r"\s/|\s\.|[(){};=]", word)
-    return "/" in word and not re.search(r"[\s(){}\[\];:=\"'*<>]", word)
 
 
 def read_stdin() -> str:
