@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from nearlight import dtypes
 from nearlight.cli.inspection import look_over
 from nearlight.package import open_package
 from tests.cli.conftest import Command
+from tests.models.gguf_models import write_gguf
 
 
 @pytest.fixture
@@ -89,3 +91,12 @@ def test_templates_that_are_missing_wrong_or_forgetful(package: Path) -> None:
     template.unlink()
     assert look_over(open_package(package)).template is None
     assert any("without a chat template" in remark for remark in look_over(open_package(package)).remarks)
+
+
+def test_fused_projections_are_counted_once(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "m.gguf", "gpt2", dtypes.Q8_0)
+    found = look_over(open_package(tmp_path / "m.gguf"))
+    attention = next(kind for kind in found.kinds if kind.name == "attention")
+    assert attention.formats == {"Q8_0": 2 * 2, "F32": 2 * 2}  # c_attn and c_proj of two layers, and their biases
+    assert attention.n_parameters == 2 * (4 * 256 * 256 + 4 * 256)
+    assert (found.problems, found.stop_tokens) == ([], {})

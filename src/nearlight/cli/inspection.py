@@ -131,6 +131,7 @@ def _compare(found: Inspection, model: Decoder) -> None:
     for name, parameters in _kinds(model):
         kind = TensorKind(name)
         for parameter in parameters:
+            first_of_tensor = parameter.name not in declared  # fused projections are several parameters of one
             declared.add(parameter.name)
             kind.n_parameters += parameter.size
             tensor = package.tensors.get(parameter.name)
@@ -142,7 +143,7 @@ def _compare(found: Inspection, model: Decoder) -> None:
             else:
                 part = parameter.shape[0] / tensor.shape[0] if tensor.shape else 1.0
                 kind.n_bytes += tensor.n_bytes * part
-                kind.formats[str(tensor.format)] += 1
+                kind.formats[str(tensor.format)] += first_of_tensor
         if kind.n_parameters:
             found.kinds.append(kind)
     found.problems += _shortened(wrong)
