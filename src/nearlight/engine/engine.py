@@ -14,7 +14,7 @@ from nearlight.cache.kv import KVCache
 from nearlight.dtypes import F16, Format
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
-from nearlight.kernels.ops import Float32, Ops, Rows
+from nearlight.kernels.ops import Float32, Ops, Program, Rows
 from nearlight.layers.decoder import Decoder
 
 CHUNK_ROWS = 512
@@ -33,6 +33,11 @@ class Engine:
         self.context = min(context or model.max_positions, model.max_positions)
         self.cache = KVCache(ops, model.kv_shapes, kv_format)
         self._program = ops.program(lambda rows: model(rows, self.cache))
+
+    @property
+    def program(self) -> Program:
+        """The forward as the kernel set runs it, with this engine's cache."""
+        return self._program
 
     def open(self) -> Sequence:
         return Sequence(self.cache.open())

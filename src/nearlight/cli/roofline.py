@@ -1,0 +1,97 @@
+"""`nearlight roofline`: this machine's ceilings, against which every share of a limit is measured."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from nearlight.cli.arguments import Parser
+from nearlight.cli.progress import ProgressBar
+from nearlight.cli.table import table
+from nearlight.cli.terminal import BOLD, styled
+from nearlight.cli.units import bytes_text, significant
+from nearlight.errors import RequestError
+from nearlight.kernels.cpu import CpuOps
+from nearlight.kernels.cpu.probe import (
+    Ceilings,
+    cache_file,
+    ceilings_by_threads,
+    last_cache_bytes,
+    memory_bytes,
+    processor_name,
+)
+
+_EXAMPLES = """\
+  nearlight roofline
+  nearlight roofline --threads 4 --json
+  nearlight roofline --fresh           measure again; only higher figures replace the known ones
+
+NEARLIGHT_ISA=plain, avx2 or avx512 chooses another instruction level than the best."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    parser = Parser(
+        "roofline", "Measure how fast this machine reads memory and multiplies: the limits of every model.", _EXAMPLES
+    )
+    parser.add_argument("-t", "--threads", type=int, metavar="N", help="threads at most (default: physical cores)")
+    parser.add_argument("--fresh", action="store_true", help="measure again, although the figures are known")
+    args = parser.parse_args(arguments)
+    if args.threads is not None and not 1 <= args.threads <= 1024:
+        raise RequestError("threads", expected="1 … 1024", found=args.threads)
+    ops = CpuOps(args.threads)
+    with ProgressBar("measuring", lambda n: f"{n:.0f}", delay_s=0.3) as bar:
+        found = ceilings_by_threads(ops.threads, fresh=args.fresh, progress=bar.update)
+    print(json.dumps(as_json(ops.isa, found)) if args.json else as_text(ops.isa, found))
+    return 0
+
+
+def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
+    """Build the object of `roofline --json`: the figures of all threads, and by number of threads.
+
+    Units: bytes and operations per second, bytes. Keys may be added and are never taken away.
+    """
+    best = found[-1]
+    return {
+        "cpu": processor_name(),
+        "isa": isa,
+        "threads": best.threads,
+        "read_bytes_per_s": best.read_bytes_per_s,
+        "flops": dict(best.flops),
+        "by_threads": [
+            {"threads": one.threads, "read_bytes_per_s": one.read_bytes_per_s, "flops": dict(one.flops)}
+            for one in found
+        ],
+        "last_cache_bytes": last_cache_bytes(),
+        "memory_bytes": memory_bytes(),
+        "cached_in": str(cache_file()),
+    }
+
+
+def as_text(isa: str, found: Sequence[Ceilings]) -> str:
+    """Lay the ceilings out for a person, with the point where one takes over from the other."""
+    header = ("threads", "read", "fp32", "bf16", "int8")
+    rows = [
+        (str(one.threads), f"{bytes_text(one.read_bytes_per_s)}/s", *(_flops_text(peak) for peak in one.flops.values()))
+        for one in found
+    ]
+    best = found[-1]
+    balance = ", ".join(f"{peak / best.read_bytes_per_s:.0f} in {name}" for name, peak in best.flops.items())
+    caches = last_cache_bytes()
+    return "\n".join(
+        (
+            styled(processor_name(), BOLD, sys.stdout) + f" · {isa}",
+            "",
+            table(header, rows, right=(0, 1, 2, 3, 4), stream=sys.stdout),
+            "",
+            f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
+            f"memory {bytes_text(memory_bytes())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
+        )
+    )
+
+
+def _flops_text(per_s: float) -> str:
+    """Write operations per second: "470 G/s", "2.07 T/s"."""
+    return f"{significant(per_s / 1e12, 3)} T/s" if per_s >= 0.9995e12 else f"{significant(per_s / 1e9, 3)} G/s"
