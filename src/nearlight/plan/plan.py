@@ -10,7 +10,7 @@ from nearlight.engine.counting import ParameterCounts
 from nearlight.limits.costs import Costs
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.promise import Load, Promise, Users, users_under
-from nearlight.limits.roofline import DecodeLine
+from nearlight.limits.roofline import DecodeLine, step_time
 from nearlight.limits.speculation import Speculation, best_speculation
 from nearlight.limits.thinking import Thinking, thinking_cost
 
@@ -120,6 +120,16 @@ class Plan:
             return f"fits: {what} needs {need} of {have}"
         most = f"at most {self.max_context} tokens fit" if self.max_context else "not even the weights fit"
         return f"does not fit: {what} needs {need} of {have}; {most}"
+
+    def decode_at(self, context: int) -> DecodePoint | None:
+        """Return decode speed at a context, None where so many tokens do not fit.
+
+        The token that is decoded takes a place too, so the largest context is reached with one token less in the cache.
+        """
+        if context > self.max_context or not self.max_context:
+            return None
+        time = step_time(self.costs.decode(min(context, self.max_context - 1)), self.hardware)
+        return DecodePoint(context, time.total_s, 1 / time.total_s, time.bound)
 
     # -- what else can be asked ------------------------------------------------------------------------------------
 

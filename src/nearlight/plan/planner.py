@@ -59,7 +59,7 @@ def make_plan(
 
 
 def compare_weights(
-    model: str | Path | Package | CatalogueEntry, hardware: Hardware | str, **options: object
+    model: str | Path | Package | CatalogueEntry | Subject, hardware: Hardware | str, **options: object
 ) -> list[Plan]:
     """Plan a model in each of the weights' formats; the options are those of `make_plan`."""
     subject = subject_of(model)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from nearlight import _native
+from nearlight.errors import RequestError
 
 READ_SECONDS, PEAK_SECONDS = 0.4, 0.25
 LEAST_BUFFER_BYTES = 256 << 20
@@ -86,6 +87,17 @@ def last_cache_bytes(root: Path = Path("/")) -> int:
             continue
     last = max((level for level, _ in caches.values()), default=0)
     return sum(n_bytes for level, n_bytes in caches.values() if level == last)
+
+
+def instruction_level() -> str:
+    """Return the level of the kernels in use, as `CpuOps.isa` names it.
+
+    Raises: RequestError when NEARLIGHT_ISA names instructions this processor lacks.
+    """
+    try:
+        return _native.isa()
+    except ValueError as error:
+        raise RequestError(str(error)) from None
 
 
 def cache_file() -> Path:
