@@ -234,12 +234,3 @@ def test_ctrl_c_between_two_tokens(monkeypatch: pytest.MonkeyPatch, capsys: pyte
         {"role": "user", "content": "Count"},
         {"role": "assistant", "content": "one two "},
     ]
-
-
-def test_a_message_stopped_before_any_answer_is_taken_back() -> None:
-    model = ScriptedModel([[], said("ok")])
-    dialogue = open_dialogue(model, None, {})  # type: ignore[arg-type]
-    stream = dialogue.say("Never mind", lambda done, total: None)
-    list(stream)
-    dialogue.ended(stream)
-    assert dialogue.saved()["messages"] == []

@@ -136,3 +136,20 @@ def test_stop_strings_end_the_answer_before_them(model: nearlight.LanguageModel)
     stopped = model.generate("Hi", max_tokens=30, temperature=0, stop=stop)
     assert stopped.text == free.text[: free.text.index(stop)]
     assert stopped.finish_reason == "stop"
+
+
+def test_a_message_stopped_before_any_answer_is_taken_back(model: nearlight.LanguageModel) -> None:
+    chat = model.conversation("S")
+    chat.say("Hello", max_tokens=9).close()
+    assert [message["role"] for message in chat.messages] == ["system"]
+
+
+def test_ids_without_a_token_are_never_chosen(tmp_path: Path) -> None:
+    """Embeddings are often padded beyond the vocabulary; here to more than twice its size."""
+    n_tokens = write_tokenizer(tmp_path, CHATML)
+    sizes = {**SIZES, "vocab_size": 2 * n_tokens + 1, "eos_token_id": n_tokens - 1}
+    write_model(tmp_path, transformers.Qwen3Config(**sizes, head_dim=10))
+    model = nearlight.load(tmp_path)
+    ids = model.generate("Hi", max_tokens=40, temperature=3.0, seed=1).token_ids
+    assert len(ids) > 5
+    assert max(ids) < n_tokens

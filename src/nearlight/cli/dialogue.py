@@ -68,13 +68,7 @@ class _Conversation:
         return self._chat.say(text, on_prefill=on_prefill, **self._options)
 
     def ended(self, stream: Stream) -> None:
-        """Take a message back that was stopped before anything came: an empty answer would puzzle the model."""
-        if not stream.completion.token_ids:
-            messages = self._chat.messages
-            while messages and messages[-1]["role"] == "assistant" and not messages[-1]["content"]:
-                messages.pop()
-            if messages and messages[-1]["role"] == "user":
-                messages.pop()
+        """Nothing to do: the chat keeps what was said."""
 
     def clear(self) -> None:
         self._chat.clear()

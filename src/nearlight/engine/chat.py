@@ -72,4 +72,7 @@ class Chat:
             raise
 
     def _record(self, completion: Completion) -> None:
+        if not completion.token_ids:  # stopped before anything came; an empty answer would puzzle the model
+            self.messages.pop()
+            return
         self._conversation.record(completion.token_ids, completion.text, reasoning=completion.thinking or None)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeAlias
 
+import numpy as np
+
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.decode.sampler import Choice, Sampler
 from nearlight.engine.completion import Completion
@@ -38,12 +40,14 @@ class Rendered:
 class Request:
     """What to generate.
 
+    Only ids below `n_tokens` are chosen: embeddings are often padded beyond the tokens there are.
     Units: `max_tokens` and `thinking_budget` count tokens; None is no limit but the context.
     """
 
     prompt_ids: Ordered[int]
     policy: SamplingPolicy
     stop_ids: frozenset[int]
+    n_tokens: int
     max_tokens: int | None = None
     thinking_budget: int | None = None
     on_prefill: PrefillProgress | None = None
@@ -77,6 +81,7 @@ class Stream:
         self._answer = answer
         self._on_end = on_end
         self._forced: list[int] = []
+        self._ended = False
         self._started = perf_counter()
         self.completion.cached_tokens = engine.replace(sequence, request.prompt_ids)
         self._pieces = self._run()
@@ -85,8 +90,9 @@ class Stream:
         return self._pieces
 
     def close(self) -> None:
-        """Stop the answer where it is."""
+        """Stop the answer where it is; nothing happens if it has ended."""
         self._pieces.close()
+        self._end()
 
     def finish(self) -> Completion:
         """Run to the end and return the completion."""
@@ -119,10 +125,17 @@ class Stream:
             completion.finish_reason = reason
             yield from self._keep(self._answer.finish() if self._answer else [])
         finally:
-            if completion.finish_reason == "cancelled" and self._answer:
-                self._keep(self._answer.finish())
-            if self._on_end:
-                self._on_end(completion)
+            self._end()
+
+    def _end(self) -> None:
+        """Take in what was held back, and tell who asked; once, however the answer ends."""
+        if self._ended:
+            return
+        self._ended = True
+        if self.completion.finish_reason == "cancelled" and self._answer:
+            self._keep(self._answer.finish())
+        if self._on_end:
+            self._on_end(self.completion)
 
     def _prefill(self) -> Float32:
         """Compute the prompt; return the logits after its last token."""
@@ -157,7 +170,10 @@ class Stream:
         answer, budget = self._answer, self._request.thinking_budget
         if answer and not self._forced and budget is not None and answer.thinking and answer.thinking_tokens >= budget:
             self._forced = answer.closing_ids()
-        return Choice(self._forced.pop(0), None, ()) if self._forced else sampler.choose(logits)
+        if self._forced:
+            return Choice(self._forced.pop(0))
+        logits[self._request.n_tokens :] = -np.inf
+        return sampler.choose(logits)
 
     def _show(self, token: int) -> list[Piece]:
         pieces = self._keep(self._answer.push(token) if self._answer else [])

@@ -99,7 +99,7 @@ class LanguageModel:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The package's tokenizer. Raises: TextError when it has none."""
-        tokenizer = build_tokenizer(self.package.tokenizer) if self.package.tokenizer else None
+        tokenizer = build_tokenizer(self.package.tokenizer, self.package.special_tokens)
         if tokenizer is None:
             raise TextError(
                 "no tokenizer", where=self.package.source, advice="give token ids instead of text, and read token_ids"
@@ -213,6 +213,7 @@ class LanguageModel:
             prompt_ids=prompt.ids,
             policy=SamplingPolicy.from_generation(self.package.generation, **policy),
             stop_ids=self.stop_ids,
+            n_tokens=self.tokenizer.n_tokens if self.package.tokenizer else self.engine.model.vocab_size,
             max_tokens=max_tokens,
             thinking_budget=thinking_budget,
             on_prefill=on_prefill,
