@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 
-def bytes_text(n_bytes: float) -> str:
+def bytes_text(n_bytes: float, digits: int = 2) -> str:
     """Write a size in decimal units, as disks and bandwidths are sold: "8.2 GB"."""
     size, unit = float(n_bytes), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(size) < 999.5 or unit == "TB":
             break
         size = max(size / 1000, 1.0)
-    return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size)} {unit}"
+    return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size, digits)} {unit}"
 
 
 def count_text(count: float) -> str:
@@ -29,6 +29,15 @@ def seconds_text(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def latency_text(seconds: float) -> str:
+    """Write a time that may be short, to three digits: "86.4 µs", "6.80 ms", "143 ms", "1.54 s"."""
+    if seconds < 0.9995e-3:
+        return f"{significant(1e6 * seconds, 3)} µs"
+    if seconds < 0.9995:
+        return f"{significant(1000 * seconds, 3)} ms"
+    return f"{significant(seconds, 3)} s" if seconds < 59.95 else seconds_text(seconds)
 
 
 def significant(value: float, digits: int = 2) -> str:

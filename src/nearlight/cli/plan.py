@@ -1,0 +1,232 @@
+"""`nearlight plan`: does a model fit, how long is the context that fits, and how fast can it be at most; then what if.
+
+Nothing is loaded: a package's header or a config by name is enough, for this machine or for any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nearlight.cli import source
+from nearlight.cli.arguments import Parser
+from nearlight.cli.table import table
+from nearlight.cli.units import bytes_text, significant
+from nearlight.errors import RequestError
+from nearlight.plan.options import DEFAULT_CONTEXT, DEFAULT_PROMPT
+
+if TYPE_CHECKING:
+    from nearlight.limits.hardware import Hardware
+    from nearlight.plan import Plan, Subject
+
+_EXAMPLES = """\
+  nearlight plan qwen3-4b                                  on this machine, as it was measured
+  nearlight plan qwen3-32b --hardware rtx4090 --weights w4
+  nearlight plan model.gguf --context 32768 --plot plan.png
+  nearlight plan llama-3.1-8b --hardware h100sxm --sla ttft=2s,tpot=50ms
+  nearlight plan --hardware list                           names of machines
+
+MODEL is a directory, a .gguf file, a hub id, or the name of a published model, whose weights are not needed.
+Speeds are limits: no engine can be faster there. Exit code 0: it fits; 1: it does not, or a promise cannot be kept."""
+
+_USUAL_ANSWER = 500
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    args = _parser().parse_args(arguments)
+    if args.hardware == "list":
+        return _list_hardware(args.json)
+    if args.plot:
+        from nearlight.plot import check_target
+
+        check_target(args.plot)
+    from nearlight.cli.plan_report import PlanReport
+
+    questions = _questions(args)
+    subject = _subject(args.model)
+    plans = _plans(args, subject)
+    _check_room(plans[0], args.prompt or min(DEFAULT_PROMPT, plans[0].context), _after_prompt(args))
+    report = PlanReport.of(plans, remarks=_remarks(subject, plans[0]), **questions)
+    if args.json:
+        print(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        from nearlight.cli.plan_text import report_text
+
+        print(report_text(report, sys.stdout))
+    if args.plot:
+        from nearlight.plot import draw, plan_figure
+
+        draw(plan_figure(report.plans), args.plot)
+        print(f"drawn: {args.plot}", file=sys.stderr)
+    return 0 if report.holds else 1
+
+
+def _parser() -> Parser:
+    parser = Parser("plan", "Say whether a model fits a machine, and how fast it can be there at most.", _EXAMPLES)
+    parser.add_argument("model", nargs="?", help="what to plan (default: the embedded model)")
+    what = parser.add_argument_group("what is planned")
+    what.add_argument("--weights", metavar="FORMAT", help="bf16, w8, w6 or w4 (default: as stored; by name: bf16)")
+    what.add_argument("--kv", metavar="FORMAT", help="format of the KV cache: f16 (default), q8 or f32")
+    what.add_argument("-c", "--context", type=int, metavar="N", help="tokens of context (default: 4096)")
+    what.add_argument("-p", "--prompt", type=int, metavar="N", help=f"tokens of the prompt (default: {DEFAULT_PROMPT})")
+    where = parser.add_argument_group("where")
+    where.add_argument("--hardware", metavar="NAME", help="like rtx4090; `list` lists them; or a .json file with a row")
+    where.add_argument("-t", "--threads", type=int, metavar="N", help="threads of this machine (default: its cores)")
+    what_if = parser.add_argument_group("what if")
+    what_if.add_argument("--sla", metavar="PROMISE", help="users at once under a promise: ttft=2s,tpot=50ms")
+    what_if.add_argument(
+        "--answer", type=int, metavar="N", help=f"… with answers of N tokens (default: {_USUAL_ANSWER})"
+    )
+    what_if.add_argument("--speculate", type=float, metavar="A", help="guesses are drafted; A of 1 are accepted: 0.7")
+    what_if.add_argument("--think", type=int, metavar="N", help="N tokens of thinking come before the answer")
+    out = parser.add_argument_group("output")
+    out.add_argument("--plot", metavar="FILE", help="draw it too: FILE.png, .svg or .html")
+    out.add_argument("--convention", default="physical", metavar="NAME", help="physical (default), or blog")
+    return parser
+
+
+def _plans(args: argparse.Namespace, subject: Subject) -> list[Plan]:
+    """Plan as asked; then, to compare, in the other formats of weights."""
+    from nearlight.plan import compare_weights, make_plan
+
+    machine, isa = _machine(args.hardware, args.threads)
+    options: dict[str, Any] = {"kv": args.kv, "prompt": args.prompt, "context": _context(args)}
+    options |= {"convention": args.convention, "isa": isa}
+    plan = make_plan(subject, machine, weights=args.weights, **options)
+    others = [other for other in compare_weights(subject, machine, **options) if other.weights != plan.weights]
+    if subject.package is not None:  # bits that a file has lost do not come back
+        stored = plan if args.weights is None else make_plan(subject, machine, advice=False, **options)
+        others = [other for other in others if other.memory.weights < stored.memory.weights]
+        others += [stored] if stored is not plan else []
+    return [plan, *others]
+
+
+def _remarks(subject: Subject, plan: Plan) -> list[str]:
+    """Say what a plan takes for granted."""
+    from nearlight.engine.language_model import KV_FORMATS
+    from nearlight.models import FAMILIES
+
+    remarks = []
+    if plan.hardware.kind == "cpu" and plan.kv not in KV_FORMATS and plan.convention == "physical":
+        remarks.append(f"this engine has no {plan.kv} cache yet")
+    if subject.config.get("model_type") not in FAMILIES:
+        remarks.append(f"nearlight can plan {subject.config.get('model_type')}, and cannot run it yet")
+    if plan.params.active != plan.params.total:
+        remarks.append("which experts a token takes depends on the text; these are the figures of an even choice")
+    return remarks
+
+
+def _questions(args: argparse.Namespace) -> dict[str, Any]:
+    """Read what else is asked, as keyword arguments of `PlanReport.of`."""
+    from nearlight.limits.promise import Promise
+
+    if args.speculate is not None and not (math.isfinite(args.speculate) and 0 <= args.speculate <= 1):
+        raise RequestError("--speculate", expected="an acceptance rate from 0 to 1", found=args.speculate)
+    if args.answer is not None and not args.sla:
+        raise RequestError("--answer is for --sla", advice="add --sla ttft=2s,tpot=50ms")
+    return {
+        "promise": Promise.parse(args.sla) if args.sla else None,
+        "n_answer": args.answer or _USUAL_ANSWER,
+        "acceptance": args.speculate,
+        "n_think": args.think,
+    }
+
+
+def _after_prompt(args: argparse.Namespace) -> int:
+    """Return how many tokens follow the prompt in what is asked. Raises: RequestError for none of them."""
+    for flag, count in (("--think", args.think), ("--answer", args.answer)):
+        if count is not None and count < 1:
+            raise RequestError(flag, expected="at least 1 token", found=count)
+    return max(args.think or 0, (args.answer or _USUAL_ANSWER) if args.sla else 0)
+
+
+def _context(args: argparse.Namespace) -> int | None:
+    """Return the context that was asked for, or what prompt and answer need where the usual one is too short."""
+    needed = (args.prompt or DEFAULT_PROMPT) + _after_prompt(args)
+    return needed if args.context is None and needed > DEFAULT_CONTEXT else args.context
+
+
+def _check_room(plan: Plan, n_prompt: int, after_prompt: int) -> None:
+    """Raise RequestError where prompt and answer are longer than the planned context."""
+    if after_prompt and n_prompt + after_prompt > plan.context:
+        raise RequestError(
+            "prompt and what follows it",
+            expected=f"at most the {plan.context} tokens of context",
+            found=n_prompt + after_prompt,
+            advice="try a smaller --prompt",
+        )
+
+
+# -- which model, and which machine ------------------------------------------------------------------------------------
+
+
+def _subject(name: str | None) -> Subject:
+    """Find what is on this machine under a name, else in the catalogue of published models.
+
+    Raises: RequestError where it is in neither.
+    """
+    from nearlight.models.catalogue import in_catalogue
+    from nearlight.package import hub, open_package
+    from nearlight.plan import subject_of
+
+    if name is None or name == source.EMBEDDED or Path(name).expanduser().exists():
+        return subject_of(open_package(source.find_model(name)))
+    id = hub.parse_id(name)
+    path = hub.cached(id) if id else None
+    if path is not None:
+        return subject_of(open_package(path))
+    if not in_catalogue(name) and (id or source.looks_like_model(name)):
+        source.find_model(name, offline=True)  # says what is missing: a file, or a download
+    return subject_of(name)
+
+
+def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:
+    """Return a machine, and the instruction level of this engine's kernels there."""
+    from nearlight.limits.hardware import Hardware, find_hardware
+
+    if name is None:
+        from nearlight.engine.machine import this_machine
+        from nearlight.kernels.cpu.probe import instruction_level
+
+        if threads is not None and not 1 <= threads <= 1024:
+            raise RequestError("threads", expected="1 … 1024", found=threads)
+        return this_machine(threads), instruction_level()
+    if threads is not None:
+        raise RequestError("--threads is for this machine", advice="leave it out with --hardware")
+    if not name.endswith(".json"):
+        return find_hardware(name), "avx512"
+    path = Path(name).expanduser()
+    try:
+        row = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot be read ({error.strerror})", where=name) from None
+    except (ValueError, RecursionError):
+        raise RequestError("not JSON", where=name, advice="docs/limits.md shows such a row") from None
+    return Hardware.from_json(row, name), "avx512"
+
+
+def _list_hardware(as_json: bool) -> int:
+    from nearlight.limits.hardware import known_hardware
+
+    if as_json:
+        print(json.dumps({short: row.as_json() for short, row in known_hardware().items()}))
+        return 0
+    rows = [
+        (
+            short,
+            row.name,
+            bytes_text(row.memory_bytes),
+            f"{row.bytes_per_s / 1e9:.0f} GB/s",
+            *(significant(row.flops[kind] / 1e12) if kind in row.flops else "" for kind in ("fp32", "bf16", "int8")),
+        )
+        for short, row in known_hardware().items()
+    ]
+    header = ("hardware", "machine", "memory", "reads", "fp32", "bf16", "int8 TFLOP/s")
+    print(table(header, rows, right=(2, 3, 4, 5, 6), stream=sys.stdout))
+    return 0
