@@ -15,7 +15,10 @@ from nearlight.errors import NearlightError, RequestError
 
 COMMANDS = {
     "run": "answer a prompt, or chat",
+    "plan": "say whether a model fits a machine, and how fast it can be",
     "inspect": "show what is in a model package, and what looks wrong",
+    "roofline": "measure this machine's ceilings: reading memory, multiplying",
+    "bench": "measure a model's speed, beside its limit and its prediction",
     "pull": "download a model from the Hugging Face hub",
     "list": "list the downloaded models",
     "rm": "delete a downloaded model",

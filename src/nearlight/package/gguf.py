@@ -25,7 +25,7 @@ from nearlight.package.tensors import StoredTensor
 MAX_ALIGNMENT = 1 << 20
 MAX_AXES = 4
 
-_READABLE = {
+READABLE = {
     0: dtypes.F32, 1: dtypes.F16, 2: dtypes.Q4_0, 3: dtypes.Q4_1, 6: dtypes.Q5_0, 7: dtypes.Q5_1, 8: dtypes.Q8_0,
     10: dtypes.Q2_K, 11: dtypes.Q3_K, 12: dtypes.Q4_K, 13: dtypes.Q5_K, 14: dtypes.Q6_K, 20: dtypes.IQ4_NL,
     23: dtypes.IQ4_XS, 30: dtypes.BF16, 39: dtypes.MXFP4,
@@ -161,9 +161,9 @@ def _tensor_info(scanner: Scanner, index: int) -> _TensorInfo:
     if 0 in shape:
         raise PackageError(f"shape of tensor '{name}'", where=path, expected="sizes above 0", found=list(shape))
     kind = scanner.u32(f"type of tensor '{name}'")
-    format = _READABLE.get(kind) or _DESCRIBED.get(kind)
+    format = READABLE.get(kind) or _DESCRIBED.get(kind)
     if format is None:
-        known = " ".join(map(str, _READABLE.values()))
+        known = " ".join(map(str, READABLE.values()))
         raise UnsupportedError(f"type of tensor '{name}'", where=path, expected=f"one of {known}", found=f"id {kind}")
     if (shape[-1] if shape else 1) % format.block_size:
         expected = f"a multiple of {format.block_size} for {format}"
@@ -194,6 +194,6 @@ def _tensors(
             raise PackageError(f"tensors '{before}' and '{info.name}' overlap at offset {info.offset}", where=file.path)
         tensor = file.tensor(info.name, info.format, info.shape, data_start + info.offset)
         end, before = info.offset + tensor.n_bytes, info.name
-        known = info.format in _READABLE.values()
-        tensors[info.name] = tensor if known else unreadable(tensor, file.path, list(_READABLE.values()))
+        known = info.format in READABLE.values()
+        tensors[info.name] = tensor if known else unreadable(tensor, file.path, list(READABLE.values()))
     return tensors

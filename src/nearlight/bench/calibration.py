@@ -1,0 +1,135 @@
+"""Predicts how long a model will take, from how long its kernels take on its first layers.
+
+A limit says how fast a step could be if every op reached a ceiling of the machine. A prediction says how fast it will
+be, so it needs what each kernel reaches on its matrices; and all layers being alike, a few of them with random weights
+tell. Two steps of such a slice are profiled, one token at a depth and one chunk of a prompt, and give every op two
+rates: seconds per byte while it waits for memory, seconds per operation while it multiplies. An op of any other step
+then takes the longer of the two, as in a roofline, but with rates that were reached instead of ceilings.
+
+The slice is large enough not to stay in the processor's cache, unless the whole model does too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from nearlight.bench.probing import profile_engine
+from nearlight.bench.profile import Profile, role_of
+from nearlight.bench.subject import Description, target_of
+from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.kernels.count import ACCELERATOR, Entry, Ledger
+from nearlight.kernels.cpu.probe import last_cache_bytes
+
+DEPTH = 1024
+LEAST_LAYERS = 2
+CACHES = 4
+"""A slice is this many times the last caches: of a smaller one, parts would still be there at the next step."""
+
+_LAYER_KEYS = ("num_hidden_layers", "n_layer")
+_DECODE_REPETITIONS, _PREFILL_REPETITIONS = 15, 4
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What an op takes for every unit of its memory work, and of its compute work. Units: seconds."""
+
+    per_memory: float
+    per_compute: float
+
+    def seconds(self, entry: Entry) -> float:
+        return max(self.per_memory * memory_work(entry), self.per_compute * compute_work(entry))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Rates by role of an op, and what every step takes besides. Units: seconds."""
+
+    rates: Mapping[str, Rate]
+    around_s: float
+
+    def seconds(self, steps: Iterable[Ledger]) -> float:
+        """Predict the time of steps one after the other."""
+        return sum(self.around_s + sum(self.rates[role_of(entry)].seconds(entry) for entry in step) for step in steps)
+
+
+def calibrate(description: Description, threads: int | None = None, chunk: int = CHUNK_ROWS) -> Calibration:
+    """Profile a slice of a model on this machine. Units: `chunk` counts the rows of a prefill step."""
+    slice = slice_of(description)
+    engine = slice.engine(threads)
+    counted = slice.counted(target_of(engine))
+    depth, chunk = min(DEPTH, engine.context - 1), min(chunk, engine.context)
+    decode = profile_engine(engine, counted, n_rows=1, depth=depth, repetitions=_DECODE_REPETITIONS)
+    prefill = profile_engine(engine, counted, n_rows=chunk, repetitions=_PREFILL_REPETITIONS)
+    return from_profiles(decode, prefill)
+
+
+def slice_of(description: Description) -> Description:
+    """Return a model's first layers with random weights: as few as do not fit into the last caches, at least two."""
+    key = next((key for key in _LAYER_KEYS if key in description.config), None)
+    if key is None:
+        return replace(description, package=None)
+    n_layers = description.config[key]
+
+    def cut(n: int) -> Description:
+        return replace(description, config={**description.config, key: n}, package=None)
+
+    two, three = (cut(n).counted(ACCELERATOR).weight_bytes for n in (LEAST_LAYERS, LEAST_LAYERS + 1))
+    missing = CACHES * last_cache_bytes() - two
+    more = max(-(-missing // (three - two)), 0)
+    return cut(min(LEAST_LAYERS + more, n_layers))
+
+
+def from_profiles(decode: Profile, prefill: Profile) -> Calibration:
+    """Take rates from a step of one row, which waits for memory, and one of many, which multiplies.
+
+    Time at barriers belongs to the ops. Between those of one row it is about the same after each; between those of many
+    it is the threads' uneven shares, which grow with the op.
+    """
+    waiting = decode.waiting_s / max(len(decode.ops), 1)
+    uneven = 1 + prefill.waiting_s / max(sum(op.seconds for op in prefill.ops), 1e-9)
+    memory, compute = _by_role(decode), _by_role(prefill)
+    rates = {
+        role: Rate(
+            (memory[role].seconds + waiting * memory[role].n_ops) / memory[role].memory,
+            compute[role].seconds * uneven / compute[role].compute,
+        )
+        for role in memory
+    }
+    return Calibration(rates, decode.around_s)
+
+
+def memory_work(entry: Entry) -> float:
+    """Return the bytes that an op reads from memory, or 1 where it finds all it needs in the cache: then a call is a
+    call, however few rows."""
+    return entry.bytes_read if entry.kind in ("linear", "attend") else 1
+
+
+def compute_work(entry: Entry) -> float:
+    """Return the operations of an op; the bytes it moves where it has none."""
+    return sum(entry.operations.values()) or entry.activation_bytes
+
+
+@dataclass
+class _Sums:
+    n_ops: int = 0
+    seconds: float = 0
+    memory: float = 0
+    compute: float = 0
+
+
+def _by_role(profile: Profile) -> dict[str, _Sums]:
+    """Add ops up by role; preparing activations belongs to the product that it is recorded for."""
+    sums: dict[str, _Sums] = defaultdict(_Sums)
+    preparing = 0.0
+    for op in profile.ops:
+        preparing += op.seconds
+        if op.entry is not None:
+            role = sums[op.role]
+            role.n_ops += 1
+            role.seconds += preparing
+            role.memory += memory_work(op.entry)
+            role.compute += compute_work(op.entry)
+            preparing = 0.0
+    return sums

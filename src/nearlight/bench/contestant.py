@@ -1,0 +1,112 @@
+"""Something whose speed is measured: this engine here, a peer in another process (`peers`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter_ns
+from typing import Protocol
+
+import numpy as np
+
+from nearlight.bench.workload import Workload
+from nearlight.engine.engine import CHUNK_ROWS, Engine
+from nearlight.engine.sequence import Sequence as TokenSequence
+
+
+class Contestant(Protocol):
+    """An engine with a model loaded, that does a workload as often as it is asked to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> str:
+        """The name of its weights' format."""
+
+    def prepare(self, workload: Workload) -> None:
+        """Get everything done that is not measured: the depth reached, buffers made, code warmed up."""
+
+    def run(self) -> int:
+        """Do the prepared workload once and return how long it took. Units: nanoseconds."""
+
+    def close(self) -> None: ...
+
+
+class OwnEngine:
+    """nearlight itself. What is timed is `Engine.step`, without tokenization and without sampling.
+
+    The context of a workload with depth is not computed: cells are reserved and counted as if they were, since the
+    kernels' time does not depend on what keys and values hold. So a depth of 32768 costs nothing to reach.
+    Units: `chunk` counts the rows of a prefill step.
+    """
+
+    name = "nearlight"
+
+    def __init__(self, engine: Engine, weights: str, chunk: int = CHUNK_ROWS) -> None:
+        self.engine = engine
+        self.weights = weights
+        self.chunk = chunk
+        self._sequence: TokenSequence | None = None
+        self._workload = Workload(n_prompt=1)
+        self._tokens: list[int] = []
+
+    def prepare(self, workload: Workload) -> None:
+        self.close()
+        self._workload = workload
+        self._sequence = self.engine.open()
+        self._tokens = random_tokens(workload.n_tokens, self.engine.model.vocab_size)
+        hold(self.engine, self._sequence, workload.n_depth)
+        self.run()
+
+    def run(self) -> int:
+        assert self._sequence is not None
+        self.engine.rewind(self._sequence, self._workload.n_depth)
+        if self._workload.n_prompt:
+            return self._prompt(self._sequence)
+        return self._generate(self._sequence)
+
+    def close(self) -> None:
+        if self._sequence is not None:
+            self.engine.close(self._sequence)
+            self._sequence = None
+
+    def _prompt(self, sequence: TokenSequence) -> int:
+        self.engine.extend(sequence, self._tokens)
+        started = perf_counter_ns()
+        while sequence.n_pending:
+            self.engine.step([sequence], self.chunk)
+        return perf_counter_ns() - started
+
+    def _generate(self, sequence: TokenSequence) -> int:
+        started = perf_counter_ns()
+        for token in self._tokens:
+            self.engine.extend(sequence, [token])
+            self.engine.step([sequence])
+        return perf_counter_ns() - started
+
+
+def hold(engine: Engine, sequence: TokenSequence, n_tokens: int) -> None:
+    """Make the cache hold n_tokens of an empty sequence, without computing them: keys and values are zeros."""
+    engine.extend(sequence, [0] * n_tokens)
+    engine.cache.extend(sequence.number, n_tokens)
+    sequence.computed = n_tokens
+
+
+def random_tokens(n_tokens: int, vocab_size: int) -> list[int]:
+    """Return token ids, the same ones every time, so that rows of the embedding are met at random."""
+    ids: list[int] = np.random.default_rng(0).integers(0, vocab_size, n_tokens).tolist()
+    return ids
+
+
+def alternate(contestants: Sequence[Contestant], workload: Workload, repetitions: int) -> dict[str, list[int]]:
+    """Measure contestants in turns, so that what disturbs the machine disturbs them alike.
+
+    Units: nanoseconds of every repetition, by the contestant's name.
+    """
+    samples: dict[str, list[int]] = {contestant.name: [] for contestant in contestants}
+    for contestant in contestants:
+        contestant.prepare(workload)
+    for _ in range(repetitions):
+        for contestant in contestants:
+            samples[contestant.name].append(contestant.run())
+    return samples

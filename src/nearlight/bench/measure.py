@@ -1,0 +1,91 @@
+"""Runs workloads and holds each against its limit and its prediction, which is frozen before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nearlight.bench.calibration import Calibration
+from nearlight.bench.contestant import Contestant, OwnEngine, alternate
+from nearlight.bench.results import Expectation, Row, Setting
+from nearlight.bench.workload import Workload
+from nearlight.engine.counting import CountedModel
+from nearlight.kernels.count import Ledger
+from nearlight.limits.hardware import Hardware
+from nearlight.limits.roofline import steps_time
+
+MOST_COUNTED_STEPS = 32
+"""Steps of a generation that are counted one by one; of more, as many are, evenly spread."""
+
+CHUNKS = (128, 256, 512, 1024)
+"""Rows of a prefill step among which the best is looked for."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Tells what to expect of a model on a machine; made before anything is run."""
+
+    counted: CountedModel
+    hardware: Hardware
+    calibration: Calibration | None = None
+
+    def of(self, workload: Workload, chunk: int) -> Expectation:
+        """Count a workload and time it: at the limit, and as predicted.
+
+        Without a calibration the prediction is the limit itself.
+        """
+        steps, scale = steps_of(self.counted, workload, chunk)
+        limit = steps_time(steps, self.hardware)
+        predicted_s = self.calibration.seconds(steps) if self.calibration else limit.total_s
+        return Expectation(
+            weight_bytes=scale * sum(step.weight_bytes for step in steps),
+            kv_bytes=scale * sum(step.kv_read_bytes + step.bytes_written for step in steps),
+            operations=scale * sum(sum(step.operations.values()) for step in steps),
+            limit_s=scale * limit.total_s,
+            predicted_s=scale * predicted_s,
+            bound=limit.bound,
+            label="calibrated" if self.calibration else self.hardware.label,
+        )
+
+
+def steps_of(counted: CountedModel, workload: Workload, chunk: int) -> tuple[list[Ledger], float]:
+    """Return the steps of a workload and by how much to multiply their sums.
+
+    A step's cost is a line in its position (broken where a window is full), so evenly spread steps stand for all.
+    """
+    if workload.n_prompt:
+        return counted.prefill(workload.n_prompt, chunk, workload.n_depth), 1.0
+    n_counted = min(workload.n_gen, MOST_COUNTED_STEPS)
+    last = workload.n_depth + workload.n_gen - 1
+    contexts = np.linspace(workload.n_depth, last, n_counted).round().astype(int).tolist()
+    return [counted.decode(context) for context in contexts], workload.n_gen / n_counted
+
+
+class Bench:
+    """Measures one loaded model, alone or beside peers."""
+
+    def __init__(self, setting: Setting, forecast: Forecast, own: OwnEngine, peers: Sequence[Contestant] = ()) -> None:
+        self.setting = setting
+        self.forecast = forecast
+        self.own = own
+        self.peers = peers
+
+    def run(self, workload: Workload, repetitions: int) -> list[Row]:
+        """Measure a workload; return this engine's row, then the peers'."""
+        expectation = self.forecast.of(workload, self.own.chunk)
+        samples = alternate([self.own, *self.peers], workload, repetitions)
+        chunk = self.own.chunk if workload.n_prompt else None
+        own = Row(self.own.name, self.setting, workload, chunk, samples[self.own.name], expectation)
+        return [own, *(own.beside(peer.name, peer.weights, samples[peer.name]) for peer in self.peers)]
+
+    def choose_chunk(self, workload: Workload) -> int:
+        """Find the chunk that computes this prompt fastest, by one run of each, and keep it."""
+        times = {}
+        for chunk in sorted({min(chunk, workload.n_prompt) for chunk in CHUNKS}):
+            self.own.chunk = chunk
+            self.own.prepare(workload)
+            times[chunk] = self.own.run()
+        self.own.chunk = min(times, key=times.__getitem__)
+        return self.own.chunk

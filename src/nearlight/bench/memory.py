@@ -1,0 +1,57 @@
+"""Predicts how much memory a loaded model takes, and measures it.
+
+Counted are weights as packed, keys and values of the longest context, and the activations of the largest step; what the
+process held before (the interpreter and its libraries) is added as it was found. Measured is memory of the process's
+own: pages of a mapped model file are not among it, since the system takes them back when it needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nearlight.bench.workload import Workload
+from nearlight.engine.counting import CountedModel
+
+_STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Units: bytes. `before` is what the process held before the model was loaded."""
+
+    before: int
+    weights: int
+    kv: int
+    activations: int
+    measured: int | None = None
+
+    @property
+    def predicted(self) -> int:
+        return self.before + self.weights + self.kv + self.activations
+
+    def as_json(self) -> dict[str, int | None]:
+        return asdict(self) | {"predicted": self.predicted}
+
+
+def predict(counted: CountedModel, workloads: Sequence[Workload], chunk: int) -> Memory | None:
+    """Say how much memory these workloads will take, before the model is loaded; None where it cannot be measured."""
+    before = own_bytes()
+    if before is None:
+        return None
+    n_rows = max(min(workload.n_prompt, chunk) or 1 for workload in workloads)
+    kv = max(counted.kv_bytes(workload.context) for workload in workloads)
+    return Memory(before, counted.weight_bytes, kv, counted.activation_bytes(n_rows))
+
+
+def own_bytes(status: Path = _STATUS) -> int | None:
+    """Return the memory that is this process's own now; None where the system does not say. Source: proc(5)."""
+    try:
+        lines = status.read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,179 @@
+"""Rows of results: what was measured, what was predicted, what is possible, and how they compare.
+
+The keys of a row's JSON are llama-bench's where it has them; docs/measuring.md explains all. They are flat and numeric,
+so that a table, a ledger and a picture can be made of the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from statistics import mean, median, stdev
+from typing import Any
+
+from nearlight.bench.explain import Explanation
+from nearlight.bench.workload import Workload
+
+CACHE_SHARE = 1.02
+"""Above this share of the limit there is something to explain; below, it is the probes' own precision."""
+
+NANO = 1e9
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all rows of a loaded model have in common.
+
+    Units: bytes; `n_params` counts parameters. `last_cache_bytes` is the size of the processor's last caches.
+    """
+
+    model: str
+    architecture: str
+    weights: str
+    kv: str
+    n_params: int
+    model_size: int
+    n_threads: int
+    cpu: str
+    isa: str
+    last_cache_bytes: int
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a workload costs, and how long it should take; made before it is run.
+
+    Units: bytes, operations and seconds of the whole workload. `bound` is "bandwidth" or "compute"; `label` says what
+    the prediction rests on: "calibrated" kernels, "measured" ceilings, "estimated" ones, or nothing ("unsupported").
+    """
+
+    weight_bytes: float
+    kv_bytes: float
+    operations: float
+    limit_s: float
+    predicted_s: float
+    bound: str
+    label: str
+
+    @property
+    def total_bytes(self) -> float:
+        return self.weight_bytes + self.kv_bytes
+
+
+@dataclass(frozen=True)
+class Row:
+    """A workload's result. Units: tokens per second (`_ts`), nanoseconds (`_ns`), bytes per second.
+
+    Neither tokenization nor sampling is inside any figure. Fields that only this engine's rows can have are None in
+    those of peers. `speedup` is this engine's speed over the peer's; `step` takes a step apart if that was asked for.
+    """
+
+    engine: str
+    setting: Setting
+    workload: Workload
+    chunk: int | None
+    samples_ns: Sequence[int]
+    expectation: Expectation | None
+    speedup: float | None = None
+    step: Explanation | None = None
+
+    def beside(self, peer: str, weights: str, samples_ns: Sequence[int]) -> Row:
+        """Return the row of a peer that did the same workload, in the weights that it has."""
+        row = Row(peer, replace(self.setting, weights=weights, isa=""), self.workload, None, samples_ns, None)
+        return replace(row, speedup=self.avg_ts / row.avg_ts)
+
+    # -- measured --------------------------------------------------------------------------------------------------
+
+    @property
+    def samples_ts(self) -> list[float]:
+        return [NANO * self.workload.n_tokens / sample for sample in self.samples_ns]
+
+    @property
+    def avg_ts(self) -> float:
+        return mean(self.samples_ts)
+
+    @property
+    def median_ts(self) -> float:
+        return median(self.samples_ts)
+
+    @property
+    def stddev_ts(self) -> float:
+        return stdev(self.samples_ts) if len(self.samples_ns) > 1 else 0.0
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """Bytes of weights, keys and values that were moved per second."""
+        return self.expectation.total_bytes / self._avg_s if self.expectation else None
+
+    @property
+    def flops_per_s(self) -> float | None:
+        return self.expectation.operations / self._avg_s if self.expectation else None
+
+    # -- against what is possible, and what was predicted ----------------------------------------------------------
+
+    @property
+    def limit_ts(self) -> float | None:
+        return self.workload.n_tokens / self.expectation.limit_s if self.expectation else None
+
+    @property
+    def predicted_ts(self) -> float | None:
+        return self.workload.n_tokens / self.expectation.predicted_s if self.expectation else None
+
+    @property
+    def share_of_limit(self) -> float | None:
+        return self.avg_ts / self.limit_ts if self.limit_ts else None
+
+    @property
+    def ratio(self) -> float | None:
+        """Measured over predicted speed."""
+        return self.avg_ts / self.predicted_ts if self.predicted_ts else None
+
+    @property
+    def explanation(self) -> str | None:
+        """Why a share is above 100 %, where it is."""
+        if self.share_of_limit is None or self.share_of_limit <= CACHE_SHARE or self.expectation is None:
+            return None
+        cache, size = self.setting.last_cache_bytes, self.setting.model_size
+        if self.expectation.bound == "bandwidth" and cache and size <= 2 * cache:
+            return "over 100 %: the model stays in the processor's cache, which is faster than the memory of the limit"
+        return "over 100 %: the ceilings were probed while something slowed the machine; `nearlight roofline --fresh`"
+
+    @property
+    def _avg_s(self) -> float:
+        return mean(self.samples_ns) / NANO
+
+    def as_json(self) -> dict[str, Any]:
+        """Build the object of `bench --json`. Keys may be added and are never taken away."""
+        expected = self.expectation
+        return {
+            "engine": self.engine,
+            **asdict(self.setting),
+            "test": self.workload.name,
+            "n_prompt": self.workload.n_prompt,
+            "n_gen": self.workload.n_gen,
+            "n_depth": self.workload.n_depth,
+            "n_ubatch": self.chunk,
+            "avg_ns": mean(self.samples_ns),
+            "stddev_ns": stdev(self.samples_ns) if len(self.samples_ns) > 1 else 0.0,
+            "samples_ns": list(self.samples_ns),
+            "avg_ts": self.avg_ts,
+            "median_ts": self.median_ts,
+            "stddev_ts": self.stddev_ts,
+            "samples_ts": self.samples_ts,
+            "bytes": expected
+            and {"weights": expected.weight_bytes, "kv": expected.kv_bytes, "total": expected.total_bytes},
+            "bytes_per_s": self.bytes_per_s,
+            "flops": expected and expected.operations,
+            "flops_per_s": self.flops_per_s,
+            "limit_ts": self.limit_ts,
+            "share_of_limit": self.share_of_limit,
+            "predicted_ts": self.predicted_ts,
+            "ratio": self.ratio,
+            "bound": expected and expected.bound,
+            "label": expected.label if expected else "unsupported",
+            "speedup": self.speedup,
+            "explanation": self.explanation,
+            "step": self.step and self.step.as_json(),
+            "includes_tokenization": False,
+            "includes_sampling": False,
+        }

@@ -1,0 +1,118 @@
+"""A model measured from beginning to end: forecast, load, run beside peers, account for the time.
+
+The order matters. What is expected is worked out before the model is loaded, so that no measurement can reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from nearlight.bench.calibration import calibrate
+from nearlight.bench.contestant import OwnEngine
+from nearlight.bench.explain import Explanation, explain
+from nearlight.bench.measure import Bench, Forecast
+from nearlight.bench.memory import Memory, own_bytes, predict
+from nearlight.bench.peers.process import Arena, started
+from nearlight.bench.probing import profile_engine, sampling_seconds
+from nearlight.bench.results import Row
+from nearlight.bench.subject import Description, setting_of
+from nearlight.bench.workload import Workload
+from nearlight.engine.engine import CHUNK_ROWS, Engine
+from nearlight.engine.machine import this_machine
+from nearlight.errors import RequestError
+from nearlight.kernels.count import cpu_target
+from nearlight.kernels.cpu import CpuOps
+from nearlight.limits.hardware import Hardware
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told what is being done, and how much of it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure. `chunk` counts the rows of a prefill step, None looks for the best; `peers` are names, whose
+    models may be named in `peer_models`."""
+
+    repetitions: int = 5
+    threads: int | None = None
+    chunk: int | None = CHUNK_ROWS
+    calibrated: bool = True
+    explained: bool = False
+    peers: Sequence[str] = ()
+    peer_models: Mapping[str, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.repetitions < 1:
+            raise RequestError("repetitions", expected="at least 1", found=self.repetitions)
+        if self.chunk is not None and self.chunk < 1:
+            raise RequestError("chunk", expected="at least 1 row", found=self.chunk)
+
+
+@dataclass(frozen=True)
+class Session:
+    """The rows of a model, on which machine, and in how much memory."""
+
+    rows: Sequence[Row]
+    hardware: Hardware
+    memory: Memory | None
+
+
+def measure(
+    description: Description, workloads: Sequence[Workload], options: Options, progress: Progress | None = None
+) -> Session:
+    """Measure a model. Raises: RequestError for a context that the model has no room for."""
+    say = progress or (lambda what, done, total: None)
+    say("probing this machine", 0, 1)
+    ops = CpuOps(options.threads)
+    hardware = this_machine(ops.threads)
+    counted = description.counted(cpu_target(ops.isa))
+    _check_contexts(workloads, counted.max_positions)
+    say("calibrating on the first layers", 0, 1)
+    calibration = calibrate(description, ops.threads, options.chunk or CHUNK_ROWS) if options.calibrated else None
+    forecast = Forecast(counted, hardware, calibration)
+    memory = predict(counted, workloads, options.chunk or CHUNK_ROWS)
+    engine = description.engine(ops.threads, lambda done, total: say(f"loading {description.name}", done, total))
+    own = OwnEngine(engine, description.weights, options.chunk or CHUNK_ROWS)
+    context = max(workload.context for workload in workloads)
+    arena = Arena(description, ops.threads, context, engine.model.vocab_size, options.peer_models)
+    with ExitStack() as stack:
+        stack.callback(own.close)
+        if options.peers:
+            say("loading " + ", ".join(options.peers), 0, 1)
+        peers = stack.enter_context(started(options.peers, arena))
+        bench = Bench(setting_of(description, engine, counted), forecast, own, peers)
+        rows: list[Row] = []
+        for done, workload in enumerate(workloads):
+            say(f"measuring {workload.name}", done, len(workloads))
+            if options.chunk is None and workload.n_prompt:
+                bench.choose_chunk(workload)
+            measured = bench.run(workload, options.repetitions)
+            if options.explained:
+                measured[0] = replace(measured[0], step=explain_step(bench, workload))
+            rows += measured
+        if memory is not None:
+            memory = replace(memory, measured=own_bytes())
+    return Session(rows, hardware, memory)
+
+
+def explain_step(bench: Bench, workload: Workload) -> Explanation:
+    """Account for a step of a workload: the prompt's first, or a generation's middle one."""
+    engine: Engine = bench.own.engine
+    n_rows = min(workload.n_prompt, bench.own.chunk) or 1
+    depth = workload.n_depth + workload.n_gen // 2
+    profile = profile_engine(engine, bench.forecast.counted, n_rows=n_rows, depth=depth)
+    name = f"one step of {workload.name}"
+    sampling_s = sampling_seconds(engine.model.vocab_size) if workload.n_gen else 0.0
+    return explain(name, n_rows, profile, bench.forecast.hardware, sampling_s)
+
+
+def _check_contexts(workloads: Sequence[Workload], most: int) -> None:
+    for workload in workloads:
+        if workload.context > most:
+            raise RequestError(
+                workload.name, expected=f"at most {most} tokens, the model's context", found=workload.context
+            )

@@ -1,0 +1,154 @@
+"""The model that is measured: on the engine, and on the counting kernels beside it, from the same description."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nearlight.bench.results import Setting
+from nearlight.bench.synthetic import FormatOf, Progress, formats_named, synthetic_model
+from nearlight.dtypes import Format
+from nearlight.engine.backends import make_ops
+from nearlight.engine.binding import bind, requantization, with_tied_head
+from nearlight.engine.counting import CountedModel
+from nearlight.engine.engine import Engine
+from nearlight.engine.language_model import KV_FORMATS
+from nearlight.errors import PackageError, RequestError
+from nearlight.kernels.count import Target, cpu_target
+from nearlight.kernels.cpu import CpuOps
+from nearlight.kernels.cpu.probe import last_cache_bytes, processor_name
+from nearlight.layers.parameters import Parameter
+from nearlight.models import build_model
+from nearlight.models.catalogue import find_in_catalogue
+from nearlight.package import open_package
+from nearlight.package.package import Package
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model before it is loaded: its config, and the format of each of its matrices.
+
+    `package` None means synthetic: random weights. `weights` and `kv` are names for people and programs.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    weights: str
+    format_of: FormatOf
+    kv: str = "f16"
+    package: Package | None = None
+
+    @property
+    def architecture(self) -> str:
+        return str(self.config["model_type"])
+
+    @property
+    def kv_format(self) -> Format:
+        return KV_FORMATS[self.kv]
+
+    def counted(self, target: Target) -> CountedModel:
+        """Build it on the counting kernels."""
+        return CountedModel(self.config, self.format_of, kv_format=self.kv_format, target=target)
+
+    def engine(self, threads: int | None = None, progress: Progress | None = None) -> Engine:
+        """Load it, or make it up, and put it on the CPU engine."""
+        ops = make_ops("cpu", threads)
+        if self.package is None:
+            model = synthetic_model(ops, dict(self.config), self.format_of, progress)
+        else:
+            model = build_model(ops, self.config)
+            bind(model, self.package, ops, requantization(self._requantized), progress)
+        return Engine(model, ops, kv_format=self.kv_format)
+
+    @property
+    def _requantized(self) -> str | None:
+        """The re-quantization a package was asked for; None where it keeps its bits."""
+        return None if self.weights.startswith("stored") else self.weights
+
+
+def synthetic(name: str, weights: str = "bf16", kv: str = "f16") -> Description:
+    """Describe a model of random weights: a name from the catalogue, or the path of a config.json.
+
+    `weights` is a choice of `nearlight.load` or any stored format. Raises: RequestError, UnsupportedError.
+    """
+    _check_kv(kv)
+    formats = formats_named(weights)
+    path = Path(name).expanduser()
+    if path.suffix == ".json" or path.is_dir():
+        file = path / "config.json" if path.is_dir() else path
+        title, config = file.resolve().parent.name, _config_at(file)
+    else:
+        entry = find_in_catalogue(name)
+        title, config = entry.name, dict(entry.config)
+    return Description(f"{title} (synthetic)", config, weights, formats.format_of, kv)
+
+
+def packaged(path: Path, weights: str | None = None, kv: str = "f16") -> Description:
+    """Describe a model package in its stored bits, or re-quantized at load. Raises: NearlightError."""
+    _check_kv(kv)
+    package = open_package(path)
+    config = with_tied_head(package.config, package)
+    formats = requantization(weights)
+
+    def stored_format(parameter: Parameter) -> Format:
+        if parameter.name not in package.tensors:
+            raise PackageError(f"tensor {parameter.name} is missing", where=package.source)
+        return package.tensors[parameter.name].format
+
+    if formats is not None:
+        assert weights is not None
+        return Description(package.name, config, weights, formats.format_of, kv, package)
+    return Description(package.name, config, _stored_bits(package), stored_format, kv, package)
+
+
+def setting_of(description: Description, engine: Engine, counted: CountedModel) -> Setting:
+    """Say what all rows of a loaded model have in common."""
+    return Setting(
+        model=description.name,
+        architecture=description.architecture,
+        weights=description.weights,
+        kv=description.kv,
+        n_params=counted.parameters.total,
+        model_size=counted.weight_bytes,
+        n_threads=engine.ops.threads,
+        cpu=processor_name(),
+        isa=_cpu(engine).isa,
+        last_cache_bytes=last_cache_bytes(),
+    )
+
+
+def target_of(engine: Engine) -> Target:
+    """Return what the counting kernels must know of this engine's."""
+    return cpu_target(_cpu(engine).isa)
+
+
+def _cpu(engine: Engine) -> CpuOps:
+    assert isinstance(engine.ops, CpuOps)
+    return engine.ops
+
+
+def _stored_bits(package: Package) -> str:
+    """Name the format that holds most of a package's bytes: "stored Q4_K"."""
+    n_bytes: Counter[str] = Counter()
+    for tensor in package.tensors.values():
+        n_bytes[str(tensor.format)] += tensor.n_bytes
+    return f"stored {n_bytes.most_common(1)[0][0]}" if n_bytes else "stored"
+
+
+def _config_at(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError("config cannot be read", where=path, found=str(error)) from None
+    if not isinstance(config, dict):
+        raise RequestError("config", where=path, expected="a JSON object", found=type(config).__name__)
+    return config
+
+
+def _check_kv(kv: str) -> None:
+    if kv not in KV_FORMATS:
+        raise RequestError("kv", expected="one of " + ", ".join(KV_FORMATS), found=repr(kv))

@@ -1,0 +1,189 @@
+"""`nearlight bench`: how fast a model is here, beside what is possible and what was predicted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nearlight.bench.accuracy import page
+from nearlight.bench.peers.process import unavailable
+from nearlight.bench.record import read_records, record
+from nearlight.bench.session import Options, Session, measure
+from nearlight.bench.subject import Description, packaged, synthetic
+from nearlight.bench.workload import sweep
+from nearlight.cli import bench_view, source
+from nearlight.cli.arguments import Parser
+from nearlight.cli.progress import ProgressBar
+from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.errors import RequestError
+
+_EXAMPLES = """\
+  nearlight bench model.gguf                             pp512 and tg128, five times each
+  nearlight bench --synthetic qwen3-0.6b --weights w4    a model that is not downloaded: random weights
+  nearlight bench model.gguf -p 64,128,256,512 -n 0      prefill speed against the prompt's length
+  nearlight bench model.gguf -p 0 -n 64 -d 0,1024,4096   decode speed against the context's length
+  nearlight bench model.gguf --explain                   where the time goes
+  nearlight bench model.gguf --vs llama.cpp              peers on the same model, in turns
+  nearlight bench --accuracy ledger.jsonl                a page on how good predictions were
+
+Neither tokenization nor sampling is inside any figure."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return the exit code."""
+    args = _parser().parse_args(arguments)
+    if args.accuracy:
+        print(page(read_records(Path(args.accuracy))), end="")
+        return 0
+    workloads = sweep(_flat(args.n_prompt, [512]), _flat(args.n_gen, [128]), _flat(args.n_depth, [0]))
+    peer_models = dict(args.peer_model)
+    peers = _available(_flat(args.vs, []), peer_models)
+    sessions = []
+    with _Bars() as bars:
+        for description in _descriptions(args):
+            for threads in _flat(args.threads, [None]):
+                options = Options(
+                    repetitions=args.repetitions,
+                    threads=threads,
+                    chunk=args.chunk,
+                    calibrated=not args.no_calibration,
+                    explained=args.explain,
+                    peers=peers,
+                    peer_models=peer_models,
+                )
+                sessions.append(measure(description, workloads, options, bars.update))
+    if args.record:
+        for session in sessions:
+            record(Path(args.record), session.rows, session.hardware, session.memory)
+    _show(sessions, "json" if args.json else args.output)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser("bench", "Measure a model's speed, beside its limit here and its prediction.", _EXAMPLES)
+    parser.add_argument("model", nargs="?", help="a directory, a .gguf file or a hub id (default: the embedded model)")
+    parser.add_argument("--offline", action="store_true", help="never download; use what is on this machine")
+    what = parser.add_argument_group("what to measure (lists with commas are swept, as by llama-bench)")
+    what.add_argument("-p", "--n-prompt", action="append", type=_numbers, metavar="N", help="prompts of N tokens (512)")
+    what.add_argument("-n", "--n-gen", action="append", type=_numbers, metavar="N", help="N generated tokens (128)")
+    what.add_argument("-d", "--n-depth", action="append", type=_numbers, metavar="N", help="after N tokens (0)")
+    what.add_argument("-r", "--repetitions", type=int, default=5, metavar="N", help="times each (5)")
+    what.add_argument("-t", "--threads", action="append", type=_numbers, metavar="N", help="threads (physical cores)")
+    what.add_argument(
+        "--chunk", type=_chunk, default=CHUNK_ROWS, metavar="N", help=f"rows of a prefill step ({CHUNK_ROWS}), or best"
+    )
+    model = parser.add_argument_group("the model")
+    model.add_argument("--synthetic", metavar="NAME", help="random weights of a catalogue name or a config.json")
+    model.add_argument(
+        "--weights", action="append", type=_words, metavar="FORMAT", help="bf16, w8, w6 or w4; synthetic: any (q4_k …)"
+    )
+    model.add_argument("--kv", default="f16", metavar="FORMAT", help="format of the KV cache: f16 (default) or f32")
+    more = parser.add_argument_group("what to tell")
+    more.add_argument("-o", "--output", choices=bench_view.FORMATS, default="md", help="format of the rows (md)")
+    more.add_argument("--explain", action="store_true", help="where a step's time goes, and what could be gained")
+    more.add_argument("--vs", action="append", type=_words, metavar="PEER", help="llama.cpp, transformers, openvino")
+    more.add_argument(
+        "--peer-model", action="append", type=_peer_model, default=[], metavar="PEER=PATH", help="a peer's own file"
+    )
+    more.add_argument("--no-calibration", action="store_true", help="predict the limit itself")
+    more.add_argument("--record", metavar="FILE", help="append the rows to a ledger (JSON lines)")
+    more.add_argument("--accuracy", metavar="FILE", help="only make a page of Markdown from a ledger")
+    return parser
+
+
+def _descriptions(args: argparse.Namespace) -> list[Description]:
+    """Describe the model in every format of weights that was asked for."""
+    weights = _flat(args.weights, [None])
+    if args.synthetic is None:
+        path = source.find_model(args.model, offline=args.offline)
+        return [packaged(path, name, args.kv) for name in weights]
+    if args.model is not None:
+        raise RequestError("a model and --synthetic", advice="give one of them")
+    return [synthetic(args.synthetic, name or "bf16", args.kv) for name in weights]
+
+
+def _available(names: Sequence[str], models: dict[str, Path]) -> list[str]:
+    """Return the peers that can take part, and say of the others why not."""
+    found = []
+    for name in names:
+        reason = unavailable(name, models)
+        if reason:
+            print(f"nearlight: {reason}", file=sys.stderr)
+        else:
+            found.append(name)
+    return found
+
+
+def _show(sessions: Sequence[Session], format: str) -> None:
+    rows = [row for session in sessions for row in session.rows]
+    print(bench_view.as_rows(rows, format))
+    if format != "md":
+        return
+    for row in rows:
+        if row.step:
+            print("\n" + bench_view.explanation_text(row.step))
+    print("\n" + bench_view.notes(rows, [session.memory for session in sessions]), file=sys.stderr)
+
+
+class _Bars:
+    """A progress bar for each thing that is done, one after the other."""
+
+    def __init__(self) -> None:
+        self._label = ""
+        self._bar: ProgressBar | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def update(self, label: str, done: int, total: int) -> None:
+        if label != self._label:
+            self.close()
+            self._label, self._bar = label, ProgressBar(label, lambda part: f"{part / max(total, 1):.0%}", delay_s=0)
+        if self._bar:
+            self._bar.update(done, total)
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.close()
+
+
+def _flat(lists: Sequence[list[Any]] | None, default: list[Any]) -> list[Any]:
+    """Join the values of a flag that may be given several times."""
+    return default if lists is None else [value for values in lists for value in values]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        values = [-1]
+    if min(values) < 0:
+        raise argparse.ArgumentTypeError(f"expected numbers like 64,128, found {text!r}")
+    return values
+
+
+def _words(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _chunk(text: str) -> int | None:
+    """Read a number of rows; None for "best"."""
+    if text == "best":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number of rows or best, found {text!r}") from None
+
+
+def _peer_model(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not separator or not path:
+        raise argparse.ArgumentTypeError(f"expected PEER=PATH, found {text!r}")
+    return name, Path(path).expanduser()

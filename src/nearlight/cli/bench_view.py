@@ -1,0 +1,150 @@
+"""Lays the rows of `nearlight bench` out: llama-bench's formats, and the accounts of `--explain`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+
+from nearlight.bench.explain import Account, Explanation
+from nearlight.bench.memory import Memory
+from nearlight.bench.results import Row
+from nearlight.cli.table import cells, table
+from nearlight.cli.terminal import BOLD, styled
+from nearlight.cli.units import bytes_text, count_text, significant
+
+FORMATS = ("md", "csv", "json", "jsonl")
+
+_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "engine": lambda row: row.engine,
+    "model": lambda row: row.setting.model,
+    "size": lambda row: bytes_text(row.setting.model_size) if row.expectation else "",
+    "params": lambda row: count_text(row.setting.n_params),
+    "weights": lambda row: row.setting.weights,
+    "threads": lambda row: str(row.setting.n_threads),
+    "test": lambda row: row.workload.name + (f" in {row.chunk}s" if row.chunk and row.chunk != 512 else ""),
+    "t/s": lambda row: f"{row.avg_ts:.2f} ± {row.stddev_ts:.2f}",
+    "GB/s": lambda row: _number(row.bytes_per_s, 1e9),
+    "GFLOP/s": lambda row: _number(row.flops_per_s, 1e9),
+    "limit": lambda row: _number(row.limit_ts),
+    "share": lambda row: _percent(row.share_of_limit),
+    "bound": lambda row: row.expectation.bound if row.expectation else "",
+    "predicted": lambda row: _number(row.predicted_ts),
+    "measured/predicted": lambda row: "" if row.ratio is None else f"{row.ratio:.2f}",
+    "from": lambda row: row.expectation.label if row.expectation else "",
+    "nearlight is": lambda row: "" if row.speedup is None else f"{row.speedup:.2f}× as fast",
+}
+
+NOTE = (
+    "t/s: mean ± standard deviation; neither tokenization nor sampling is inside. limit, predicted: t/s that this "
+    "machine allows, and that were expected before the run."
+)
+
+
+def as_rows(rows: Sequence[Row], format: str) -> str:
+    """Write rows in one of `FORMATS`."""
+    if format == "json":
+        return json.dumps([row.as_json() for row in rows], indent=1)
+    if format == "jsonl":
+        return "\n".join(json.dumps(row.as_json()) for row in rows)
+    return _csv(rows) if format == "csv" else _markdown(rows)
+
+
+def notes(rows: Sequence[Row], memories: Sequence[Memory | None]) -> str:
+    """Say what the figures mean, explain those that look impossible, and tell the memory that was taken."""
+    lines = [NOTE, *dict.fromkeys(row.explanation for row in rows if row.explanation)]
+    for memory in memories:
+        if memory and memory.measured:
+            ratio = memory.measured / memory.predicted
+            lines.append(
+                f"memory: {bytes_text(memory.measured)} ({bytes_text(memory.weights)} weights, {bytes_text(memory.kv)} "
+                f"cache, {bytes_text(memory.activations)} activations, {bytes_text(memory.before)} before); "
+                f"{bytes_text(memory.predicted)} predicted, measured/predicted {ratio:.2f}"
+            )
+    return "\n".join(lines)
+
+
+def _markdown(rows: Sequence[Row]) -> str:
+    """Write llama-bench's table; columns that say nothing here are left out."""
+    columns = {name: [text(row) for row in rows] for name, text in _COLUMNS.items()}
+    if len({row.engine for row in rows}) == 1:
+        del columns["engine"]
+    columns = {name: texts for name, texts in columns.items() if any(texts)}
+    widths = {name: max(map(cells, (name, *texts))) for name, texts in columns.items()}
+    lines = [
+        [name.ljust(widths[name]) for name in columns],
+        ["-" * widths[name] if _left(name) else "-" * (widths[name] - 1) + ":" for name in columns],
+    ]
+    lines += [
+        [_aligned(texts[i], widths[name], _left(name)) for name, texts in columns.items()] for i in range(len(rows))
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    """Write one line a row; what is a list or an object in JSON is JSON here too."""
+    objects = [row.as_json() for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(objects[0]), lineterminator="\n")
+    writer.writeheader()
+    for one in objects:
+        writer.writerow(
+            {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in one.items()}
+        )
+    return text.getvalue().rstrip("\n")
+
+
+def explanation_text(explanation: Explanation) -> str:
+    """Lay a step's accounts out."""
+    speed, limit = explanation.n_tokens / explanation.step_s, explanation.n_tokens / explanation.limit_s
+    title = (
+        f"{explanation.name}: {_ms(explanation.step_s)} a step, {significant(speed)} t/s; "
+        f"the limit is {_ms(explanation.limit_s)}, {significant(limit)} t/s"
+    )
+    header = ("time of", "calls", "ms", "share", "moved", "GB/s", "GFLOP/s", "of its limit", "at its limit")
+    rows = [_account(account, speed) for account in explanation.accounts]
+    body = table(header, rows, right=range(1, len(header)), stream=sys.stdout)
+    lines = [styled(title, BOLD, sys.stdout), "", body]
+    if explanation.sampling_s:
+        lines.append(
+            f"\nChoosing a token takes {_ms(explanation.sampling_s)} besides, which is in none of these figures."
+        )
+    return "\n".join(lines)
+
+
+def _account(account: Account, speed: float) -> tuple[str, ...]:
+    works = account.n_bytes > 0 or account.operations > 0
+    return (
+        account.kind,
+        str(account.calls) if works else "",
+        f"{1000 * account.seconds:.3f}",
+        f"{account.share:.1%}",
+        bytes_text(account.n_bytes) if account.n_bytes else "",
+        _number(account.bytes_per_s, 1e9) if account.n_bytes else "",
+        _number(account.flops_per_s, 1e9) if account.operations else "",
+        _percent(account.share_of_limit),
+        f"{significant(speed * account.gain)} t/s",
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{significant(1000 * seconds, 3)} ms"
+
+
+def _number(value: float | None, unit: float = 1) -> str:
+    return "" if value is None else significant(value / unit, 3)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
+
+
+def _left(column: str) -> bool:
+    return column in ("engine", "model", "weights", "test", "bound", "from")
+
+
+def _aligned(text: str, width: int, left: bool) -> str:
+    space = " " * (width - cells(text))
+    return text + space if left else space + text
