@@ -149,8 +149,9 @@ void bind_tape(nb::module_& m) {
              for (auto& time : t.profile()) times.emplace_back(std::move(time.name), time.seconds);
              return times;
            })
+      .def_prop_ro("waited_seconds", &Tape::waited_seconds)
       .def_prop_ro("n_commands", &Tape::n_commands)
-      .def_prop_ro("n_barriers", &Tape::n_barriers)
+      .def_prop_ro("n_stages", &Tape::n_stages)
       .def_prop_ro("arena_bytes", &Tape::arena_bytes);
 
   using X = const Activation&;

@@ -120,14 +120,14 @@ def test_tapes_used_least_recently_are_dropped() -> None:
     assert shapes == [*range(1, KEPT_TAPES + 2), 2]
 
 
-def test_slots_are_reused_and_few_barriers_are_needed() -> None:
+def test_slots_are_reused_and_few_stages_are_needed() -> None:
     model = Model(CpuOps(2))
     model.reserve(61)
     tape = model.ops.program(model).recording(rows_of(1)).tape
-    # A layer has, a barrier before each bar: norm, prepare | q, k, v | head norms, ropes, keep | attend | prepare | o |
+    # A layer has these stages: norm, prepare | q, k, v | head norms, ropes, keep | attend | prepare | o |
     # add, norm, prepare | up, gate | gelu, swiglu, prepare | down | add (with take and prepare of the head) | head.
     assert tape.n_commands == 2 + 2 * 23 + 3
-    assert tape.n_barriers == 2 * 10 + 1
+    assert tape.n_stages == 2 * 10 + 2
     assert tape.arena_bytes < 8 * 4 * max(M, F) + 2 * 4 * (32 * 2 * 16 + 32 * 128) + 1024  # 8 activations, 2 scratches
 
 
@@ -257,6 +257,7 @@ def test_profile_names_every_command() -> None:
     names = [name for name, _ in tape.profile()]
     assert names.count("q") == names.count("attend") == names.count("swiglu") == 2
     assert all(seconds > 0 for _, seconds in tape.profile())
+    assert tape.waited_seconds >= 0
     assert len(names) == tape.n_commands
 
 

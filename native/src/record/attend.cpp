@@ -1,7 +1,7 @@
 // Attention: keep the rows' keys and values, then attend. See record.h.
 //
 // Work is divided into tiles (vector/kernels.h): some rows of one sequence by the query heads of one key head. Tiles
-// of later rows see more tokens, so threads take them one by one, the longest first.
+// of later rows see more tokens, so they come first, and what is left for the end is short.
 #include <algorithm>
 #include <stdexcept>
 
@@ -60,16 +60,19 @@ struct Attention {
                             scratch.in<float>(w.arena) + w.thread * room});
   }
 
-  void run(const Step& step, const Worker& w) const {
-    const int64_t n_head_tiles = store->layout().n_kv_heads * shape.tiles_per_kv_head;
-    int64_t piece = w.take_next(), before = 0;  // `before`: pieces of the spans passed
+  int64_t n_head_tiles() const { return store->layout().n_kv_heads * shape.tiles_per_kv_head; }
+
+  // Piece `piece` of n_pieces: a range of the tiles of all spans, counted one span after the other.
+  void run(const Step& step, int64_t piece, int64_t n_pieces, const Worker& w) const {
+    int64_t n_tiles = 0, before = 0;  // `before`: tiles of the spans passed
+    for (const Span& span : step.spans) n_tiles += n_row_tiles(span) * n_head_tiles();
+    const Share mine = share(n_tiles, piece, n_pieces);
     for (const Span& span : step.spans) {
-      const int64_t n_row_tiles_here = n_row_tiles(span), n_pieces = n_row_tiles_here * n_head_tiles;
-      for (; piece < before + n_pieces; piece = w.take_next()) {
-        const int64_t from_end = (piece - before) / n_head_tiles;
-        run_tile(step, span, n_row_tiles_here - 1 - from_end, (piece - before) % n_head_tiles, w);
+      const int64_t n_row_tiles_here = n_row_tiles(span), here = n_row_tiles_here * n_head_tiles();
+      for (int64_t tile = std::max(mine.begin - before, int64_t{0}); tile < std::min(mine.end - before, here); tile++) {
+        run_tile(step, span, n_row_tiles_here - 1 - tile / n_head_tiles(), tile % n_head_tiles(), w);
       }
-      before += n_pieces;
+      before += here;
     }
   }
 };
@@ -88,11 +91,13 @@ void check_room(const KVStore& store, const Step& step) {
 void record_keep(Tape& tape, const Activation& k, const Activation& v, const std::shared_ptr<KVStore>& store) {
   const Step& step = tape.step();
   const Place keys = k.place(), values = v.place();
+  const int64_t n_pieces = tape.row_pieces(k.rows);
   tape.add({"keep",
             {reads(keys), reads(values), {Place{0, 1}, true, store.get()}},
             k.rows,
-            [=, &step, rows = k.rows, width = k.width](const Worker& w) {
-              const Share mine = w.share_of(rows);
+            n_pieces,
+            [=, &step, rows = k.rows, width = k.width](const Worker& w, int64_t piece) {
+              const Share mine = share(rows, piece, n_pieces);
               for (int64_t r = mine.begin; r < mine.end; r++) {
                 const auto i = static_cast<size_t>(r);
                 level().vector->keep(store->layout(), store->segments(step.sequences[i]), step.positions[i],
@@ -115,10 +120,12 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
   const Slot scratch(tape.slots(), n_threads * static_cast<size_t>(floats) * sizeof(float));
   const Attention attention{shape, store, q.place(), out.place(), scratch.place(), scale};
   const Step& step = tape.step();
+  const int64_t n_pieces = tape.pieces(q.rows * attention.n_head_tiles());  // no more than tiles, if every row is one
   tape.add({"attend",
             {reads(q.place()), writes(out.place()), writes(scratch.place()), {Place{0, 1}, false, store.get()}},
             0,
-            [attention, &step](const Worker& w) { attention.run(step, w); }});
+            n_pieces,
+            [attention, &step, n_pieces](const Worker& w, int64_t piece) { attention.run(step, piece, n_pieces, w); }});
   return out;
 }
 

@@ -1,4 +1,5 @@
 // Operations on rows and on single values: norms, rotation, activation functions, picking rows. See record.h.
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 
@@ -11,34 +12,43 @@ namespace {
 // Values are divided among threads by the cache line, when they do not follow the rows.
 constexpr int64_t kLineFloats = 16;
 
-// Fewer values than these are computed sooner than two threads have met at a barrier.
+// Fewer values than these are computed sooner than two threads have met.
 constexpr int64_t kFewSums = 16384, kFewExponentials = 4096;
 
-// Add a command that computes `out` value by value: by rows where there are enough of them, or so few values that
-// dividing is not worth it (then a row-wise command before or after needs no barrier), else by cache lines.
-// compute(arena, first value, number of values)
-template <class F>
-void add_by_value(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, int64_t few, F compute) {
-  const int64_t n = out.rows * out.width, width = out.width, rows = out.rows;
-  const bool by_rows = rows >= tape.runtime()->pool.n_threads() || n <= few;
-  std::vector<Touch> touches{writes(out.place())};
-  for (const Place& place : from) touches.push_back(reads(place));
-  tape.add({std::move(name), std::move(touches), by_rows ? rows : 0, [n, width, rows, by_rows, compute](const Worker& w) {
-              const Share mine = by_rows ? w.share_of(rows) : w.share_of((n + kLineFloats - 1) / kLineFloats);
-              const int64_t unit = by_rows ? width : kLineFloats;
-              const int64_t begin = mine.begin * unit, end = std::min(mine.end * unit, n);
-              if (begin < end) compute(w.arena, begin, end - begin);
-            }});
+std::vector<Touch> touches(const std::vector<Place>& from, const Activation& out) {
+  std::vector<Touch> all{writes(out.place())};
+  for (const Place& place : from) all.push_back(reads(place));
+  return all;
 }
 
 // Add a command that computes `out` row by row. compute(arena, first row, number of rows)
 template <class F>
 void add_by_row(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, F compute) {
-  std::vector<Touch> touches{writes(out.place())};
-  for (const Place& place : from) touches.push_back(reads(place));
-  tape.add({std::move(name), std::move(touches), out.rows, [rows = out.rows, compute](const Worker& w) {
-              const Share mine = w.share_of(rows);
+  const int64_t rows = out.rows, n_pieces = tape.row_pieces(rows);
+  tape.add({std::move(name), touches(from, out), rows, n_pieces, [=](const Worker& w, int64_t piece) {
+              const Share mine = share(rows, piece, n_pieces);
               if (mine.size() > 0) compute(w.arena, mine.begin, mine.size());
+            }});
+}
+
+// Add a command that computes `out` value by value: by rows where there are enough of them, or so few values that
+// dividing a row is not worth it (then a row-wise command before or after shares the stage), else by cache lines.
+// compute(arena, first value, number of values)
+template <class F>
+void add_by_value(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, int64_t few,
+                  F compute) {
+  const int64_t n = out.rows * out.width, width = out.width;
+  if (out.rows >= tape.runtime()->pool.n_threads() || n <= few) {
+    add_by_row(tape, std::move(name), std::move(from), out, [=](std::byte* arena, int64_t row, int64_t n_rows) {
+      compute(arena, row * width, n_rows * width);
+    });
+    return;
+  }
+  const int64_t n_lines = (n + kLineFloats - 1) / kLineFloats, n_pieces = tape.pieces(2 * n / few);
+  tape.add({std::move(name), touches(from, out), 0, n_pieces, [=](const Worker& w, int64_t piece) {
+              const Share lines = share(n_lines, piece, n_pieces);
+              const int64_t begin = lines.begin * kLineFloats, end = std::min(lines.end * kLineFloats, n);
+              if (begin < end) compute(w.arena, begin, end - begin);
             }});
 }
 
@@ -142,9 +152,10 @@ Activation take(Tape& tape, const Activation& x, Input indices) {
   const Step& step = tape.step();
   const Place from = x.place(), to = out.place();
   // Reads any row, so it is not row-wise although it writes its own: it waits for all rows, unless there is only one.
-  const int64_t row_wise = x.rows == 1 && indices.size == 1 ? 1 : 0;
-  tape.add({"take", {reads(from), writes(to)}, row_wise, [=, &step, width = x.width](const Worker& w) {
-              const Share mine = w.share_of(indices.size);
+  const int64_t row_wise = x.rows == 1 && indices.size == 1 ? 1 : 0, n_pieces = tape.row_pieces(indices.size);
+  const int64_t width = x.width;
+  tape.add({"take", {reads(from), writes(to)}, row_wise, n_pieces, [=, &step](const Worker& w, int64_t piece) {
+              const Share mine = share(indices.size, piece, n_pieces);
               for (int64_t r = mine.begin; r < mine.end; r++) {
                 const int64_t source = (step.*indices.field)[static_cast<size_t>(r)];
                 std::memcpy(to.in<float>(w.arena) + r * width, from.in<float>(w.arena) + source * width,

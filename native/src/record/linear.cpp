@@ -9,13 +9,13 @@
 namespace nearlight {
 namespace {
 
-// Tiles a thread takes at a time: enough pieces that a thread which is held up leaves its rest to the others, yet so
-// long that each is one stretch of memory to stream. Even, as the kernel for many rows works on pairs of tiles.
-constexpr int64_t kPiecesPerThread = 8;
+// A piece of a product is a range of tile pairs (the kernel for many rows works on pairs), long enough to be worth
+// taking: this many bytes of weights, for every row.
+constexpr int64_t kLeastBytesPerPiece = 32768;
 
-int64_t tiles_per_piece(int64_t n_tiles, int n_threads) {
-  const int64_t even = n_tiles / (kPiecesPerThread * n_threads) / 2 * 2;
-  return std::max<int64_t>(even, 2);
+int64_t product_pieces(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
+  const int64_t worth = static_cast<int64_t>(matrix.n_bytes()) * n_rows / kLeastBytesPerPiece;
+  return tape.pieces(std::min(worth, (matrix.n_tiles + 1) / 2));
 }
 
 // x in the form this matrix is multiplied with; the command is recorded at the first asking.
@@ -24,15 +24,16 @@ Place prepare(Tape& tape, Activation& x, Form form) {
   if (slot) return slot->place();
   slot = std::make_shared<Slot>(tape.slots(), prepared_bytes(form, x.rows, x.width));
   const Place from = x.place(), to = slot->place();
-  // One row is not worth dividing: done whole by the thread that made it, it needs no barrier before.
-  const bool whole = x.rows == 1;
+  // One row is not worth dividing: prepared by the piece that made it, it needs no stage of its own.
+  const bool one_row = x.rows == 1;
+  const int64_t n_pieces = one_row ? 1 : tape.pieces(x.rows);
   tape.add({"prepare",
             {reads(from), writes(to)},
-            whole ? x.rows : 0,
-            [from, to, form, rows = x.rows, width = x.width, whole](const Worker& w) {
-              if (whole && w.thread != 0) return;
+            one_row ? 1 : 0,
+            n_pieces,
+            [from, to, form, rows = x.rows, width = x.width, n_pieces](const Worker& w, int64_t piece) {
               level().matmul->prepare(form, from.in<float>(w.arena), width, rows, width, to.in<void>(w.arena),
-                                      whole ? 0 : w.thread, whole ? 1 : w.n_threads);
+                                      static_cast<int>(piece), static_cast<int>(n_pieces));
             }});
   return to;
 }
@@ -65,9 +66,10 @@ Activation embed(Tape& tape, MatrixRef table, Input ids) {
   Activation out = new_activation(tape, ids.size, table->matrix.n_in);
   const Step& step = tape.step();
   const Place to = out.place();
-  tape.add({table->name, {writes(to)}, out.rows, [table, &step, ids, to](const Worker& w) {
+  const int64_t n_pieces = tape.row_pieces(out.rows);
+  tape.add({table->name, {writes(to)}, out.rows, n_pieces, [=, &step](const Worker& w, int64_t piece) {
               const auto& numbers = step.*ids.field;
-              const Share mine = w.share_of(ids.size);
+              const Share mine = share(ids.size, piece, n_pieces);
               for (int64_t r = mine.begin; r < mine.end; r++) {
                 dequantize_row(table->matrix, numbers[static_cast<size_t>(r)],
                                to.in<float>(w.arena) + r * table->matrix.n_in);
@@ -81,13 +83,17 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   Activation out = new_activation(tape, x.rows, matrix.n_out);
   if (x.rows == 0) return out;
   const Place from = prepare(tape, x, level().matmul->form(matrix.format)), to = out.place();
-  const int64_t piece = tiles_per_piece(matrix.n_tiles, tape.runtime()->pool.n_threads());
-  tape.add({weight->name, {reads(from), writes(to)}, 0, [weight, bias, from, to, rows = x.rows, piece](const Worker& w) {
+  const int64_t n_pieces = product_pieces(tape, matrix, x.rows);
+  tape.add({weight->name,
+            {reads(from), writes(to)},
+            0,
+            n_pieces,
+            [weight, bias, from, to, rows = x.rows, n_pieces](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;
-              for (int64_t begin = w.take_next() * piece; begin < m.n_tiles; begin = w.take_next() * piece) {
-                level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
-                                         to.in<float>(w.arena), m.n_out, begin, std::min(begin + piece, m.n_tiles));
-              }
+              const Share pairs = share((m.n_tiles + 1) / 2, piece, n_pieces);
+              level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
+                                       to.in<float>(w.arena), m.n_out, 2 * pairs.begin,
+                                       std::min(2 * pairs.end, m.n_tiles));
             }});
   return out;
 }

@@ -1,7 +1,7 @@
 // The operations, as recorded: each adds commands to a tape and returns where its result will be.
 //
-// This is the only place that knows both the kernels and the threads: it decides how a command is divided (by rows, by
-// tiles of output columns, by key heads) and says what it touches. Sizes have been checked by the caller.
+// This is the only place that knows both the kernels and the threads: it decides how a command is cut into pieces (by
+// rows, by tiles of output columns, by key heads) and says what it touches. Sizes have been checked by the caller.
 #pragma once
 
 #include <map>

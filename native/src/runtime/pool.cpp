@@ -18,8 +18,6 @@
 namespace nearlight {
 namespace {
 
-using Counter = std::atomic<uint32_t>;
-
 constexpr int kSpins = 1500;  // 15-60 us of pauses, by processor
 
 void pause_briefly() {
@@ -28,15 +26,6 @@ void pause_briefly() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
-}
-
-// Return once the counter is no longer `old`.
-void wait_for_change(const Counter& counter, uint32_t old, int spins) {
-  for (int i = 0; i < spins; ++i) {
-    if (counter.load(std::memory_order_acquire) != old) return;
-    pause_briefly();
-  }
-  counter.wait(old, std::memory_order_acquire);
 }
 
 long process_id() {
@@ -58,46 +47,90 @@ int n_usable_cpus() {
 }  // namespace
 
 struct Pool::State {
-  alignas(64) Counter step{0};        // counts steps; changing it starts one
-  alignas(64) Counter arrived{0};     // threads waiting at the barrier
-  alignas(64) Counter generation{0};  // counts barriers passed
-  const std::function<void(int)>* job = nullptr;  // null: go home
-  int n_threads;
+  // The current stage's number in the high half (stages are numbered through all runs, and wrap), and in the low half
+  // how many of its pieces nobody has taken. A piece is taken by counting it down, which fails if the stage is over: so
+  // a thread that was held up can never take a piece of a later stage or run by mistake.
+  alignas(64) std::atomic<uint64_t> tickets{0};
+  alignas(64) std::atomic<uint32_t> unfinished{0};  // pieces of the current stage
+  alignas(64) std::atomic<uint32_t> changes{0};     // counts up with every stage; what sleepers watch
+  std::atomic<bool> stopping{false};
+
+  // The current run. Only whoever holds a piece may look: a run does not end while one is held.
+  const std::vector<uint32_t>* pieces = nullptr;
+  const RunPiece* run_piece = nullptr;
+  uint32_t first = 0;  // number of its first stage
+
   int spins;
   long owner = process_id();
   std::vector<std::thread> threads;
 
-  explicit State(int n) : n_threads(n), spins(n <= n_usable_cpus() ? kSpins : 0) {}
+  explicit State(int n_threads) : spins(n_threads <= n_usable_cpus() ? kSpins : 0) {}
 
-  void launch(const std::function<void(int)>* next) {
-    job = next;
-    step.fetch_add(1, std::memory_order_release);
-    step.notify_all();
+  static uint32_t number_of(uint64_t t) { return static_cast<uint32_t>(t >> 32); }
+  static uint32_t left(uint64_t t) { return static_cast<uint32_t>(t); }
+  uint32_t number() const { return number_of(tickets.load(std::memory_order_acquire)); }
+
+  // Make `stage` of the current run the current one; the one after the last has no pieces.
+  void begin(size_t stage) {
+    const uint32_t n = stage < pieces->size() ? (*pieces)[stage] : 0;
+    const uint64_t next = first + static_cast<uint32_t>(stage);
+    unfinished.store(n, std::memory_order_relaxed);
+    tickets.store((next & 0xffffffff) << 32 | n, std::memory_order_release);
+    changes.fetch_add(1, std::memory_order_release);
+    changes.notify_all();
   }
 
-  void barrier() {
-    const uint32_t old = generation.load(std::memory_order_relaxed);
-    if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(n_threads)) {
-      arrived.store(0, std::memory_order_relaxed);
-      generation.fetch_add(1, std::memory_order_release);
-      generation.notify_all();
-    } else {
-      wait_for_change(generation, old, spins);
+  // Do pieces of this stage until none is left to take.
+  void take_part(uint32_t stage_number, int thread) {
+    uint64_t t = tickets.load(std::memory_order_acquire);
+    while (number_of(t) == stage_number && left(t) > 0) {
+      if (!tickets.compare_exchange_weak(t, t - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      const size_t stage = stage_number - first;
+      (*run_piece)(stage, (*pieces)[stage] - left(t), thread);
+      if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) begin(stage + 1);
+      t = tickets.load(std::memory_order_acquire);
+    }
+  }
+
+  // Return once the current stage is no longer this one.
+  void wait_past(uint32_t stage_number) {
+    for (int i = 0; i < spins; ++i) {
+      if (number() != stage_number) return;
+      pause_briefly();
+    }
+    for (;;) {
+      const uint32_t seen = changes.load(std::memory_order_acquire);
+      if (number() != stage_number) return;
+      changes.wait(seen, std::memory_order_acquire);
     }
   }
 
   void work(int thread) {
-    for (uint32_t seen = 0;;) {
-      wait_for_change(step, seen, spins);
-      ++seen;
-      if (!job) return;
-      (*job)(thread);
-      barrier();
+    for (uint32_t current = 0;;) {
+      wait_past(current);
+      if (stopping.load(std::memory_order_acquire)) return;
+      current = number();
+      take_part(current, thread);
+    }
+  }
+
+  void run(const std::vector<uint32_t>& all_pieces, const RunPiece& run) {
+    pieces = &all_pieces;
+    run_piece = &run;
+    first = number() + 1;
+    const uint32_t end = first + static_cast<uint32_t>(all_pieces.size());
+    begin(0);
+    for (uint32_t current = first; current != end; current = number()) {
+      take_part(current, 0);
+      wait_past(current);
     }
   }
 
   void stop() {
-    launch(nullptr);
+    stopping.store(true, std::memory_order_release);
+    static const std::vector<uint32_t> nothing;
+    static const RunPiece never;
+    run(nothing, never);
     for (auto& thread : threads) thread.join();
   }
 };
@@ -124,16 +157,17 @@ Pool::~Pool() {
   delete state_;
 }
 
-void Pool::run(const std::function<void(int)>& job) {
+void Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece) {
   if (state_->owner != process_id()) start();
-  if (n_threads_ == 1) return job(0);
-  state_->launch(&job);
-  job(0);
-  state_->barrier();
+  if (n_threads_ > 1) return state_->run(pieces, run_piece);
+  for (size_t stage = 0; stage < pieces.size(); ++stage) {
+    for (uint32_t piece = 0; piece < pieces[stage]; ++piece) run_piece(stage, piece, 0);
+  }
 }
 
-void Pool::barrier() {
-  if (n_threads_ > 1) state_->barrier();
+void Pool::run(const std::function<void(int)>& job) {
+  const std::vector<uint32_t> pieces{static_cast<uint32_t>(n_threads_)};
+  run(pieces, [&job](size_t, uint32_t piece, int) { job(static_cast<int>(piece)); });
 }
 
 }  // namespace nearlight

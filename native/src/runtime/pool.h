@@ -1,19 +1,24 @@
-// The threads that compute a step, and the barrier between its commands.
+// The threads that compute a step, stage after stage.
 //
-// A step is a few hundred commands of some microseconds each, so threads meet at a barrier that spins for about as
-// long as a command takes. Only a long wait (another process has the core, or the step is over) goes to sleep in the
-// kernel; with more threads than cores spinning would steal the core from the thread that is waited for, so then
-// nobody spins. Between steps all threads but the caller sleep.
+// A step is a hundred stages of some microseconds to milliseconds, each cut into pieces that any thread may take. A
+// stage begins when all pieces of the one before have finished; it does not wait for threads, so one that the operating
+// system has put aside (another process wants the core, or there are more threads than cores) holds nobody up unless
+// it is in the middle of a piece. It joins in again where the others are by then.
 //
-//     caller   ──run(job)──► job(0) ─ barrier ─ … ─┐
-//     thread 1 ──asleep────► job(1) ─ barrier ─ … ─┼─► run returns
-//     thread 2 ──asleep────► job(2) ─ barrier ─ … ─┘
+//     stage 1   piece 0: caller    piece 1: thread 1    piece 2: caller
+//     stage 2   piece 0: caller    piece 1: caller      piece 2: caller      thread 1 is held up elsewhere
+//     stage 3   piece 0: thread 1  piece 1: caller      …
+//
+// A thread without a piece spins for about as long as a short stage takes, then sleeps in the kernel; with more threads
+// than cores spinning would steal the core from the thread that is waited for, so then nobody spins. Between steps all
+// threads but the caller sleep.
 //
 // After fork() a child has none of its parent's threads; the pool notices by the process id and makes new ones.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace nearlight {
 
@@ -26,12 +31,14 @@ class Pool {
 
   int n_threads() const { return n_threads_; }
 
-  // Call job(thread) once for each thread 0 … n_threads-1, the caller being thread 0; return when all have finished.
-  // The job must not throw. Not to be called by two threads at once.
-  void run(const std::function<void(int)>& job);
+  // What is called for each piece of each stage, by thread 0 (the caller) … n_threads-1. It must not throw.
+  using RunPiece = std::function<void(size_t stage, uint32_t piece, int thread)>;
 
-  // Inside a job: wait until every thread of the pool has come here.
-  void barrier();
+  // Run all stages, stage i having pieces[i] pieces (at least one). Not to be called by two threads at once.
+  void run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece);
+
+  // Run one stage of n_threads pieces: job(piece).
+  void run(const std::function<void(int)>& job);
 
  private:
   struct State;

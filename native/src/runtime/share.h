@@ -1,4 +1,4 @@
-// Dividing work among threads: equal consecutive shares.
+// Dividing work: equal consecutive shares.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,9 @@ struct Share {
   int64_t size() const { return end - begin; }
 };
 
-// The part of n equal pieces of work that falls to one of n_threads. Two commands over the same n give a thread the
-// same pieces, which is what lets a chain of row-wise commands run without barriers (see tape.h). The first threads get
-// the larger shares: a single piece falls to thread 0, the caller, who is surely awake.
-inline Share share(int64_t n, int thread, int n_threads) {
-  return {(n * thread + n_threads - 1) / n_threads, (n * (thread + 1) + n_threads - 1) / n_threads};
+// Piece `piece` of n_pieces of n equal units of work. Pieces differ by one unit at most, the first being the larger.
+inline Share share(int64_t n, int64_t piece, int64_t n_pieces) {
+  return {(n * piece + n_pieces - 1) / n_pieces, (n * (piece + 1) + n_pieces - 1) / n_pieces};
 }
 
 }  // namespace nearlight

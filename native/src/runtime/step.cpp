@@ -14,7 +14,8 @@ void find_spans(Step& step) {
     const auto i = static_cast<size_t>(row);
     const int32_t position = step.positions[i], sequence = step.sequences[i];
     if (position < 0) {
-      throw std::invalid_argument("row " + std::to_string(row) + ": position " + std::to_string(position) + " is below 0");
+      throw std::invalid_argument("row " + std::to_string(row) + ": position " + std::to_string(position) +
+                                  " is below 0");
     }
     if (row > 0 && sequence == step.sequences[i - 1]) {
       if (position <= step.positions[i - 1]) {

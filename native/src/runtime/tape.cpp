@@ -7,6 +7,18 @@
 #include <stdexcept>
 
 namespace nearlight {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Nanoseconds since `last`, which becomes now.
+int64_t since(Clock::time_point& last) {
+  const auto before = last;
+  last = Clock::now();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(last - before).count();
+}
+
+}  // namespace
 
 Tape::Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_wanted)
     : runtime_(std::move(runtime)), n_rows_(n_rows), n_wanted_(n_wanted) {}
@@ -16,23 +28,43 @@ size_t Tape::add_frequencies() {
   return step_.frequencies.size() - 1;
 }
 
+int64_t Tape::pieces(int64_t n) const {
+  const int n_threads = runtime_->pool.n_threads();
+  return n_threads == 1 ? 1 : std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
+}
+
+// Whether a command has to wait for one of the current stage.
 bool Tape::conflicts(const Command& command) const {
-  for (const Touch& touch : command.touches) {
-    for (const Recent& before : recent_) {
-      if (touch.space != before.touch.space || !touch.place.overlaps(before.touch.place)) continue;
-      if (!touch.writes && !before.touch.writes) continue;
-      const bool own_rows = command.n_rows > 0 && command.n_rows == before.n_rows;
-      if (!(own_rows && touch.place == before.touch.place)) return true;
+  for (const Group& group : stages_.back()) {
+    const bool own_rows = command.n_rows > 0 && command.n_rows == group.n_rows;
+    for (const size_t i : group.commands) {
+      for (const Touch& before : commands_[i].command.touches) {
+        for (const Touch& touch : command.touches) {
+          if (touch.space != before.space || !touch.place.overlaps(before.place)) continue;
+          if (!touch.writes && !before.writes) continue;
+          if (!(own_rows && touch.place == before.place)) return true;
+        }
+      }
     }
   }
   return false;
 }
 
 void Tape::add(Command command) {
-  const bool barrier = conflicts(command);
-  if (barrier) recent_.clear();
-  for (const Touch& touch : command.touches) recent_.push_back({touch, command.n_rows});
-  commands_.push_back({std::move(command), barrier});
+  if (stages_.empty() || conflicts(command)) {
+    stages_.emplace_back();
+    stage_pieces_.push_back(0);
+  }
+  Stage& stage = stages_.back();
+  const auto same_rows = [&](const Group& group) { return command.n_rows > 0 && group.n_rows == command.n_rows; };
+  auto group = std::find_if(stage.begin(), stage.end(), same_rows);
+  if (group == stage.end()) {
+    const auto n_pieces = static_cast<uint32_t>(command.n_pieces);
+    group = stage.insert(stage.end(), {command.n_rows, n_pieces, {}});
+    stage_pieces_.back() += n_pieces;
+  }
+  group->commands.push_back(commands_.size());
+  commands_.push_back({std::move(command)});
 }
 
 void Tape::run(Step step, Place result, void* out) {
@@ -45,48 +77,47 @@ void Tape::run(Step step, Place result, void* out) {
   for (const auto& check : checks_) check(step);
   step_ = std::move(step);
   runtime_->arena.reserve(slots_->peak());
-  if (!taken_) taken_ = std::make_unique<std::atomic<int64_t>[]>(commands_.size());
-  for (size_t i = 0; i < commands_.size(); ++i) taken_[i].store(0, std::memory_order_relaxed);
   std::byte* arena = runtime_->arena.data();
-  runtime_->pool.run([this, arena](int thread) { walk(thread, arena); });
+  auto start = Clock::now();
+  runtime_->pool.run(stage_pieces_, [this, arena](size_t stage, uint32_t piece, int thread) {
+    run_piece(stages_[stage], piece, {thread, arena});
+  });
+  if (profiling_) ran_s_ += static_cast<double>(since(start)) * 1e-9;
   std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
 }
 
-void Tape::walk(int thread, std::byte* arena) {
-  using Clock = std::chrono::steady_clock;
-  const bool timing = profiling_ && thread == 0;
-  auto last = Clock::now();
-  Worker worker{thread, runtime_->pool.n_threads(), arena, nullptr};
-  for (size_t i = 0; i < commands_.size(); ++i) {
-    Entry& entry = commands_[i];
-    if (entry.barrier) runtime_->pool.barrier();
-    worker.taken = &taken_[i];
-    entry.command.run(worker);
-    if (timing) {
-      const auto now = Clock::now();
-      entry.seconds += std::chrono::duration<double>(now - last).count();
-      last = now;
-    }
+void Tape::run_piece(const Stage& stage, uint32_t piece, const Worker& worker) {
+  auto group = stage.begin();
+  for (; piece >= group->n_pieces; ++group) piece -= group->n_pieces;
+  auto last = profiling_ ? Clock::now() : Clock::time_point();
+  for (const size_t i : group->commands) {
+    commands_[i].command.run(worker, piece);
+    if (profiling_) commands_[i].busy_ns->fetch_add(since(last), std::memory_order_relaxed);
   }
 }
 
 void Tape::set_profiling(bool on) {
   const std::lock_guard lock(runtime_->mutex);
   profiling_ = on;
-  if (on) {
-    for (auto& entry : commands_) entry.seconds = 0;
-  }
+  if (!on) return;
+  for (auto& entry : commands_) *entry.busy_ns = 0;
+  ran_s_ = 0;
 }
 
 std::vector<CommandTime> Tape::profile() const {
   std::vector<CommandTime> times;
   times.reserve(commands_.size());
-  for (const auto& entry : commands_) times.push_back({entry.command.name, entry.seconds});
+  const double scale = 1e-9 / runtime_->pool.n_threads();
+  for (const auto& entry : commands_) {
+    times.push_back({entry.command.name, static_cast<double>(*entry.busy_ns) * scale});
+  }
   return times;
 }
 
-size_t Tape::n_barriers() const {
-  return static_cast<size_t>(std::count_if(commands_.begin(), commands_.end(), [](const Entry& e) { return e.barrier; }));
+double Tape::waited_seconds() const {
+  double busy_s = 0;
+  for (const auto& time : profile()) busy_s += time.seconds;
+  return std::max(0.0, ran_s_ - busy_s);
 }
 
 }  // namespace nearlight

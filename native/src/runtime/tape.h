@@ -1,20 +1,21 @@
-// A step recorded once and replayed: a list of commands that the threads walk together.
+// A step recorded once and replayed: a list of commands in stages that the threads work through.
 //
 // While a forward is recorded, each op adds commands and hands back activations that are only places in the arena. A
-// replay then runs no Python at all: every thread walks the same list, does its part of each command, and waits at a
-// barrier only where the next command needs what another thread may still be working on.
+// replay then runs no Python at all. Commands that do not need each other's results share a stage; within a stage
+// pieces may run in any order, and a stage begins when the one before is complete (pool.h):
 //
-//     barrier?  command            touches
-//        -      embed              writes h            row-wise
-//        -      rms_norm           h -> x              row-wise: a thread reads the rows it wrote itself
-//        yes    prepare            x -> x as int8
-//        yes    q_proj             x as int8 -> q
-//        -      k_proj             x as int8 -> k      nothing written since the barrier is touched
-//        yes    …
+//     stage   command            touches
+//       1     embed              writes h            row-wise
+//             rms_norm           h -> x              row-wise: a piece reads the rows it wrote itself
+//       2     prepare            x -> x as int8
+//       3     q_proj             x as int8 -> q
+//             k_proj             x as int8 -> k      touches nothing that q_proj writes
+//       4     …
 //
-// Two commands conflict when they touch overlapping places and one of them writes. A conflict since the last barrier
-// asks for another, unless both commands work row by row on the very same place: then each thread has the same rows
-// in both (share.h) and meets only its own work. Source: the scoreboard of an out-of-order processor, as a list.
+// Two commands conflict when they touch overlapping places and one of them writes. A command that conflicts with one of
+// the current stage begins another, unless both work row by row on the very same place: row-wise commands of a stage
+// are cut into the same pieces and done piece by piece, one command after the other.
+// Source: the scoreboard of an out-of-order processor, as a list.
 #pragma once
 
 #include <atomic>
@@ -31,16 +32,13 @@
 
 namespace nearlight {
 
-// What a command is given by the thread that runs its part of it.
-struct Worker {
-  int thread, n_threads;
-  std::byte* arena;
-  std::atomic<int64_t>* taken;
+// Pieces of a command for each thread: enough that a thread which is held up leaves its rest to the others.
+constexpr int64_t kPiecesPerThread = 8;
 
-  // This thread's part of n pieces, the same in every command.
-  Share share_of(int64_t n) const { return share(n, thread, n_threads); }
-  // The next piece that no thread has taken yet; for pieces of unequal length. Counts up without end.
-  int64_t take_next() const { return taken->fetch_add(1, std::memory_order_relaxed); }
+// What a command is given by the thread that does a piece of it.
+struct Worker {
+  int thread;
+  std::byte* arena;
 };
 
 // What a command touches. `space` tells memories apart: null is the arena, a KV store is named by its address.
@@ -56,8 +54,9 @@ inline Touch writes(Place place) { return {place, true}; }
 struct Command {
   std::string name;  // the weight's or the op's, under which its time is reported
   std::vector<Touch> touches;
-  int64_t n_rows;  // if thread t touches rows share(n_rows, t, n_threads) only, of every place; else 0
-  std::function<void(const Worker&)> run;
+  int64_t n_rows;    // if piece i touches rows share(n_rows, i, n_pieces) only, of every place; else 0
+  int64_t n_pieces;  // for row-wise commands Tape::row_pieces(n_rows)
+  std::function<void(const Worker&, int64_t piece)> run;
 };
 
 struct CommandTime {
@@ -68,6 +67,8 @@ struct CommandTime {
 class Tape {
  public:
   Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_wanted);
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
 
   // -- recording --
   int64_t n_rows() const { return n_rows_; }
@@ -77,6 +78,9 @@ class Tape {
   const Step& step() const { return step_; }
   size_t add_frequencies();  // returns their index in step().frequencies
   void add(Command command);
+  // Pieces to cut n units of work into, and rows.
+  int64_t pieces(int64_t n) const;
+  int64_t row_pieces(int64_t n_rows) const { return pieces(n_rows); }
   // Add something to verify before every run; it throws std::invalid_argument.
   void add_check(std::function<void(const Step&)> check) { checks_.push_back(std::move(check)); }
 
@@ -86,33 +90,40 @@ class Tape {
   void run(Step step, Place result, void* out);
 
   void set_profiling(bool on);
-  std::vector<CommandTime> profile() const;  // seconds of each command in all runs since profiling was set on
+  // Seconds in each command and seconds without work, both as averages over the threads, so that they add up to the
+  // time of all runs since profiling was set on.
+  std::vector<CommandTime> profile() const;
+  double waited_seconds() const;
   size_t n_commands() const { return commands_.size(); }
-  size_t n_barriers() const;
+  size_t n_stages() const { return stages_.size(); }
   size_t arena_bytes() const { return slots_->peak(); }
 
  private:
   struct Entry {
     Command command;
-    bool barrier;
-    double seconds = 0;
+    std::unique_ptr<std::atomic<int64_t>> busy_ns = std::make_unique<std::atomic<int64_t>>(0);  // of all threads
   };
-  struct Recent {  // a touch since the last barrier
-    Touch touch;
+  // Commands done together piece by piece: one, or the row-wise ones of a stage over as many rows.
+  struct Group {
     int64_t n_rows;
+    uint32_t n_pieces;
+    std::vector<size_t> commands;
   };
+  using Stage = std::vector<Group>;
+
   bool conflicts(const Command& command) const;
-  void walk(int thread, std::byte* arena);
+  void run_piece(const Stage& stage, uint32_t piece, const Worker& worker);
 
   std::shared_ptr<Runtime> runtime_;
   int64_t n_rows_, n_wanted_;
   std::shared_ptr<Slots> slots_ = std::make_shared<Slots>();
   Step step_;
   std::vector<Entry> commands_;
-  std::vector<Recent> recent_;
+  std::vector<Stage> stages_;
+  std::vector<uint32_t> stage_pieces_;
   std::vector<std::function<void(const Step&)>> checks_;
-  std::unique_ptr<std::atomic<int64_t>[]> taken_;
   bool profiling_ = false;
+  double ran_s_ = 0;  // while profiling
 };
 
 }  // namespace nearlight
