@@ -77,8 +77,7 @@ def slice_of(description: Description) -> Description:
 
     two, three = (cut(n).counted(ACCELERATOR).weight_bytes for n in (LEAST_LAYERS, LEAST_LAYERS + 1))
     missing = CACHES * last_cache_bytes() - two
-    more = max(-(-missing // (three - two)), 0)
-    return cut(min(LEAST_LAYERS + more, n_layers))
+    return cut(min(LEAST_LAYERS + max(-(-missing // (three - two)), 0), n_layers))
 
 
 def from_profiles(decode: Profile, prefill: Profile) -> Calibration:

@@ -32,7 +32,7 @@ _TYPE_NUMBERS: Mapping[Format, int] = {format: number for number, format in READ
 def write_gguf(description: Description, directory: Path) -> Path:
     """Write a model into a new file in `directory` and return its path.
 
-    Raises: RequestError for a family that is not written this way.
+    Raises: RequestError for a family, or sizes, that are not written this way.
     """
     if description.architecture not in ARCHITECTURES:
         raise RequestError(
@@ -43,6 +43,10 @@ def write_gguf(description: Description, directory: Path) -> Path:
         )
     path = directory / "model.gguf"
     tensors = [tensor.renamed(gguf_name(tensor.name)) for tensor in _tensors(description)]
+    for tensor in tensors:
+        if tensor.row_length % tensor.format.block_size:
+            expected = f"rows of a multiple of {tensor.format.block_size} for {tensor.format}"
+            raise RequestError(tensor.name, where="a GGUF file", expected=expected, found=tensor.row_length)
     metadata = _metadata(description.config, description.architecture)
     with path.open("wb") as file:
         file.write(b"GGUF" + struct.pack("<IQQ", _VERSION, len(tensors), len(metadata)))

@@ -86,6 +86,9 @@ def join(commands: Iterable[tuple[str, float]], ledger: Ledger) -> list[Timed]:
         if entry is None or entry.name != name:
             raise ShapeError("a step's ledger and tape differ", expected=name, found=entry and entry.name)
         timed.append(Timed(role_of(entry), entry, seconds))
+    left = next(entries, None)
+    if left is not None:
+        raise ShapeError("a step's ledger and tape differ", expected="the end", found=left.name)
     return timed
 
 

@@ -66,11 +66,11 @@ def measure(
 ) -> Session:
     """Measure a model. Raises: RequestError for a context that the model has no room for."""
     say = progress or (lambda what, done, total: None)
-    say("probing this machine", 0, 1)
     ops = CpuOps(options.threads)
-    hardware = this_machine(ops.threads)
     counted = description.counted(cpu_target(ops.isa))
     _check_contexts(workloads, counted.max_positions)
+    say("probing this machine", 0, 1)
+    hardware = this_machine(ops.threads)
     say("calibrating on the first layers", 0, 1)
     calibration = calibrate(description, ops.threads, options.chunk or CHUNK_ROWS) if options.calibrated else None
     forecast = Forecast(counted, hardware, calibration)

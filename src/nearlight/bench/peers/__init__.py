@@ -16,19 +16,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Peer:
-    """An engine to compare with: the module of its child process, and the package that it needs."""
+    """An engine to compare with: the module that its process runs, and the package that this needs."""
 
     name: str
-    program: str
-    module: str
+    child: str
+    package: str
     install: str
 
+
+_CHILDREN = "nearlight.bench.peers"
 
 PEERS: Mapping[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("llama.cpp", "llama_cpp_child", "llama_cpp", "pip install llama-cpp-python"),
-        Peer("transformers", "transformers_child", "transformers", "pip install transformers torch"),
-        Peer("openvino", "openvino_child", "openvino", "pip install openvino"),
+        Peer("llama.cpp", f"{_CHILDREN}.llama_cpp_child", "llama_cpp", "pip install llama-cpp-python"),
+        Peer("transformers", f"{_CHILDREN}.transformers_child", "transformers", "pip install transformers torch"),
+        Peer("openvino", f"{_CHILDREN}.openvino_child", "openvino", "pip install openvino"),
     )
 }

@@ -37,7 +37,7 @@ class PeerProcess:
     def __init__(self, peer: Peer, order: dict[str, Any]) -> None:
         self.name = peer.name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"nearlight.bench.peers.{peer.program}"],
+            [sys.executable, "-m", peer.child],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -91,7 +91,7 @@ def unavailable(name: str, models: Mapping[str, Path]) -> str | None:
     if name not in PEERS:
         raise RequestError("--vs", expected="some of " + ", ".join(PEERS), found=repr(name))
     peer = PEERS[name]
-    if find_spec(peer.module) is None:
+    if find_spec(peer.package) is None:
         return f"{name} is not installed, so it is left out; `{peer.install}`"
     if name == "openvino" and name not in models:
         return "openvino is left out: it needs an exported model; --peer-model openvino=DIRECTORY"

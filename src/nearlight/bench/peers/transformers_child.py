@@ -26,7 +26,7 @@ class Transformers:
 
     def rewind(self, n_tokens: int) -> None:
         if self._cache.get_seq_length() > n_tokens:
-            self._cache.crop(n_tokens)
+            self._cache.crop(n_tokens - self._cache.get_seq_length())
 
     def forward(self, tokens: Sequence[int]) -> None:
         with self._torch.inference_mode():

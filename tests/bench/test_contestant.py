@@ -1,0 +1,92 @@
+"""What is timed is the workload, all of it, and again from the same place."""
+
+from __future__ import annotations
+
+import pytest
+
+from nearlight.bench.contestant import OwnEngine, alternate, hold, random_tokens
+from nearlight.bench.workload import Workload
+from nearlight.engine.engine import Engine
+from nearlight.errors import RequestError
+from tests.bench.tiny import description
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return description().engine(1)
+
+
+@pytest.fixture
+def shapes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], int]]:
+    """The positions and the number of wanted rows of every step."""
+    seen: list[tuple[list[int], int]] = []
+    program = engine.program
+
+    def spy(rows):
+        seen.append((rows.positions.tolist(), len(rows.wanted)))
+        return program(rows)
+
+    monkeypatch.setattr(engine, "_program", spy)
+    return seen
+
+
+def test_a_prompt_is_computed_in_chunks_from_its_depth(engine: Engine, shapes: list[tuple[list[int], int]]) -> None:
+    own = OwnEngine(engine, "w4", chunk=4)
+    own.prepare(Workload(n_prompt=7, n_depth=300))
+    once = [([300, 301, 302, 303], 0), ([304, 305, 306], 1)]
+    assert shapes == once  # the warm-up
+    assert own.run() > 0
+    own.close()
+    assert shapes == 2 * once
+
+
+def test_tokens_are_generated_one_by_one_from_the_depth(engine: Engine, shapes: list[tuple[list[int], int]]) -> None:
+    own = OwnEngine(engine, "w4")
+    own.prepare(Workload(n_gen=3, n_depth=5))
+    own.run()
+    own.close()
+    assert shapes == 2 * [([5], 1), ([6], 1), ([7], 1)]
+
+
+def test_closing_gives_the_cache_back(engine: Engine) -> None:
+    own = OwnEngine(engine, "w4")
+    own.prepare(Workload(n_gen=1, n_depth=600))
+    assert engine.cache.n_bytes > 0
+    own.close()
+    assert engine.cache.n_bytes == 0
+
+
+def test_holding_more_than_the_context_is_refused(engine: Engine) -> None:
+    sequence = engine.open()
+    with pytest.raises(RequestError, match="longer than the context"):
+        hold(engine, sequence, 1025)
+    engine.close(sequence)
+
+
+def test_tokens_are_of_the_vocabulary_and_repeatable() -> None:
+    tokens = random_tokens(500, 7)
+    assert set(tokens) == set(range(7))
+    assert tokens[:9] == random_tokens(9, 7)
+
+
+def test_contestants_take_turns() -> None:
+    log: list[str] = []
+
+    class Scripted:
+        weights = "w4"
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def prepare(self, workload: Workload) -> None:
+            log.append(f"{self.name} prepares {workload.name}")
+
+        def run(self) -> int:
+            log.append(self.name)
+            return len(log)
+
+        def close(self) -> None: ...
+
+    samples = alternate([Scripted("a"), Scripted("b")], Workload(n_gen=2), 3)
+    assert log == ["a prepares tg2", "b prepares tg2", *"ababab"]
+    assert samples == {"a": [3, 5, 7], "b": [4, 6, 8]}

@@ -1,0 +1,81 @@
+"""Forecasts: all steps of a workload are counted, and timed at the limit and as predicted."""
+
+from __future__ import annotations
+
+import pytest
+
+from nearlight.bench.calibration import Calibration, Rate
+from nearlight.bench.contestant import OwnEngine
+from nearlight.bench.measure import Bench, Forecast, steps_of
+from nearlight.bench.profile import role_of
+from nearlight.bench.subject import setting_of
+from nearlight.bench.workload import Workload
+from nearlight.engine.counting import CountedModel
+from nearlight.kernels.count import cpu_target
+from nearlight.limits.hardware import Hardware
+from tests.bench.tiny import description
+
+MACHINE = Hardware("slow", "cpu", 1e9, 1e6, {"fp32": 1e9, "bf16": 2e9, "int8": 5e9}, "made up", "measured")
+
+
+@pytest.fixture(scope="module")
+def counted() -> CountedModel:
+    return description("w8").counted(cpu_target("avx512"))
+
+
+@pytest.mark.parametrize(("n_gen", "n_depth"), [(1, 0), (5, 300), (90, 7)])
+def test_generation_costs_the_sum_of_its_steps(counted: CountedModel, n_gen: int, n_depth: int) -> None:
+    steps, scale = steps_of(counted, Workload(n_gen=n_gen, n_depth=n_depth), chunk=512)
+    every = [counted.decode(n_depth + i) for i in range(n_gen)]
+    for total in ("weight_bytes", "kv_read_bytes", "bytes_written"):
+        assert scale * sum(getattr(step, total) for step in steps) == pytest.approx(
+            sum(getattr(step, total) for step in every), rel=2e-3
+        )
+
+
+def test_a_prompt_costs_its_chunks(counted: CountedModel) -> None:
+    steps, scale = steps_of(counted, Workload(n_prompt=70, n_depth=11), chunk=32)
+    assert scale == 1
+    assert [step.kv_read_bytes for step in steps] == [
+        counted.kv_bytes_per_token * (11 + n_tokens) for n_tokens in (32, 64, 70)
+    ]
+
+
+def test_without_calibration_the_limit_is_predicted(counted: CountedModel) -> None:
+    expected = Forecast(counted, MACHINE).of(Workload(n_gen=4, n_depth=100), 512)
+    steps = [counted.decode(100 + i) for i in range(4)]
+    total = sum(step.bytes_read + step.bytes_written for step in steps)
+    assert expected.total_bytes == total
+    assert expected.predicted_s == expected.limit_s == pytest.approx(total / 1e6)
+    assert (expected.bound, expected.label) == ("bandwidth", "measured")
+
+
+def test_a_calibration_predicts(counted: CountedModel) -> None:
+    rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
+    calibration = Calibration(rates | {"rms_norm": Rate(0.25, 0.0)}, around_s=0.5)
+    n_norms = sum(entry.kind == "rms_norm" for entry in counted.decode(0))
+    expected = Forecast(counted, MACHINE, calibration).of(Workload(n_gen=40), 512)
+    assert expected.predicted_s == pytest.approx(40 * (0.5 + 0.25 * n_norms))
+    assert expected.label == "calibrated"
+
+
+def test_rows_hold_what_was_forecast_and_measured(counted: CountedModel) -> None:
+    model = description("w8")
+    engine = model.engine(1)
+    own = OwnEngine(engine, "w8", chunk=16)
+    forecast = Forecast(counted, MACHINE)
+    bench = Bench(setting_of(model, engine, counted), forecast, own)
+    (row,) = bench.run(Workload(n_prompt=40), 3)
+    own.close()
+    assert row.expectation == forecast.of(Workload(n_prompt=40), 16)
+    assert (row.engine, row.chunk, len(row.samples_ns)) == ("nearlight", 16, 3)
+    assert row.setting.model_size == counted.weight_bytes
+    assert row.setting.n_params == counted.parameters.total
+
+
+def test_the_fastest_chunk_is_chosen(counted: CountedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OwnEngine(description("w8").engine(1), "w8")
+    bench = Bench(setting_of(description("w8"), own.engine, counted), Forecast(counted, MACHINE), own)
+    monkeypatch.setattr(own, "prepare", lambda workload: None)
+    monkeypatch.setattr(own, "run", lambda: {128: 9, 256: 5, 300: 7}[own.chunk])
+    assert bench.choose_chunk(Workload(n_prompt=300)) == own.chunk == 256

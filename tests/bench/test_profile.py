@@ -1,0 +1,71 @@
+"""The tape's times and the ledger's costs are of the same ops, in every family, and nothing of a step is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nearlight.bench.probing import profile_engine, sampling_seconds
+from nearlight.bench.profile import Profile, Timed, join, role_of
+from nearlight.bench.subject import target_of
+from nearlight.errors import ShapeError
+from nearlight.kernels.count import Entry, Ledger
+from tests.bench.tiny import CONFIG, GPT2, description
+
+LLAMA = CONFIG | {"model_type": "llama", "tie_word_embeddings": False, "attention_bias": True}
+QWEN2 = CONFIG | {"model_type": "qwen2"}
+
+
+@pytest.mark.parametrize("config", [CONFIG, LLAMA, QWEN2, GPT2], ids=["qwen3", "llama", "qwen2", "gpt2"])
+@pytest.mark.parametrize(("n_rows", "depth"), [(1, 0), (1, 70), (20, 3)])
+def test_every_command_finds_its_cost(config: dict[str, Any], n_rows: int, depth: int) -> None:
+    model = description("w8", config)
+    engine = model.engine(2)
+    counted = model.counted(target_of(engine))
+    profile = profile_engine(engine, counted, n_rows=n_rows, depth=depth, repetitions=2)
+    entries = [op.entry for op in profile.ops if op.entry]
+    assert [entry.name for entry in entries] == [
+        entry.name for entry in counted.prefill(n_rows, start=depth)[0] if entry.name
+    ]
+    assert {op.role for op in profile.ops if op.entry is None} == {"prepare"}
+    assert all(op.seconds > 0 for op in profile.ops)
+    assert profile.step_s == sum(op.seconds for op in profile.ops) + profile.waiting_s + profile.around_s
+    assert engine.cache.n_bytes == 0
+
+
+def test_preparing_is_not_in_the_ledger() -> None:
+    up, down = Entry("model.layers.0.mlp.up_proj.weight", "linear"), Entry("add", "add")
+    timed = join([("prepare", 1.0), (up.name, 2.0), ("add", 3.0)], Ledger([up, down]))
+    assert timed == [Timed("prepare", None, 1.0), Timed("up_proj", up, 2.0), Timed("add", down, 3.0)]
+
+
+@pytest.mark.parametrize("names", [["add", "rope"], ["rope"], ["add", "add", "add"]])
+def test_a_tape_of_another_step_is_noticed(names: list[str]) -> None:
+    ledger = Ledger([Entry("add", "add"), Entry("add", "add")])
+    with pytest.raises(ShapeError, match="ledger and tape differ"):
+        join([(name, 1.0) for name in names], ledger)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "role"),
+    [
+        ("model.layers.11.self_attn.q_proj.weight", "linear", "q_proj"),
+        ("transformer.h.3.mlp.c_fc.weight", "linear", "c_fc"),
+        ("model.layers.0.input_layernorm.weight", "rms_norm", "rms_norm"),
+        ("lm_head.weight", "linear", "head"),
+        ("model.embed_tokens.weight", "linear", "head"),
+        ("model.embed_tokens.weight", "embed", "embed"),
+        ("attend", "attend", "attend"),
+    ],
+)
+def test_roles_are_alike_in_all_layers(name: str, kind: str, role: str) -> None:
+    assert role_of(Entry(name, kind)) == role
+
+
+def test_a_profile_adds_up() -> None:
+    assert Profile([Timed("add", None, 1.0), Timed("add", None, 2.0)], 4.0, 8.0).step_s == 15.0
+
+
+def test_sampling_takes_some_time() -> None:
+    assert 0 < sampling_seconds(1000, repetitions=2) < 1

@@ -1,0 +1,99 @@
+"""The ledger, and the page that is made from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nearlight.bench.accuracy import errors_of, page
+from nearlight.bench.memory import Memory, own_bytes, predict
+from nearlight.bench.record import read_records, record, versions
+from nearlight.bench.subject import target_of
+from nearlight.bench.workload import Workload
+from nearlight.errors import RequestError
+from nearlight.limits.hardware import Hardware
+from tests.bench.test_results import ROW
+from tests.bench.tiny import description
+
+MACHINE = Hardware("A machine", "cpu", 1e9, 1e6, {"fp32": 1e9}, "made up", "measured")
+MEMORY = Memory(before=10, weights=60, kv=25, activations=5, measured=80)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    path = tmp_path / "ledger.jsonl"
+    record(path, [ROW, ROW.beside("llama.cpp", "q4_0", [1000])], MACHINE, MEMORY)
+    return path
+
+
+def test_rows_are_appended_with_machine_and_versions(ledger: Path) -> None:
+    record(ledger, [ROW], MACHINE)
+    first, peer, later = read_records(ledger)
+    assert {key: first[key] for key in ROW.as_json()} == json.loads(json.dumps(ROW.as_json()))
+    assert first["machine"]["name"] == "A machine"
+    assert first["versions"] == versions()
+    assert first["memory"] == {
+        "before": 10, "weights": 60, "kv": 25, "activations": 5, "measured": 80, "predicted": 100
+    }  # fmt: skip
+    assert peer["engine"] == "llama.cpp"
+    assert "memory" not in peer
+    assert "memory" not in later
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"test": "pp1"}'])
+def test_a_line_that_is_no_row_is_named(ledger: Path, line: str) -> None:
+    ledger.write_text(ledger.read_text() + "\n" + line + "\n")
+    with pytest.raises(RequestError, match=r"ledger.jsonl: line 4: expected a row written by"):
+        read_records(ledger)
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="ledger cannot be read"):
+        read_records(tmp_path / "missing")
+    with pytest.raises(RequestError, match="ledger cannot be written"):
+        record(tmp_path, [ROW], MACHINE)
+
+
+def test_errors_are_predicted_over_measured(ledger: Path) -> None:
+    first, *_ = read_records(ledger)
+    decode, memory = errors_of(first)
+    assert (decode.kind, decode.label, decode.error) == ("decode", "calibrated", pytest.approx(100 / 83.333333 - 1))
+    assert (memory.kind, memory.error) == ("memory", pytest.approx(0.25))
+    prefill = {**first, "n_prompt": 64, "memory": None, "predicted_ts": 50.0, "avg_ts": 100.0}
+    assert [(error.kind, error.error) for error in errors_of(prefill)] == [("prefill", -0.5)]
+
+
+def test_the_page_sums_up_and_tells_all_but_the_outdated(ledger: Path) -> None:
+    record(ledger, [ROW], MACHINE)
+    text = page(read_records(ledger))
+    assert "| decode | calibrated | 1 | 20.0% | 20.0% |" in text
+    assert "| A processor avx512, 2 threads | M | w4 | tg4 @ d9 | 100.0 | 83.3 ± 23.6 | +20.0% | 42% |" in text
+    assert "memory" not in text.partition("## Every")[0].partition("| predicted")[2]
+    assert "llama.cpp" not in text
+
+
+def test_a_page_of_nothing_says_so() -> None:
+    assert "no predictions yet" in page([])
+
+
+def test_memory_is_predicted_for_the_largest_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = description("w8")
+    counted = model.counted(target_of(model.engine(1)))
+    found = predict(counted, [Workload(n_prompt=40), Workload(n_gen=3, n_depth=600)], chunk=32)
+    assert found is not None
+    assert found.kv == counted.kv_bytes(603)
+    assert found.activations == counted.activation_bytes(32) > counted.activation_bytes(1)
+    assert found.predicted == found.before + found.weights + found.kv + found.activations
+    monkeypatch.setattr("nearlight.bench.memory.own_bytes", lambda: None)
+    assert predict(counted, [Workload(n_gen=1)], chunk=32) is None
+
+
+def test_memory_of_this_process_is_read_where_it_is_told(tmp_path: Path) -> None:
+    status = tmp_path / "status"
+    status.write_text("VmRSS:\t  900 kB\nRssAnon:\t     70 kB\nRssFile:\t 830 kB\n")
+    assert own_bytes(status) == 70 * 1024
+    status.write_text("VmRSS:\t  900 kB\n")
+    assert own_bytes(status) is None
+    assert own_bytes(tmp_path / "missing") is None

@@ -1,0 +1,157 @@
+"""`nearlight roofline` and `nearlight bench` as a person starts them. No figure is judged, only what is told."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nearlight.cli import bench, roofline
+from nearlight.cli.main import main
+from tests.bench.tiny import CONFIG
+from tests.cli.conftest import Command
+
+QUICK = ("-p", "40", "-n", "3", "-r", "2", "-t", "1")
+
+
+@pytest.fixture
+def synthetic(tmp_path: Path) -> str:
+    directory = tmp_path / "Tiny"
+    directory.mkdir()
+    (directory / "config.json").write_text(json.dumps(CONFIG))
+    return str(directory)
+
+
+def rows_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    assert bench.main([*arguments, *QUICK, "-o", "json"]) == 0
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_roofline_tells_both_ceilings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert roofline.main(["--threads", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"cpu", "isa", "threads", "read_bytes_per_s", "flops"} <= told.keys()
+    assert told["flops"].keys() == {"fp32", "bf16", "int8"}
+    assert [one["threads"] for one in told["by_threads"]] == [1, 2]
+    assert told["read_bytes_per_s"] == told["by_threads"][1]["read_bytes_per_s"] > 0
+    assert roofline.main(["--threads", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told  # known by now, so not measured again
+    assert roofline.main(["--threads", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert told["isa"] in lines[0]
+    assert lines[2].split() == ["threads", "read", "fp32", "bf16", "int8"]
+    assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
+
+
+def test_every_test_is_a_row(capsys: pytest.CaptureFixture[str], synthetic: str) -> None:
+    rows = rows_of(capsys, "--synthetic", synthetic, "--weights", "w4,w8", "-d", "0,20")
+    assert [(row["weights"], row["test"]) for row in rows] == [
+        (weights, test) for weights in ("w4", "w8") for test in ("pp40", "tg3", "pp40 @ d20", "tg3 @ d20")
+    ]
+    assert {row["engine"] for row in rows} == {"nearlight"}
+    assert {row["label"] for row in rows} == {"calibrated"}
+    assert all(row["avg_ts"] > 0 and row["limit_ts"] > 0 and row["predicted_ts"] > 0 for row in rows)
+    assert all(row["ratio"] == pytest.approx(row["avg_ts"] / row["predicted_ts"]) for row in rows)
+
+
+def test_a_package_is_measured_in_its_own_bits(capsys: pytest.CaptureFixture[str], base_model: Path) -> None:
+    (prompt, *_) = rows_of(capsys, str(base_model), "--no-calibration", "--chunk", "best")
+    assert prompt["weights"].startswith("stored ")
+    assert prompt["n_ubatch"] == 40
+    assert prompt["label"] == "measured"
+    assert prompt["predicted_ts"] == prompt["limit_ts"]
+    (again, *_) = rows_of(capsys, str(base_model), "--no-calibration", "--weights", "w8")
+    assert again["weights"] == "w8"
+
+
+def test_formats_tell_the_same(capsys: pytest.CaptureFixture[str], synthetic: str) -> None:
+    def told(format: str) -> str:
+        assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration", "-o", format]) == 0
+        captured = capsys.readouterr()
+        assert ("tokenization" in captured.err) == (format == "md")
+        return captured.out
+
+    table = list(csv.DictReader(io.StringIO(told("csv"))))
+    lines = [json.loads(line) for line in told("jsonl").splitlines()]
+    markdown = told("md").splitlines()
+    assert [row["test"] for row in table] == [row["test"] for row in lines] == ["pp40", "tg3"]
+    assert json.loads(table[0]["bytes"]) == lines[0]["bytes"]
+    header, rule, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in markdown)
+    assert header[:2] == ["model", "size"]
+    assert set("".join(rule)) == set("-:")
+    assert [row[header.index("test")] for row in rows] == ["pp40", "tg3"]
+
+
+def test_explain_accounts_for_the_time(capsys: pytest.CaptureFixture[str], synthetic: str) -> None:
+    assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration", "--explain"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("time of") == 2
+    for kind in ("q_proj", "attention", "head", "norms", "threads waiting", "around the step"):
+        assert text.count(f"\n{kind}") == 2
+    assert text.count("Choosing a token takes") == 1
+    rows = rows_of(capsys, "--synthetic", synthetic, "--no-calibration", "--explain")
+    assert all(sum(part["share"] for part in row["step"]["accounts"]) == pytest.approx(1) for row in rows)
+
+
+def test_peers_stand_beside(
+    capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nearlight.bench import peers
+
+    monkeypatch.chdir(Path(__file__).parents[2])
+    scripted = peers.Peer("transformers", "tests.bench.idle_peer", "json", "")
+    monkeypatch.setitem(peers.PEERS, "transformers", scripted)
+    arguments = ["--synthetic", synthetic, *QUICK, "--no-calibration", "--vs", "llama.cpp,transformers"]
+    assert bench.main(arguments) == 0
+    captured = capsys.readouterr()
+    assert "llama.cpp is not installed, so it is left out" in captured.err
+    engines = [line.split("|")[1].strip() for line in captured.out.splitlines()[2:]]
+    assert engines == ["nearlight", "transformers"] * 2
+    assert captured.out.count("× as fast") == 2
+
+
+def test_a_ledger_becomes_a_page(capsys: pytest.CaptureFixture[str], synthetic: str, tmp_path: Path) -> None:
+    ledger = str(tmp_path / "ledger.jsonl")
+    rows_of(capsys, "--synthetic", synthetic, "--record", ledger)
+    assert bench.main(["--accuracy", ledger]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith("# Accuracy of predictions\n")
+    assert "| prefill | calibrated | 1 |" in page
+    assert "| decode | calibrated | 1 |" in page
+    assert "| memory | counted | 2 |" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--synthetic", "qwen3-0.7b"], "no model of this name in the catalogue"),
+        (["--synthetic", "qwen3-0.6b", "--weights", "w3"], "weights: expected one of bf16"),
+        (["x.gguf", "--synthetic", "qwen3-0.6b"], "a model and --synthetic; give one of them"),
+        (["-p", "many"], "expected numbers like 64,128, found 'many'"),
+        (["-p", "0", "-n", "0"], "nothing to measure"),
+        (["-r", "0"], "repetitions: expected at least 1, found 0"),
+        (["-t", "0"], "threads: expected 1 … 1024, found 0"),
+        (["--chunk", "0"], "chunk: expected at least 1 row, found 0"),
+        (["--chunk", "most"], "expected a number of rows or best, found 'most'"),
+        (["--vs", "vllm"], "--vs: expected some of llama.cpp"),
+        (["--vs", "openvino", "--peer-model", "openvino"], "expected PEER=PATH, found 'openvino'"),
+        (["--synthetic", "qwen3-0.6b", "-d", "50000"], "pp512 @ d50000: expected at most 40960 tokens"),
+        (["--accuracy", "/nowhere/ledger.jsonl"], "ledger cannot be read"),
+    ],
+)
+def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
+    assert main(["bench", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert line in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_roofline_refuses_senseless_threads(nearlight: Command) -> None:
+    done = nearlight("roofline", "-t", "0")
+    assert (done.returncode, done.stderr) == (2, "nearlight: threads: expected 1 … 1024, found 0\n")
