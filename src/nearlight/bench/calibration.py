@@ -11,6 +11,7 @@ The slice is large enough not to stay in the processor's cache, unless the whole
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -56,13 +57,9 @@ class Calibration:
 
 def calibrate(description: Description, threads: int | None = None, chunk: int = CHUNK_ROWS) -> Calibration:
     """Profile a slice of a model on this machine. Units: `chunk` counts the rows of a prefill step."""
-    slice = slice_of(description)
-    engine = slice.engine(threads)
-    counted = slice.counted(target_of(engine))
-    depth, chunk = min(DEPTH, engine.context - 1), min(chunk, engine.context)
-    decode = profile_engine(engine, counted, n_rows=1, depth=depth, repetitions=_DECODE_REPETITIONS)
-    prefill = profile_engine(engine, counted, n_rows=chunk, repetitions=_PREFILL_REPETITIONS)
-    return from_profiles(decode, prefill)
+    calibration = _of_slice(slice_of(description), threads, chunk)
+    gc.collect()  # an engine and its program hold each other; the slice must not stay beside the whole model
+    return calibration
 
 
 def slice_of(description: Description) -> Description:
@@ -78,6 +75,15 @@ def slice_of(description: Description) -> Description:
     two, three = (cut(n).counted(ACCELERATOR).weight_bytes for n in (LEAST_LAYERS, LEAST_LAYERS + 1))
     missing = CACHES * last_cache_bytes() - two
     return cut(min(LEAST_LAYERS + max(-(-missing // (three - two)), 0), n_layers))
+
+
+def _of_slice(slice: Description, threads: int | None, chunk: int) -> Calibration:
+    engine = slice.engine(threads)
+    counted = slice.counted(target_of(engine))
+    depth, chunk = min(DEPTH, engine.context - 1), min(chunk, engine.context)
+    decode = profile_engine(engine, counted, n_rows=1, depth=depth, repetitions=_DECODE_REPETITIONS)
+    prefill = profile_engine(engine, counted, n_rows=chunk, repetitions=_PREFILL_REPETITIONS)
+    return from_profiles(decode, prefill)
 
 
 def from_profiles(decode: Profile, prefill: Profile) -> Calibration:

@@ -71,10 +71,10 @@ def measure(
     _check_contexts(workloads, counted.max_positions)
     say("probing this machine", 0, 1)
     hardware = this_machine(ops.threads)
+    memory = predict(counted, workloads, options.chunk or CHUNK_ROWS)
     say("calibrating on the first layers", 0, 1)
     calibration = calibrate(description, ops.threads, options.chunk or CHUNK_ROWS) if options.calibrated else None
     forecast = Forecast(counted, hardware, calibration)
-    memory = predict(counted, workloads, options.chunk or CHUNK_ROWS)
     engine = description.engine(ops.threads, lambda done, total: say(f"loading {description.name}", done, total))
     own = OwnEngine(engine, description.weights, options.chunk or CHUNK_ROWS)
     context = max(workload.context for workload in workloads)

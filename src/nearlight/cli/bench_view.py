@@ -32,14 +32,14 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "share": lambda row: _percent(row.share_of_limit),
     "bound": lambda row: row.expectation.bound if row.expectation else "",
     "predicted": lambda row: _number(row.predicted_ts),
-    "measured/predicted": lambda row: "" if row.ratio is None else f"{row.ratio:.2f}",
+    "ratio": lambda row: "" if row.ratio is None else f"{row.ratio:.2f}",
     "from": lambda row: row.expectation.label if row.expectation else "",
     "nearlight is": lambda row: "" if row.speedup is None else f"{row.speedup:.2f}× as fast",
 }
 
 NOTE = (
-    "t/s: mean ± standard deviation; neither tokenization nor sampling is inside. limit, predicted: t/s that this "
-    "machine allows, and that were expected before the run."
+    "t/s: mean ± standard deviation; neither tokenization nor sampling is inside. limit: t/s that this machine allows; "
+    "share: of it. predicted: t/s expected before the run; ratio: measured over predicted."
 )
 
 
