@@ -68,9 +68,9 @@ def gguf_name(name: str) -> str:
 
 
 def _tensors(description: Description) -> Iterable[StoredTensor]:
-    """Describe a model's tensors: random ones, or the package's as they are stored."""
+    """Describe a model's tensors: a package's as they are stored, else random ones of the same formats."""
     for parameter in build_model(CountOps(), description.config).parameters():
-        if description.package is None:
+        if description.package is None or description.requantized:
             yield random_tensor(parameter, description.format_of(parameter))
         else:
             yield description.package.tensors[parameter.name]

@@ -1,6 +1,7 @@
 """A model measured from beginning to end: forecast, load, run beside peers, account for the time.
 
-The order matters. What is expected is worked out before the model is loaded, so that no measurement can reach it.
+The order matters: what is expected follows from figures that are taken before the model is loaded, so that no
+measurement of it can reach them.
 """
 
 from __future__ import annotations

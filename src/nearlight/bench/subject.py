@@ -18,7 +18,7 @@ from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import Engine
 from nearlight.engine.language_model import KV_FORMATS
 from nearlight.errors import PackageError, RequestError
-from nearlight.kernels.count import Target, cpu_target
+from nearlight.kernels.count import CountOps, Target, cpu_target
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.probe import last_cache_bytes, processor_name
 from nearlight.layers.parameters import Parameter
@@ -32,7 +32,8 @@ from nearlight.package.package import Package
 class Description:
     """A model before it is loaded: its config, and the format of each of its matrices.
 
-    `package` None means synthetic: random weights. `weights` and `kv` are names for people and programs.
+    `package` None means synthetic: random weights. `weights` and `kv` are names for people and programs;
+    `requantized` is what a package's own bits are to be changed into, None to keep them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Description:
     format_of: FormatOf
     kv: str = "f16"
     package: Package | None = None
+    requantized: str | None = None
 
     @property
     def architecture(self) -> str:
@@ -61,13 +63,8 @@ class Description:
             model = synthetic_model(ops, dict(self.config), self.format_of, progress)
         else:
             model = build_model(ops, self.config)
-            bind(model, self.package, ops, requantization(self._requantized), progress)
+            bind(model, self.package, ops, requantization(self.requantized), progress)
         return Engine(model, ops, kv_format=self.kv_format)
-
-    @property
-    def _requantized(self) -> str | None:
-        """The re-quantization a package was asked for; None where it keeps its bits."""
-        return None if self.weights.startswith("stored") else self.weights
 
 
 def synthetic(name: str, weights: str = "bf16", kv: str = "f16") -> Description:
@@ -84,6 +81,7 @@ def synthetic(name: str, weights: str = "bf16", kv: str = "f16") -> Description:
     else:
         entry = find_in_catalogue(name)
         title, config = entry.name, dict(entry.config)
+    build_model(CountOps(), config)  # only declares, and so tells at once what cannot be built
     return Description(f"{title} (synthetic)", config, weights, formats.format_of, kv)
 
 
@@ -99,10 +97,8 @@ def packaged(path: Path, weights: str | None = None, kv: str = "f16") -> Descrip
             raise PackageError(f"tensor {parameter.name} is missing", where=package.source)
         return package.tensors[parameter.name].format
 
-    if formats is not None:
-        assert weights is not None
-        return Description(package.name, config, weights, formats.format_of, kv, package)
-    return Description(package.name, config, _stored_bits(package), stored_format, kv, package)
+    format_of = formats.format_of if formats else stored_format
+    return Description(package.name, config, weights or _stored_bits(package), format_of, kv, package, weights)
 
 
 def setting_of(description: Description, engine: Engine, counted: CountedModel) -> Setting:

@@ -127,9 +127,9 @@ def _order(name: str, arena: Arena, directory: Path) -> dict[str, Any]:
     }
     if name in arena.models:
         order["model"] = str(arena.models[name])
-        order["weights"] = f"{description.weights}?" if description.package is None else description.weights
+        order["weights"] = arena.models[name].name
     elif name == "llama.cpp":
         package = description.package
-        own_file = package is not None and package.kind == "gguf" and description.weights.startswith("stored")
-        order["model"] = str(package.files[0] if package and own_file else write_gguf(description, directory))
+        reads_it = package is not None and package.kind == "gguf" and not description.requantized
+        order["model"] = str(package.files[0] if package and reads_it else write_gguf(description, directory))
     return order
