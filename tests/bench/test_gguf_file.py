@@ -53,6 +53,14 @@ def test_other_readers_understand_it(tmp_path: Path) -> None:
     assert reader.fields["tokenizer.ggml.model"].contents() == "no_vocab"
 
 
+def test_tensors_that_end_anywhere_are_aligned(tmp_path: Path) -> None:
+    model = description("bf16", head_dim=6)  # a head's norm takes 24 bytes
+    package = open_package(write_gguf(model, tmp_path))
+    for parameter in build_model(CountOps(), model.config).parameters():
+        ours = random_tensor(parameter, model.format_of(parameter))
+        assert (package.tensors[parameter.name].read() == ours.read()).all()
+
+
 def test_a_package_keeps_its_bits(tmp_path: Path) -> None:
     source = write_gguf(description("q5_0"), tmp_path)
     (tmp_path / "again").mkdir()
