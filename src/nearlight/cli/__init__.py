@@ -3,6 +3,7 @@
     main            which command, and what a person sees of errors
     run             one answer, or a chat          inspect         what is in a package
     pull list rm    models of the Hugging Face hub
+    plan            will it fit, how fast at most: `plan_report` (also as JSON), `plan_text`
 
 Shared: `arguments` (flags), `source` (what MODEL and PROMPT mean), `report` (the closing line), `progress`,
 `terminal`, `table`, `units`. The chat: `chat`, `chat_commands`, `dialogue` (its state), `line_editor`,

@@ -94,8 +94,9 @@ def _drawn(figure: Figure) -> Iterator[tuple[Canvas, list[tuple[Panel, Axes]]]]:
         height = TITLE_IN / height_in
         layout = ConstrainedLayoutEngine(rect=(0.005, 0.005, 0.99, 0.99 - height), w_pad=0.12, h_pad=0.1)
         canvas = Canvas(figsize=(WIDTH_IN, height_in), layout=layout)
-        canvas.text(0.012, 1 - 0.15 * height, figure.title, fontsize=14, fontweight="bold", va="top")
-        canvas.text(0.012, 1 - 0.62 * height, figure.subtitle, fontsize=10, color=QUIET, va="top")
+        title, subtitle = _fitting(figure.title, 14, 0.7), _fitting(figure.subtitle, 10, 0.58)
+        canvas.text(0.012, 1 - 0.15 * height, figure.title, fontsize=title, fontweight="bold", va="top")
+        canvas.text(0.012, 1 - 0.62 * height, figure.subtitle, fontsize=subtitle, color=QUIET, va="top")
         grid = canvas.add_gridspec(len(figure.rows), 1)
         drawn, labels = [], []
         for i, row in enumerate(figure.rows):
@@ -109,6 +110,14 @@ def _drawn(figure: Figure) -> Iterator[tuple[Canvas, list[tuple[Panel, Axes]]]]:
             _turn_along(axes, panel)
             _keep_apart(axes, own)
         yield canvas, drawn
+
+
+def _fitting(text: str, size: float, letter: float) -> float:
+    """Return a font size at which a text is no wider than the picture.
+
+    Units: points; `letter` is the width of a letter, in font sizes.
+    """
+    return min(size, 72 * WIDTH_IN / (letter * max(len(text), 1)))
 
 
 def _saved(canvas: Canvas, format: str) -> bytes:
