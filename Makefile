@@ -48,7 +48,7 @@ sanitize: $(VENV)/.test
 	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
 	LD_PRELOAD=$(PRELOAD) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	NEARLIGHT_ISA=plain PYTHONPATH=$(SANITIZED)/site:$$site \
-	$$($(BIN)/python -c 'import sys; print(sys._base_executable)') -m pytest tests/kernels $(ARGS)
+	$$($(BIN)/python -c 'import sys; print(sys._base_executable)') -S -m pytest tests/kernels $(ARGS)
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
