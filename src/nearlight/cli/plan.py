@@ -75,6 +75,9 @@ def _parser() -> Parser:
     what.add_argument("--kv", metavar="FORMAT", help="format of the KV cache: f16 (default), q8 or f32")
     what.add_argument("-c", "--context", type=int, metavar="N", help="tokens of context (default: 4096)")
     what.add_argument("-p", "--prompt", type=int, metavar="N", help=f"tokens of the prompt (default: {DEFAULT_PROMPT})")
+    what.add_argument(
+        "--convention", default="physical", metavar="NAME", help="of counting: physical (default), or blog"
+    )
     where = parser.add_argument_group("where")
     where.add_argument("--hardware", metavar="NAME", help="like rtx4090; `list` lists them; or a .json file with a row")
     where.add_argument("-t", "--threads", type=int, metavar="N", help="threads of this machine (default: its cores)")
@@ -87,7 +90,6 @@ def _parser() -> Parser:
     what_if.add_argument("--think", type=int, metavar="N", help="N tokens of thinking come before the answer")
     out = parser.add_argument_group("output")
     out.add_argument("--plot", metavar="FILE", help="draw it too: FILE.png, .svg or .html")
-    out.add_argument("--convention", default="physical", metavar="NAME", help="physical (default), or blog")
     return parser
 
 
@@ -196,7 +198,8 @@ def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:
 
         if threads is not None and not 1 <= threads <= 1024:
             raise RequestError("threads", expected="1 … 1024", found=threads)
-        return this_machine(threads), instruction_level()
+        isa = instruction_level()
+        return this_machine(threads), isa
     if threads is not None:
         raise RequestError("--threads is for this machine", advice="leave it out with --hardware")
     if not name.endswith(".json"):
