@@ -81,8 +81,11 @@ def test_formats_tell_the_same(capsys: pytest.CaptureFixture[str], synthetic: st
     markdown = told("md").splitlines()
     assert [row["test"] for row in table] == [row["test"] for row in lines] == ["pp40", "tg3"]
     assert json.loads(table[0]["bytes"]) == lines[0]["bytes"]
-    header, rule, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in markdown)
-    assert header[:2] == ["model", "size"]
+    caption, _, *lines_of_table = markdown
+    assert caption.startswith("Tiny (synthetic), 243 k parameters, ")
+    assert caption.endswith("weights bf16, 1 thread")
+    header, rule, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines_of_table)
+    assert header[:2] == ["test", "t/s"]
     assert set("".join(rule)) == set("-:")
     assert [row[header.index("test")] for row in rows] == ["pp40", "tg3"]
 
@@ -110,7 +113,7 @@ def test_peers_stand_beside(
     assert bench.main(arguments) == 0
     captured = capsys.readouterr()
     assert "llama.cpp is not installed, so it is left out" in captured.err
-    engines = [line.split("|")[1].strip() for line in captured.out.splitlines()[2:]]
+    engines = [line.split("|")[1].strip() for line in captured.out.splitlines() if line.startswith("| ")][2:]
     assert engines == ["nearlight", "transformers"] * 2
     assert captured.out.count("× as fast") == 2
 

@@ -58,7 +58,7 @@ class Calibration:
 def calibrate(description: Description, threads: int | None = None, chunk: int = CHUNK_ROWS) -> Calibration:
     """Profile a slice of a model on this machine. Units: `chunk` counts the rows of a prefill step."""
     calibration = _of_slice(slice_of(description), threads, chunk)
-    gc.collect()  # an engine and its program hold each other; the slice must not stay beside the whole model
+    gc.collect()  # as in `session`: the slice must not stay beside the whole model
     return calibration
 
 

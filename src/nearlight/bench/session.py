@@ -6,6 +6,7 @@ measurement of it can reach them.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,7 @@ def measure(
     _check_contexts(workloads, counted.max_positions)
     say("probing this machine", 0, 1)
     hardware = this_machine(ops.threads)
+    gc.collect()  # an engine and its program hold each other; an earlier model must not stay beside this one
     memory = predict(counted, workloads, options.chunk or CHUNK_ROWS)
     say("calibrating on the first layers", 0, 1)
     calibration = calibrate(description, ops.threads, options.chunk or CHUNK_ROWS) if options.calibrated else None

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from nearlight.bench.explain import Account, Explanation
 from nearlight.bench.memory import Memory
@@ -16,6 +16,15 @@ from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, count_text, significant
 
 FORMATS = ("md", "csv", "json", "jsonl")
+
+_COMMON: dict[str, Callable[[str], str]] = {
+    "model": lambda model: model,
+    "params": lambda params: f"{params} parameters",
+    "size": lambda size: size,
+    "weights": lambda weights: f"weights {weights}",
+    "threads": lambda threads: f"{threads} thread" + ("s" if threads != "1" else ""),
+}
+"""Columns that are told once where all rows agree, and how."""
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "engine": lambda row: row.engine,
@@ -67,18 +76,27 @@ def notes(rows: Sequence[Row], memories: Sequence[Memory | None]) -> str:
 
 
 def _markdown(rows: Sequence[Row]) -> str:
-    """Write llama-bench's table; columns that say nothing here are left out."""
+    """Write llama-bench's table, narrow enough to be read: what all rows have in common stands above it."""
     columns = {name: [text(row) for row in rows] for name, text in _COLUMNS.items()}
+    caption = []
+    for name, text in _COMMON.items():
+        if len({value for value in columns[name] if value}) == 1:
+            caption.append(text(next(value for value in columns.pop(name) if value)))
     if len({row.engine for row in rows}) == 1:
         del columns["engine"]
     columns = {name: texts for name, texts in columns.items() if any(texts)}
+    return "\n".join((", ".join(caption), "", _table(columns)) if caption else (_table(columns),))
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> str:
     widths = {name: max(map(cells, (name, *texts))) for name, texts in columns.items()}
     lines = [
         [name.ljust(widths[name]) for name in columns],
         ["-" * widths[name] if _left(name) else "-" * (widths[name] - 1) + ":" for name in columns],
     ]
     lines += [
-        [_aligned(texts[i], widths[name], _left(name)) for name, texts in columns.items()] for i in range(len(rows))
+        [_aligned(text, widths[name], _left(name)) for name, text in zip(columns, row, strict=True)]
+        for row in zip(*columns.values(), strict=True)
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
