@@ -45,6 +45,7 @@ void KVStore::free(int64_t sequence) {
 }
 
 size_t KVStore::n_bytes() const {
+  const std::lock_guard lock(runtime_->mutex);
   size_t n_segments = 0;
   for (const auto& [number, sequence] : sequences_) n_segments += sequence.owned.size();
   return n_segments * static_cast<size_t>(layout_.segment_bytes());
