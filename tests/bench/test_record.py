@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import pytest
 
 from nearlight.bench.accuracy import errors_of, page
-from nearlight.bench.memory import Memory, own_bytes, predict
+from nearlight.bench.memory import Memory, own_bytes, predict, release
 from nearlight.bench.record import read_records, record, versions
 from nearlight.bench.subject import target_of
 from nearlight.bench.workload import Workload
@@ -88,6 +89,14 @@ def test_memory_is_predicted_for_the_largest_of_all(monkeypatch: pytest.MonkeyPa
     assert found.predicted == found.before + found.weights + found.kv + found.activations
     monkeypatch.setattr("nearlight.bench.memory.own_bytes", lambda: None)
     assert predict(counted, [Workload(n_gen=1)], chunk=32) is None
+
+
+def test_models_that_are_no_longer_used_are_let_go() -> None:
+    engine = description().engine(1)
+    model = weakref.ref(engine.model)
+    del engine
+    release()
+    assert model() is None
 
 
 def test_memory_of_this_process_is_read_where_it_is_told(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ The slice is large enough not to stay in the processor's cache, unless the whole
 
 from __future__ import annotations
 
-import gc
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from nearlight.bench.memory import release
 from nearlight.bench.probing import profile_engine
 from nearlight.bench.profile import Profile, role_of
 from nearlight.bench.subject import Description, target_of
@@ -58,7 +58,7 @@ class Calibration:
 def calibrate(description: Description, threads: int | None = None, chunk: int = CHUNK_ROWS) -> Calibration:
     """Profile a slice of a model on this machine. Units: `chunk` counts the rows of a prefill step."""
     calibration = _of_slice(slice_of(description), threads, chunk)
-    gc.collect()  # as in `session`: the slice must not stay beside the whole model
+    release()  # so that the slice does not stay beside the whole model
     return calibration
 
 

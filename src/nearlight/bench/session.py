@@ -6,7 +6,6 @@ measurement of it can reach them.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from nearlight.bench.calibration import calibrate
 from nearlight.bench.contestant import OwnEngine
 from nearlight.bench.explain import Explanation, explain
 from nearlight.bench.measure import Bench, Forecast
-from nearlight.bench.memory import Memory, own_bytes, predict
+from nearlight.bench.memory import Memory, own_bytes, predict, release
 from nearlight.bench.peers.process import Arena, started
 from nearlight.bench.probing import profile_engine, sampling_seconds
 from nearlight.bench.results import Row
@@ -73,7 +72,7 @@ def measure(
     _check_contexts(workloads, counted.max_positions)
     say("probing this machine", 0, 1)
     hardware = this_machine(ops.threads)
-    gc.collect()  # an engine and its program hold each other; an earlier model must not stay beside this one
+    release()  # an earlier model
     memory = predict(counted, workloads, options.chunk or CHUNK_ROWS)
     say("calibrating on the first layers", 0, 1)
     calibration = calibrate(description, ops.threads, options.chunk or CHUNK_ROWS) if options.calibrated else None
