@@ -55,7 +55,7 @@ def write_package(
     _write_json(directory / "config.json", {**config, "bos_token_id": None, "eos_token_id": end})
     _write_json(
         directory / "generation_config.json",
-        {"eos_token_id": end, "do_sample": False, "repetition_penalty": 1.1},
+        {"eos_token_id": end, "do_sample": True, "temperature": 0.5, "top_p": 0.9, "repetition_penalty": 1.1},
     )
     _write_json(
         directory / "tokenizer_config.json",
