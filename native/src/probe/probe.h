@@ -12,12 +12,12 @@
 
 namespace nearlight {
 
-// Read a buffer of n_bytes on n_threads, each its own part, for about `seconds`; return bytes per second. The buffer
-// should be several times the last cache.
+// Read a buffer of n_bytes on n_threads, each its own part, until `seconds` have brought no better window; return bytes
+// per second. The buffer should be several times the last cache.
 double probe_read(size_t n_bytes, int n_threads, double seconds);
 
-// Multiply in registers on n_threads for about `seconds`; return operations (an addition and a multiplication are two)
-// per second of all threads together.
+// Multiply in registers on n_threads, as long likewise; return operations (an addition and a multiplication are two) per
+// second of all threads together.
 double probe_peak(DataType type, int n_threads, double seconds);
 
 }  // namespace nearlight

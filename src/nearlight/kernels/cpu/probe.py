@@ -19,7 +19,7 @@ from typing import TypeAlias
 from nearlight import _native
 from nearlight.errors import RequestError
 
-READ_SECONDS, PEAK_SECONDS = 0.4, 0.25
+READ_SECONDS, PEAK_SECONDS = 0.6, 0.25
 LEAST_BUFFER_BYTES = 256 << 20
 
 Progress: TypeAlias = Callable[[int, int], None]
