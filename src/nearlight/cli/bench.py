@@ -25,6 +25,7 @@ _EXAMPLES = """\
   nearlight bench --synthetic qwen3-0.6b --weights w4    a model that is not downloaded: random weights
   nearlight bench model.gguf -p 64,128,256,512 -n 0      prefill speed against the prompt's length
   nearlight bench model.gguf -p 0 -n 64 -d 0,1024,4096   decode speed against the context's length
+  nearlight bench model.gguf -d 0,1024,4096 --plot f.png measured and predicted, drawn
   nearlight bench model.gguf --explain                   where the time goes
   nearlight bench model.gguf --vs llama.cpp              peers on the same model, in turns
   nearlight bench --accuracy ledger.jsonl                a page on how good predictions were
@@ -38,6 +39,10 @@ def main(arguments: Sequence[str]) -> int:
     if args.accuracy:
         print(page(read_records(Path(args.accuracy))), end="")
         return 0
+    if args.plot:
+        from nearlight.plot import check_target
+
+        check_target(args.plot)
     workloads = sweep(_flat(args.n_prompt, [512]), _flat(args.n_gen, [128]), _flat(args.n_depth, [0]))
     peer_models = dict(args.peer_model)
     peers = _available(_flat(args.vs, []), peer_models)
@@ -59,6 +64,11 @@ def main(arguments: Sequence[str]) -> int:
         for session in sessions:
             record(Path(args.record), session.rows, session.hardware, session.memory)
     _show(sessions, "json" if args.json else args.output)
+    if args.plot:
+        from nearlight.plot import bench_figure, draw
+
+        draw(bench_figure([row.as_json() for session in sessions for row in session.rows]), args.plot)
+        print(f"drawn: {args.plot}", file=sys.stderr)
     return 0
 
 
@@ -89,6 +99,7 @@ def _parser() -> Parser:
         "--peer-model", action="append", type=_peer_model, default=[], metavar="PEER=PATH", help="a peer's own file"
     )
     more.add_argument("--no-calibration", action="store_true", help="predict the limit itself")
+    more.add_argument("--plot", metavar="FILE", help="draw measured, predicted and limit: .png, .svg or .html")
     more.add_argument("--record", metavar="FILE", help="append the rows to a ledger (JSON lines)")
     more.add_argument("--accuracy", metavar="FILE", help="only make a page of Markdown from a ledger")
     return parser
