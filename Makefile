@@ -11,7 +11,7 @@ NATIVE := $(shell find native)
 .PHONY: run test lint format levels sanitize clean
 .DELETE_ON_ERROR:
 
-run: ARGS ?= 'def fibonacci(n):'
+run: ARGS ?= 'def copy_file(src, dst):'
 run: $(VENV)/.installed
 	@$(BIN)/nearlight run $(ARGS)
 
