@@ -78,6 +78,7 @@ def measure(
     calibration = calibrate(description, ops.threads, options.chunk or CHUNK_ROWS) if options.calibrated else None
     forecast = Forecast(counted, hardware, calibration)
     engine = description.engine(ops.threads, lambda done, total: say(f"loading {description.name}", done, total))
+    release()  # what loading needed for a moment
     own = OwnEngine(engine, description.weights, options.chunk or CHUNK_ROWS)
     context = max(workload.context for workload in workloads)
     arena = Arena(description, ops.threads, context, engine.model.vocab_size, options.peer_models)
