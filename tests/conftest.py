@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -32,6 +33,10 @@ os.environ.update(
 )
 for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE"):
     os.environ.pop(name, None)
+
+if not worker and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background job is started deaf to Ctrl-C, and so would be the programs that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if worker and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
