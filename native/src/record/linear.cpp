@@ -42,7 +42,7 @@ Place prepare(Tape& tape, Activation& x, Form form) {
 
 int64_t pack_matrix(Runtime& runtime, PackedMatrix& packed, const uint8_t* rows, size_t row_stride) {
   const std::lock_guard lock(runtime.mutex);
-  packed.memory = allocate(packed.matrix.n_bytes());
+  packed.memory = runtime.slabs.allocate(packed.matrix.n_bytes());
   packed.matrix.data = reinterpret_cast<uint8_t*>(packed.memory.get());
   std::atomic<int64_t> first_bad{-1};
   runtime.pool.run([&](int thread) {

@@ -18,7 +18,7 @@ namespace nearlight {
 struct PackedMatrix {
   std::string name;
   Matrix matrix;
-  Memory memory;
+  std::shared_ptr<std::byte[]> memory;
 };
 
 // A norm's scale or a bias.

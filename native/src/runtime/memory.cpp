@@ -13,7 +13,10 @@ namespace nearlight {
 
 void Release::operator()(std::byte* data) const { std::free(data); }
 
-Memory allocate(size_t n_bytes) {
+namespace {
+
+// Pages are only reserved: what is never touched costs nothing.
+Memory reserve(size_t n_bytes) {
   const size_t alignment = n_bytes >= kHugePage ? kHugePage : kCacheLine;
   const size_t rounded = round_up(n_bytes ? n_bytes : 1, kCacheLine);
   void* data = nullptr;
@@ -23,8 +26,31 @@ Memory allocate(size_t n_bytes) {
   const size_t whole = rounded / kHugePage * kHugePage;
   if (whole) (void)madvise(data, whole, MADV_HUGEPAGE);  // a wish: without huge pages it is only slower
 #endif
-  std::memset(data, 0, rounded);
   return Memory(static_cast<std::byte*>(data));
+}
+
+constexpr size_t kSlabBytes = size_t{64} << 20;
+
+}  // namespace
+
+Memory allocate(size_t n_bytes) {
+  Memory memory = reserve(n_bytes);
+  std::memset(memory.get(), 0, n_bytes);
+  return memory;
+}
+
+std::shared_ptr<std::byte[]> Slabs::allocate(size_t n_bytes) {
+  if (n_bytes > kSlabBytes / 4) return nearlight::allocate(n_bytes);
+  const size_t rounded = round_up(n_bytes, kCacheLine);
+  if (!slab_ || used_ + rounded > n_bytes_) {
+    slab_ = reserve(kSlabBytes);
+    n_bytes_ = kSlabBytes;
+    used_ = 0;
+  }
+  std::byte* piece = slab_.get() + used_;
+  used_ += rounded;
+  std::memset(piece, 0, n_bytes);
+  return {slab_, piece};
 }
 
 }  // namespace nearlight

@@ -2,7 +2,7 @@
 //
 // Everything a kernel streams through (arena, cache segments, parameters) starts on a cache line, so that no vector
 // load of a row's start is split in two; large pieces ask for huge pages, because a weight-sized stretch of 4 kB pages
-// costs a TLB miss every few hundred nanoseconds.
+// costs a TLB miss every few hundred nanoseconds, and no prefetcher follows across their ends.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,18 @@ using Memory = std::unique_ptr<std::byte[], Release>;
 
 // Allocate n_bytes of zeros. Raises std::bad_alloc.
 Memory allocate(size_t n_bytes);
+
+// Cuts pieces that live and are read together, a model's matrices, from slabs of huge pages. Most matrices are smaller
+// than a huge page or two; each for itself they would lie in small ones, and be read at half the speed.
+class Slabs {
+ public:
+  // Allocate n_bytes of zeros; the slab is given back with the last of its pieces. Raises std::bad_alloc.
+  std::shared_ptr<std::byte[]> allocate(size_t n_bytes);
+
+ private:
+  std::shared_ptr<std::byte[]> slab_;
+  size_t n_bytes_ = 0, used_ = 0;
+};
 
 constexpr size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 

@@ -13,6 +13,7 @@ struct Runtime {
 
   Pool pool;
   Arena arena;
+  Slabs slabs;  // where matrices lie
   std::recursive_mutex mutex;  // held during a step; storage that a step reads is only changed while holding it
 };
 
