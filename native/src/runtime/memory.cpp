@@ -5,33 +5,65 @@
 #include <cstring>
 #include <new>
 
-#if defined(__linux__)
+#if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
+#include <unistd.h>
+#define NEARLIGHT_MAPS 1
 #endif
 
 namespace nearlight {
-
-void Release::operator()(std::byte* data) const { std::free(data); }
-
 namespace {
 
+// From here on memory is mapped, not taken from the heap: there, a cache's segments cost a sixteenth more than their
+// size, and what is freed may not go back to the system.
+constexpr size_t kLeastMapped = size_t{256} << 10;
+
+#ifdef NEARLIGHT_MAPS
 // Pages are only reserved: what is never touched costs nothing.
-Memory reserve(size_t n_bytes) {
-  const size_t alignment = n_bytes >= kHugePage ? kHugePage : kCacheLine;
-  const size_t rounded = round_up(n_bytes ? n_bytes : 1, kCacheLine);
-  void* data = nullptr;
-  if (rounded < n_bytes || posix_memalign(&data, alignment, rounded) != 0) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
+Memory map(size_t n_bytes) {
+  const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t alignment = n_bytes >= kHugePage ? kHugePage : page, rounded = round_up(n_bytes, page);
+  const size_t span = rounded + alignment - page;
+  if (span < n_bytes) throw std::bad_alloc();
+  void* const begin = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (begin == MAP_FAILED) throw std::bad_alloc();
+  auto* const first = static_cast<std::byte*>(begin);
+  const size_t before = round_up(reinterpret_cast<uintptr_t>(first), alignment) - reinterpret_cast<uintptr_t>(first);
+  const size_t after = span - before - rounded;
+  if (before) munmap(first, before);
+  if (after) munmap(first + before + rounded, after);
+#ifdef MADV_HUGEPAGE
   // Only whole huge pages: a partly used one would hold memory that nobody asked for.
   const size_t whole = rounded / kHugePage * kHugePage;
-  if (whole) (void)madvise(data, whole, MADV_HUGEPAGE);  // a wish: without huge pages it is only slower
+  if (whole) (void)madvise(first + before, whole, MADV_HUGEPAGE);  // a wish: without huge pages it is only slower
 #endif
+  return Memory(first + before, Release{rounded});
+}
+#endif
+
+Memory reserve(size_t n_bytes) {
+#ifdef NEARLIGHT_MAPS
+  if (n_bytes >= kLeastMapped) return map(n_bytes);
+#endif
+  const size_t rounded = round_up(n_bytes ? n_bytes : 1, kCacheLine);
+  void* data = rounded < n_bytes ? nullptr : std::aligned_alloc(kCacheLine, rounded);
+  if (!data) throw std::bad_alloc();
   return Memory(static_cast<std::byte*>(data));
 }
 
 constexpr size_t kSlabBytes = size_t{64} << 20;
 
 }  // namespace
+
+void Release::operator()(std::byte* data) const {
+#ifdef NEARLIGHT_MAPS
+  if (mapped) {
+    munmap(data, mapped);
+    return;
+  }
+#endif
+  std::free(data);
+}
 
 Memory allocate(size_t n_bytes) {
   Memory memory = reserve(n_bytes);

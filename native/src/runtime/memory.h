@@ -15,12 +15,13 @@ constexpr size_t kCacheLine = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 struct Release {
+  size_t mapped = 0;  // bytes, if the system gave them to us directly; else the C library did
   void operator()(std::byte* data) const;
 };
 
 using Memory = std::unique_ptr<std::byte[], Release>;
 
-// Allocate n_bytes of zeros. Raises std::bad_alloc.
+// Allocate n_bytes of zeros, every page of them touched. Raises std::bad_alloc.
 Memory allocate(size_t n_bytes);
 
 // Cuts pieces that live and are read together, a model's matrices, from slabs of huge pages. Most matrices are smaller
