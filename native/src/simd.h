@@ -353,7 +353,9 @@ NEARLIGHT_INLINE u8x64 lookup16(const u8x64& table, const u8x64& index) {
     v.part[i] = (u8x64::Register)_mm256_shuffle_epi8((__m256i)table.part[i], (__m256i)index.part[i]);
   }
 #else
-  for (int i = 0; i < kRegisters; i++) v.part[i] = __builtin_shuffle(table.part[i], index.part[i]);
+  for (int i = 0; i < kRegisters; i++) {
+    for (int j = 0; j < 64 / kRegisters; j++) v.part[i][j] = table.part[i][index.part[i][j]];
+  }
 #endif
   return v;
 }
