@@ -102,11 +102,9 @@ void multiply_floats(const Matrix& m, const uint8_t* prepared, int64_t n_rows, c
     return Table<Panel, kMost>{{float_panel<F, r + 1, float_tiles(r + 1)>...}};
   }(std::make_integer_sequence<int, kMost>{});
   constexpr int64_t kInputs = Step<F>::kInputs;
-  constexpr size_t kRowBytes = record_bytes(form_of(F)) / kBlock;  // of an input, in x
   const int64_t steps = (m.n_in + kInputs - 1) / kInputs;
   // One chunk if rows are few, so that the matrix streams by; else chunks that stay in the second cache.
   const int64_t chunk_steps = n_rows <= kFewRows ? steps : kChunk * kBlock / kInputs;
-  const size_t row_bytes = static_cast<size_t>(n_blocks(m.n_in)) * record_bytes(form_of(F));
   const int64_t height = panel_rows(n_rows);
   const int tiles = float_tiles(static_cast<int>(height));
   for (int64_t tile = tile_begin; tile < tile_end; tile += tiles) {
@@ -114,8 +112,8 @@ void multiply_floats(const Matrix& m, const uint8_t* prepared, int64_t n_rows, c
       const int64_t n = steps - first < chunk_steps ? steps - first : chunk_steps;
       for (int64_t row = 0; row < n_rows; row += height) {
         const int rows = static_cast<int>(n_rows - row < height ? n_rows - row : height);
-        const uint8_t* x = prepared + static_cast<size_t>(row) * row_bytes +
-                           static_cast<size_t>(first * kInputs * rows) * kRowBytes;
+        const uint8_t* x =
+            prepared + records_at(form_of(F), n_rows, row, first * kInputs / kBlock, n_blocks(n * kInputs));
         // The last panel is lower and may take more tiles at once than there are here: it stops where the others do.
         const int n_tiles = static_cast<int>(tile_end - tile < tiles ? tile_end - tile : tiles);
         const Chunk chunk{row, tile, n_tiles, static_cast<int>(n), first == 0, first + n == steps};

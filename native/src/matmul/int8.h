@@ -3,18 +3,18 @@
 // Per group of 32 inputs (16 in some formats), tile of 16 output rows and activation row: eight (four) dot products of
 // four, in integers and exact, then
 //
-//     t    = scale * float(dots - zero * sum)              or, in a format with mins,
-//     t    = scale * float(dots) - min * float(sum)
-//     acc += activation scale * t
+//     acc += scale * 2^exponent * (dots - zero * sum)      and, in a format with mins,
+//     acc -= min * 2^exponent * sum
 //
-// one accumulator per output element, over groups in ascending order. Both kernels end a group with the same function,
-// so their results have the same bits. The zero point is settled by starting the integers at -zero * sum.
+// one accumulator per output element, over groups in ascending order; in the end y = scale of the activation row * acc.
+// Both kernels end a group with the same function, so their results have the same bits. The zero point is settled by
+// starting the integers at -zero * sum, the power of two by an integer addition to the float's exponent (prepare.h).
 //
 // few rows (1 .. kFewRows)   codes are opened in registers and meet all rows at once; bound by reading the matrix while
-//                            ten multiplying instructions per row and block take less time than its bytes
+//                            nine multiplying instructions per row and block take less time than its bytes
 // many rows                  a pair of tiles is opened into a scratch of kChunk blocks that stays in the nearest cache;
 //                            then panels of kPanelRows rows run over it. 96 dot products per block of a 6 by 2 panel
-//                            against 24 multiplications (48 with groups of 16): at most 80 % (67 %) of the peak
+//                            against 12 multiplications (24 with groups of 16 or mins): at most 89 % (80 %) of the peak
 #pragma once
 
 #include "codes.h"
@@ -30,29 +30,35 @@ struct Record {
   NEARLIGHT_MEMBER s8x64 codes(int j, int r) const {
     return broadcast4(reinterpret_cast<const int8_t*>(at) + 4 * (j * R + r));
   }
-  NEARLIGHT_MEMBER f32x16 scale(int r) const {
-    float value;
-    std::memcpy(&value, at + kBlock * R + 4 * r, 4);
-    return broadcast(value);
+  // v * 2^exponent. A zero becomes next to nothing: 2^(exponent - 127), exponents being at most kMostHalvings.
+  NEARLIGHT_MEMBER f32x16 scaled(const f32x16& v, int r) const {
+    int32_t exponent;
+    std::memcpy(&exponent, at + kBlock * R + 4 * r, 4);
+    return bits_as<f32x16>(bits_as<i32x16>(v) + broadcast(exponent));
   }
   template <int groups>
-  NEARLIGHT_MEMBER i32x16 minus_sum(int group, int r) const {
+  NEARLIGHT_MEMBER int32_t minus_sum(int group, int r) const {
     const int which = groups == 1 ? 2 : group;
     int32_t value;
     std::memcpy(&value, at + kBlock * R + 4 * (R * (1 + which) + r), 4);
-    return broadcast(value);
+    return value;
   }
 };
 
+// The scales of the activation rows, [n_rows], which follow their records.
+inline const float* row_scales(const uint8_t* prepared, int64_t n_rows, int64_t n_in) {
+  return reinterpret_cast<const float*>(prepared + row_scales_at(n_rows, n_in));
+}
+
 // What `Scales` says of a format, as far as the sums of a group depend on it: formats alike share their panel kernels.
-template <int groups, bool min, bool seven_bits>
+template <int groups, bool min, int zero_shift, bool seven_bits>
 struct Kind {
   static constexpr int kGroups = groups, kSteps = 8 / groups;  // steps of four inputs in a group
   static constexpr bool kMin = min;
 
   template <int R>
-  NEARLIGHT_MEMBER static i32x16 begin(const Record<R>& record, int group, int r, int zero_shift) {
-    return kMin ? i32x16{} : record.template minus_sum<groups>(group, r) << zero_shift;
+  NEARLIGHT_MEMBER static i32x16 begin(const Record<R>& record, int group, int r) {
+    return kMin ? i32x16{} : broadcast_shifted<zero_shift>(record.template minus_sum<groups>(group, r));
   }
 
   NEARLIGHT_MEMBER static i32x16 add(const i32x16& dots, const u8x64& codes, const s8x64& activations) {
@@ -62,19 +68,29 @@ struct Kind {
   template <int R>
   NEARLIGHT_MEMBER static f32x16 end(const i32x16& dots, const f32x16& scale, const f32x16& min_of_group,
                                      const Record<R>& record, int group, int r, const f32x16& acc) {
-    f32x16 t = to_f32(dots) * scale;
-    if constexpr (kMin) t = fma(to_f32(record.template minus_sum<groups>(group, r)), min_of_group, t);
-    return fma(t, record.scale(r), acc);
+    f32x16 total = fma(record.scaled(to_f32(dots), r), scale, acc);
+    if constexpr (kMin) {
+      const f32x16 sum = to_f32(broadcast(record.template minus_sum<groups>(group, r)));
+      total = fma(record.scaled(sum, r), min_of_group, total);
+    }
+    return total;
   }
 };
 
 template <Format F>
-using KindOf = Kind<Scales<F>::kGroups, Scales<F>::kMin, kSevenBits<F>>;
+using KindOf = Kind<Scales<F>::kGroups, Scales<F>::kMin, Scales<F>::kZeroShift, kSevenBits<F>>;
 
 // ---- few rows ------------------------------------------------------------------------------------------------------
 
+// Not inlined on purpose: a loop over rows that is not unrolled would keep the sums of its caller in memory.
+template <int R>
+[[gnu::noinline]] void finish_rows(const float* scales, const Output& out, int64_t tile, const f32x16 (&sums)[R]) {
+  for (int r = 0; r < R; r++) out.finish(r, tile, sums[r] * broadcast(scales[r]));
+}
+
 template <Format F, int R>
 void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64_t tile_begin, int64_t tile_end) {
+  const float* scales_of_rows = row_scales(prepared, R, m.n_in);
   using K = KindOf<F>;
   constexpr Layout layout = layout_of(F);
   constexpr int kBlocks = layout.stored_block / kBlock, kBlockBytes = 64 * layout.block_vectors();
@@ -94,7 +110,7 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
           const int group = block * K::kGroups + g;
           const f32x16 scale = scales.scale(group), min = scales.min(group);
           i32x16 dots[R];
-          for (int r = 0; r < R; r++) dots[r] = K::begin(record, g, r, Scales<F>::kZeroShift);
+          for (int r = 0; r < R; r++) dots[r] = K::begin(record, g, r);
           for (int step = 0; step < K::kSteps; step++) {  // rows innermost: their sums do not wait for each other
             const int j = g * K::kSteps + step;
             for (int r = 0; r < R; r++) dots[r] = K::add(dots[r], codes[j], record.codes(j, r));
@@ -106,17 +122,23 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
       }
       scales_at += kLanes * layout.scale_bytes();
     }
-    for (int r = 0; r < R; r++) out.finish(r, tile, acc[r]);
+    f32x16 sums[R];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) sums[r] = acc[r];
+    finish_rows(scales_of_rows, out, tile, sums);
   }
 }
 
 // ---- many rows -----------------------------------------------------------------------------------------------------
 
-// The opened codes and scales of kPanelTiles tiles and up to kChunk blocks.
+constexpr int kRowBlock = 96 * kPanelRows;  // rows that meet a pair of tiles before the next; their sums stay near too
+
+// The opened codes and scales of kPanelTiles tiles and up to kChunk blocks, and the sums of up to kRowBlock rows.
 struct Scratch {
   alignas(64) uint8_t codes[kChunk][kPanelTiles][8][64];
   alignas(64) float scales[kChunk][2][kPanelTiles][kLanes];
   alignas(64) float mins[kChunk][2][kPanelTiles][kLanes];
+  alignas(64) float sums[kRowBlock][kPanelTiles][kLanes];
 };
 
 template <Format F>
@@ -145,22 +167,38 @@ void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n
   }
 }
 
-// R rows by kPanelTiles tiles over the blocks of a chunk. Its sums go on from y and back to y.
+// What one call of a panel works on: n blocks of a chunk, and where its sums come from and go to. Between chunks they
+// wait in the scratch, whose bits a store and a load do not change; from the last they go straight to whole tiles of y.
+struct PanelWork {
+  int n;
+  bool first;
+  const uint8_t* records;
+  float (*sums)[kPanelTiles][kLanes];
+  const float* row_scales;
+  float* y;  // null: to `sums`
+  int64_t ldy;
+  const float* bias;  // of these tiles, or null
+};
+
 template <class K, int R>
-void panel(const Scratch& scratch, const Chunk& chunk, const uint8_t* record_at, int zero_shift, const Output& out) {
+void panel(const Scratch& scratch, const PanelWork& work) {
   constexpr int T = kPanelTiles;
-  f32x16 sums[T][R], acc[T][R];
-  out.take_up(chunk, sums);
-  copy(acc, sums);
-  for (int block = 0; block < chunk.n; block++, record_at += record_bytes(Form::int8) * R) {
+  f32x16 acc[T][R];
+#pragma GCC unroll 16  // or GCC keeps the sums in memory
+  for (int t = 0; t < T; t++) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) acc[t][r] = work.first ? f32x16{} : load(work.sums[r][t]);
+  }
+  const uint8_t* record_at = work.records;
+  for (int block = 0; block < work.n; block++, record_at += record_bytes(Form::int8) * R) {
     const Record<R> record{record_at};
     for (int g = 0; g < K::kGroups; g++) {
       i32x16 dots[T][R];
       for (int r = 0; r < R; r++) {
-        const i32x16 start = K::begin(record, g, r, zero_shift);
+        const i32x16 start = K::begin(record, g, r);
         for (int t = 0; t < T; t++) dots[t][r] = start;
       }
-#pragma GCC unroll 8  // or GCC keeps the sums in memory
+#pragma GCC unroll 8  // the same
       for (int step = 0; step < K::kSteps; step++) {
         const int j = g * K::kSteps + step;
         u8x64 codes[T];
@@ -176,29 +214,50 @@ void panel(const Scratch& scratch, const Chunk& chunk, const uint8_t* record_at,
       }
     }
   }
-  copy(sums, acc);
-  out.put_down(chunk, sums);
+#pragma GCC unroll 16
+  for (int t = 0; t < T; t++) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+      if (work.y) {
+        const f32x16 v = acc[t][r] * broadcast(work.row_scales[r]);
+        store(work.y + r * work.ldy + t * kLanes, work.bias ? v + load(work.bias + t * kLanes) : v);
+      } else {
+        store(work.sums[r][t], acc[t][r]);
+      }
+    }
+  }
 }
 
 template <Format F>
 void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const Output& out, int64_t tile_begin,
                int64_t tile_end) {
-  using Panel = void (*)(const Scratch&, const Chunk&, const uint8_t*, int, const Output&);
+  using Panel = void (*)(const Scratch&, const PanelWork&);
   static constexpr auto panels = []<int... r>(std::integer_sequence<int, r...>) {
     return Table<Panel, kPanelRows>{{panel<KindOf<F>, r + 1>...}};
   }(std::make_integer_sequence<int, kPanelRows>{});
+  const float* scales_of_rows = row_scales(prepared, n_rows, m.n_in);
   Scratch scratch;
   const int64_t blocks = n_blocks(m.n_in);
-  for (int64_t first = 0; first < blocks; first += kChunk) {  // outermost: a chunk of all rows stays in the next cache
-    const int n = blocks - first < kChunk ? static_cast<int>(blocks - first) : kChunk;
+  for (int64_t block_row = 0; block_row < n_rows; block_row += kRowBlock) {
+    const int64_t end_row = n_rows - block_row < kRowBlock ? n_rows : block_row + kRowBlock;
     for (int64_t tile = tile_begin; tile < tile_end; tile += kPanelTiles) {
       const int n_tiles = tile_end - tile < kPanelTiles ? static_cast<int>(tile_end - tile) : kPanelTiles;
-      open_tiles<F>(m, tile, n_tiles, first, n, scratch);
-      for (int64_t row = 0; row < n_rows; row += kPanelRows) {
-        const int rows = n_rows - row < kPanelRows ? static_cast<int>(n_rows - row) : kPanelRows;
-        const uint8_t* records = prepared + static_cast<size_t>(row * blocks + first * rows) * record_bytes(Form::int8);
-        const Chunk chunk{row, tile, n_tiles, n, first == 0, first + n == blocks};
-        panels.at[rows - 1](scratch, chunk, records, Scales<F>::kZeroShift, out);
+      const bool whole = n_tiles == kPanelTiles && out.lanes(tile + n_tiles - 1) == kLanes;
+      for (int64_t first = 0; first < blocks; first += kChunk) {
+        const int n = blocks - first < kChunk ? static_cast<int>(blocks - first) : kChunk;
+        open_tiles<F>(m, tile, n_tiles, first, n, scratch);
+        for (int64_t row = block_row; row < end_row; row += kPanelRows) {
+          const int rows = end_row - row < kPanelRows ? static_cast<int>(end_row - row) : kPanelRows;
+          auto* sums = scratch.sums + (row - block_row);
+          const bool last = first + n == blocks;
+          panels.at[rows - 1](scratch, {n, first == 0, prepared + records_at(Form::int8, n_rows, row, first, n), sums,
+                                        scales_of_rows + row, last && whole ? out.at(row, tile) : nullptr, out.ldy,
+                                        out.bias ? out.bias + tile * kLanes : nullptr});
+          for (int r = 0; last && !whole && r < rows; r++) {
+            const f32x16 scale = broadcast(scales_of_rows[row + r]);
+            for (int t = 0; t < n_tiles; t++) out.finish(row + r, tile + t, load(sums[r][t]) * scale);
+          }
+        }
       }
     }
   }

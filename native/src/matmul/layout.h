@@ -74,19 +74,30 @@ static_assert(layout_of(Format::Q5_K).stored_bytes() == 176 && layout_of(Format:
 static_assert(layout_of(Format::IQ4_NL).stored_bytes() == 18 && layout_of(Format::IQ4_XS).stored_bytes() == 136);
 static_assert(layout_of(Format::MXFP4).stored_bytes() == 17 && layout_of(Format::F32).stored_bytes() == 4);
 
-// Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower): [panel][block of 32 inputs],
-// and in a block, for a panel of R rows,
+// Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of kChunk blocks
+// of 32 inputs (the last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,
 //
 //     f32    float [32][R]
 //     bf16   bf16 [16][R][2]
-//     int8   codes [8][R][4], float scale [R], int32 [3][R]: minus the sum of the codes of the first 16 inputs, of the
-//            last 16, of all 32 (what zero points and mins are multiplied with)
+//     int8   codes [8][R][4], int32 exponent [R], int32 [3][R]: minus the sum of the codes of the first 16 inputs, of
+//            the last 16, of all 32 (what zero points and mins are multiplied with)
 //
-// so that a kernel walks one pointer and finds every row at a constant distance.
+// so that a kernel walks one pointer through a chunk and finds every row at a constant distance. Int8 activations end
+// with a float scale per row, [n_rows]: input = scale * 2^exponent * code.
 constexpr size_t record_bytes(Form form) {  // of a block and a row
   return form == Form::f32 ? 4 * kBlock : form == Form::bf16 ? 2 * kBlock : kBlock + 4 + 12;
 }
 
+constexpr int kChunk = 16;  // blocks opened at a time: 16 kB of codes for two tiles, within a 32 kB cache
+
 constexpr int64_t n_blocks(int64_t n_in) { return (n_in + kBlock - 1) / kBlock; }
+
+// Where the records begin of block `first`, which begins a chunk of n, for the panel of `row`.
+constexpr size_t records_at(Form form, int64_t n_rows, int64_t row, int64_t first, int64_t n) {
+  return static_cast<size_t>(first * n_rows + n * row) * record_bytes(form);
+}
+constexpr size_t row_scales_at(int64_t n_rows, int64_t n_in) {
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(Form::int8);
+}
 
 }  // namespace nearlight

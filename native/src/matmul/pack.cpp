@@ -132,7 +132,8 @@ int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int part, 
 }
 
 size_t prepared_bytes(Form form, int64_t n_rows, int64_t n_in) {
-  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form);
+  const size_t scales = form == Form::int8 ? static_cast<size_t>(n_rows) * sizeof(float) : 0;
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form) + scales;
 }
 
 }  // namespace nearlight

@@ -14,7 +14,6 @@ constexpr int kFewRows = 8, kPanelRows = 6, kPanelTiles = 2;
 constexpr int kFewRows = 4, kPanelRows = 3, kPanelTiles = 1;
 #endif
 
-constexpr int kChunk = 16;            // blocks opened at a time: 16 kB of codes at 6 by 2, within a 32 kB cache
 constexpr int kPrefetchBytes = 4096;  // ahead of the codes being read; one row alone gains 10-20 %
 
 // Rows in one panel of prepared activations: all of them if few.
