@@ -78,7 +78,8 @@ struct MatmulKernels {
                   int parts);
 
   // Computes the output columns of tiles tile_begin .. tile_end-1 for all rows: y[r * ldy + o]. bias may be null.
-  // Kernels take two tiles at a time, or four of floats: ranges that are multiples of those waste nothing.
+  // Quantized tiles are taken in pairs, float ones in their groups of four: ranges that begin and end with those waste
+  // nothing, others must not begin inside a group.
   void (*multiply)(const Matrix& matrix, const void* prepared, int64_t n_rows, const float* bias, float* y, int64_t ldy,
                    int64_t tile_begin, int64_t tile_end);
 };

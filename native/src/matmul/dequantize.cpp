@@ -60,15 +60,16 @@ void dequantize_quantized(const Matrix& m, int64_t row, float* out) {
 }
 
 void dequantize_float(const Matrix& m, int64_t row, float* out) {
-  const uint8_t* tile = m.codes(row / kLanes);
-  const int64_t lane = row % kLanes, group = m.format == Format::BF16 ? 2 : 1;
+  const int64_t size = m.format == Format::F32 ? 4 : 2, group = m.format == Format::BF16 ? 2 : 1;
+  const int64_t step_bytes = kLanes * group * size, stride = float_group(m, row / kLanes) * step_bytes;
+  const uint8_t* lane = float_step(m, row / kLanes, 0, step_bytes) + row % kLanes * group * size;
   for (int64_t k = 0; k < m.n_in; k++) {
-    const int64_t place = (k / group * kLanes + lane) * group + k % group;
+    const uint8_t* at = lane + k / group * stride + k % group * size;
     if (m.format == Format::F32) {
-      std::memcpy(&out[k], tile + 4 * place, 4);
+      std::memcpy(&out[k], at, 4);
     } else {
       uint16_t half;
-      std::memcpy(&half, tile + 2 * place, 2);
+      std::memcpy(&half, at, 2);
       out[k] = m.format == Format::F16 ? f32_from_f16(half) : f32_from_bf16(half);
     }
   }

@@ -75,49 +75,49 @@ void float_panel(const Matrix& m, int64_t step_begin, const Chunk& chunk, const 
   f32x16 sums[T][R], acc[T][R];
   out.take_up(chunk, sums);
   copy(acc, sums);
-  const uint8_t* weights[T];
-  for (int t = 0; t < T; t++) {  // past the last tile: the last again, for nothing
-    const int64_t tile = chunk.tile + (t < chunk.n_tiles ? t : chunk.n_tiles - 1);
-    weights[t] = m.codes(tile) + step_begin * Step<F>::kBytes;
-  }
-  for (int64_t step = 0; step < chunk.n; step++) {
+  constexpr int64_t kBytes = Step<F>::kBytes;
+  const uint8_t* weights = float_step(m, chunk.tile, step_begin, kBytes);
+  const int64_t stride = float_group(m, chunk.tile) * kBytes;
+  int64_t offsets[T];  // past the last tile: the last again, for nothing
+  for (int t = 0; t < T; t++) offsets[t] = (t < chunk.n_tiles ? t : chunk.n_tiles - 1) * kBytes;
+  for (int64_t step = 0; step < chunk.n; step++, weights += stride) {
     for (int t = 0; t < T; t++) {
-      if constexpr (R <= kFewRows / 2) prefetch(weights[t] + step * Step<F>::kBytes + kPrefetchBytes / T);
-      Step<F>::multiply(weights[t] + step * Step<F>::kBytes, x + step * static_cast<int64_t>(kRowBytes * R), acc[t]);
+      if constexpr (R <= kPanelRows) prefetch(weights + kPrefetchBytes + t * kBytes);
+      Step<F>::multiply(weights + offsets[t], x + step * static_cast<int64_t>(kRowBytes * R), acc[t]);
     }
   }
   copy(sums, acc);
   out.put_down(chunk, sums);
 }
 
-// Tiles at once: as many as leave the sums in registers.
-constexpr int float_tiles(int rows) { return rows <= 2 ? 4 : rows <= kPanelRows ? 2 * kPanelTiles : kPanelTiles; }
+// Tiles at once, of those that lie interleaved: as many as leave the sums in registers.
+constexpr int float_tiles(int rows) { return kRegisters == 1 || rows == 1 ? kFloatGroup : 2; }
 
 template <Format F>
 void multiply_floats(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const Output& out, int64_t tile_begin,
                      int64_t tile_end) {
   using Panel = void (*)(const Matrix&, int64_t, const Chunk&, const uint8_t*, const Output&);
-  constexpr int kMost = kFewRows > kPanelRows ? kFewRows : kPanelRows;
   static constexpr auto panels = []<int... r>(std::integer_sequence<int, r...>) {
-    return Table<Panel, kMost>{{float_panel<F, r + 1, float_tiles(r + 1)>...}};
-  }(std::make_integer_sequence<int, kMost>{});
+    return Table<Panel, kPanelRows>{{float_panel<F, r + 1, float_tiles(r + 1)>...}};
+  }(std::make_integer_sequence<int, kPanelRows>{});
   constexpr int64_t kInputs = Step<F>::kInputs;
-  const int64_t steps = (m.n_in + kInputs - 1) / kInputs;
-  // One chunk if rows are few, so that the matrix streams by; else chunks that stay in the second cache.
-  const int64_t chunk_steps = n_rows <= kFewRows ? steps : kChunk * kBlock / kInputs;
-  const int64_t height = panel_rows(n_rows);
-  const int tiles = float_tiles(static_cast<int>(height));
-  for (int64_t tile = tile_begin; tile < tile_end; tile += tiles) {
+  const int64_t steps = (m.n_in + kInputs - 1) / kInputs, height = panel_rows(form_of(F), n_rows);
+  // In one go if all rows and tiles of a group meet at once, so that the matrix streams by; else in chunks, which stay
+  // in the second cache until all have met.
+  const bool streams = n_rows == height && float_tiles(static_cast<int>(height)) == kFloatGroup;
+  const int64_t chunk_steps = streams ? steps : kChunk * kBlock / kInputs;
+  for (int64_t group = tile_begin; group < tile_end; group += kFloatGroup) {
+    const int64_t group_end = tile_end - group < kFloatGroup ? tile_end : group + kFloatGroup;
     for (int64_t first = 0; first < steps; first += chunk_steps) {
       const int64_t n = steps - first < chunk_steps ? steps - first : chunk_steps;
       for (int64_t row = 0; row < n_rows; row += height) {
-        const int rows = static_cast<int>(n_rows - row < height ? n_rows - row : height);
-        const uint8_t* x =
-            prepared + records_at(form_of(F), n_rows, row, first * kInputs / kBlock, n_blocks(n * kInputs));
-        // The last panel is lower and may take more tiles at once than there are here: it stops where the others do.
-        const int n_tiles = static_cast<int>(tile_end - tile < tiles ? tile_end - tile : tiles);
-        const Chunk chunk{row, tile, n_tiles, static_cast<int>(n), first == 0, first + n == steps};
-        panels.at[rows - 1](m, first, chunk, x, out);
+        const int rows = static_cast<int>(n_rows - row < height ? n_rows - row : height), tiles = float_tiles(rows);
+        const uint8_t* x = prepared + records_at(form_of(F), n_rows, row, first * kInputs / kBlock, n_blocks(n * kInputs));
+        for (int64_t tile = group; tile < group_end; tile += tiles) {
+          const int n_tiles = static_cast<int>(group_end - tile < tiles ? group_end - tile : tiles);
+          const Chunk chunk{row, tile, n_tiles, static_cast<int>(n), first == 0, first + n == steps};
+          panels.at[rows - 1](m, first, chunk, x, out);
+        }
       }
     }
   }

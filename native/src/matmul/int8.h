@@ -145,22 +145,23 @@ template <Format F>
 void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n, Scratch& scratch) {
   using K = KindOf<F>;
   constexpr Layout layout = layout_of(F);
-  constexpr int kBlocks = layout.stored_block / kBlock;
+  constexpr int kBlocks = layout.stored_block / kBlock, kBlockBytes = 64 * layout.block_vectors();
   static_assert(kChunk % kBlocks == 0);
   for (int t = 0; t < n_tiles; t++) {
-    const uint8_t* codes_at = m.codes(tile + t) + first * (64 * layout.block_vectors());
+    const uint8_t* codes_at = m.codes(tile + t) + first * kBlockBytes;
     const uint8_t* scales_at = m.scales(tile + t) + first / kBlocks * (kLanes * layout.scale_bytes());
     for (int done = 0; done < n; done += kBlocks) {
       const Scales<F> scales(scales_at);
       for (int block = 0; block < kBlocks && done + block < n; block++) {
         u8x64 codes[8];
+        for (int i = 0; i < kBlockBytes; i += 64) prefetch(codes_at + kChunk * kBlockBytes + i);  // the next chunk
         unpack<F>(codes_at, codes);
         for (int j = 0; j < 8; j++) store(scratch.codes[done + block][t][j], codes[j]);
         for (int g = 0; g < K::kGroups; g++) {
           store(scratch.scales[done + block][g][t], scales.scale(block * K::kGroups + g));
           if constexpr (K::kMin) store(scratch.mins[done + block][g][t], scales.min(block * K::kGroups + g));
         }
-        codes_at += 64 * layout.block_vectors();
+        codes_at += kBlockBytes;
       }
       scales_at += kLanes * layout.scale_bytes();
     }

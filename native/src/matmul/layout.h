@@ -21,8 +21,9 @@
 //     tile     | block 0 | block 1 | ..                  | stored block 0 | stored block 1 | ..
 //     block    | low plane | high plane |                | bytes [n_bytes][16] | halves [n_halves][16] |
 //
-// Float formats have no scales, and codes are the values: F32 and F16 [n_in][16], BF16 [pairs][16][2], as its dot
-// product instruction wants them (an odd n_in is padded with a zero).
+// Float formats have no scales, and codes are the values. Four tiles lie interleaved, so that a kernel which computes
+// them together reads one stream and no four: F32 and F16 [n_in][4 tiles][16], BF16 [pairs][4 tiles][16][2], as its dot
+// product instruction wants them (an odd n_in is padded with a zero). The last group may have fewer tiles.
 //
 // Cost: decoding one token reads the matrix once, so bytes are time; multiplying many rows opens each block once.
 #pragma once
@@ -73,6 +74,19 @@ static_assert(layout_of(Format::Q3_K).stored_bytes() == 110 && layout_of(Format:
 static_assert(layout_of(Format::Q5_K).stored_bytes() == 176 && layout_of(Format::Q6_K).stored_bytes() == 210);
 static_assert(layout_of(Format::IQ4_NL).stored_bytes() == 18 && layout_of(Format::IQ4_XS).stored_bytes() == 136);
 static_assert(layout_of(Format::MXFP4).stored_bytes() == 17 && layout_of(Format::F32).stored_bytes() == 4);
+
+constexpr int kFloatGroup = 4;  // interleaved tiles of a float format
+
+constexpr int64_t float_group(const Matrix& m, int64_t tile) {  // tiles in the group of this one
+  const int64_t first = tile / kFloatGroup * kFloatGroup;
+  return m.n_tiles - first < kFloatGroup ? m.n_tiles - first : kFloatGroup;
+}
+
+// Where a tile's values of `step` lie; those of the next step follow float_group(m, tile) * step_bytes later.
+inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, int64_t step_bytes) {
+  const int64_t place = tile % kFloatGroup;
+  return m.codes(tile - place) + (step * float_group(m, tile) + place) * step_bytes;
+}
 
 // Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of kChunk blocks
 // of 32 inputs (the last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,

@@ -76,16 +76,20 @@ int64_t pack_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64
   return bad_row;
 }
 
+// A step holds `group` inputs of every lane.
 template <typename Value>
 void pack_float_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t tile, int group) {
-  auto* to = const_cast<uint8_t*>(m.codes(tile));
-  if ((tile + 1) * kLanes > m.n_out || m.n_in % group) std::memset(to, 0, m.tile_codes);
+  constexpr int64_t size = sizeof(Value);
+  const int64_t step_bytes = kLanes * group * size, steps = (m.n_in + group - 1) / group;
+  const int64_t stride = float_group(m, tile) * step_bytes;
+  auto* to = const_cast<uint8_t*>(float_step(m, tile, 0, step_bytes));
+  if ((tile + 1) * kLanes > m.n_out || m.n_in % group) {
+    for (int64_t step = 0; step < steps; step++) std::memset(to + step * stride, 0, static_cast<size_t>(step_bytes));
+  }
   for (int lane = 0; lane < kLanes && tile * kLanes + lane < m.n_out; lane++) {
     const uint8_t* from = rows + static_cast<size_t>(tile * kLanes + lane) * row_stride;
     for (int64_t k = 0; k < m.n_in; k++) {
-      const int64_t place = (k / group * kLanes + lane) * group + k % group;
-      std::memcpy(to + place * static_cast<int64_t>(sizeof(Value)), from + k * static_cast<int64_t>(sizeof(Value)),
-                  sizeof(Value));
+      std::memcpy(to + k / group * stride + (lane * group + k % group) * size, from + k * size, sizeof(Value));
     }
   }
 }

@@ -17,7 +17,9 @@ constexpr int kFewRows = 4, kPanelRows = 3, kPanelTiles = 1;
 constexpr int kPrefetchBytes = 4096;  // ahead of the codes being read; one row alone gains 10-20 %
 
 // Rows in one panel of prepared activations: all of them if few.
-constexpr int64_t panel_rows(int64_t n_rows) { return n_rows <= kFewRows ? n_rows : kPanelRows; }
+constexpr int64_t panel_rows(Form form, int64_t n_rows) {
+  return n_rows <= (form == Form::int8 ? kFewRows : kPanelRows) ? n_rows : kPanelRows;
+}
 
 template <typename Function, int n>
 struct Table {

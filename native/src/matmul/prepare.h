@@ -93,7 +93,7 @@ NEARLIGHT_INLINE i32x16 largest_magnitudes(const float* x, int64_t n_in) {
 
 inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared, int part,
                     int parts) {
-  const int64_t height = panel_rows(n_rows), blocks = n_blocks(n_in);
+  const int64_t height = panel_rows(form, n_rows), blocks = n_blocks(n_in);
   auto* to = static_cast<uint8_t*>(prepared);
   for (int64_t row = n_rows * part / parts; row < n_rows * (part + 1) / parts; row++) {
     const float* from = x + row * ldx;

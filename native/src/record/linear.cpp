@@ -9,13 +9,16 @@
 namespace nearlight {
 namespace {
 
-// A piece of a product is a range of tile pairs (the kernel for many rows works on pairs), long enough to be worth
-// taking: this many bytes of weights, for every row.
+// A piece of a product is a range of groups of four tiles (kernels work on pairs, or on four interleaved), long enough
+// to be worth taking: this many bytes of weights, for every row.
 constexpr int64_t kLeastBytesPerPiece = 32768;
+constexpr int64_t kPieceTiles = 4;
+
+int64_t n_groups(const Matrix& matrix) { return (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles; }
 
 int64_t product_pieces(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
   const int64_t worth = static_cast<int64_t>(matrix.n_bytes()) * n_rows / kLeastBytesPerPiece;
-  return tape.pieces(std::min(worth, (matrix.n_tiles + 1) / 2));
+  return tape.pieces(std::min(worth, n_groups(matrix)));
 }
 
 // x in the form this matrix is multiplied with; the command is recorded at the first asking.
@@ -90,10 +93,10 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
             n_pieces,
             [weight, bias, from, to, rows = x.rows, n_pieces](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;
-              const Share pairs = share((m.n_tiles + 1) / 2, piece, n_pieces);
+              const Share groups = share(n_groups(m), piece, n_pieces);
               level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
-                                       to.in<float>(w.arena), m.n_out, 2 * pairs.begin,
-                                       std::min(2 * pairs.end, m.n_tiles));
+                                       to.in<float>(w.arena), m.n_out, kPieceTiles * groups.begin,
+                                       std::min(kPieceTiles * groups.end, m.n_tiles));
             }});
   return out;
 }
