@@ -3,7 +3,7 @@
 // A matrix [n_out, n_in] is repacked once, at load, into tiles of 16 output rows, a vector lane each, so that no
 // kernel ever needs a horizontal sum; the packed form is as large as the stored one and the same for every
 // instruction level (matmul/layout.h has the picture). Activations are prepared once per step in the form the matrix
-// wants (float, bfloat16, or int8 with a scale per 32 inputs) and may then meet several matrices.
+// wants (float, bfloat16, or int8 with scales) and may then meet several matrices.
 //
 //     const MatmulKernels& kernels = avx512::matmul_kernels();         // level.h chooses
 //     Matrix m = describe(Format::Q4_K, n_out, n_in);                  // sizes only
@@ -31,8 +31,8 @@ enum class Format : int {
   IQ4_NL, IQ4_XS, MXFP4,
 };
 
-// What the activations look like to a kernel.
-enum class Form : int { f32, bf16, int8 };
+// What the activations look like to a kernel: floats, or int8 codes with a scale (a power of two) per 32 inputs.
+enum class Form : int { f32, bf16, int8, int8_powers };
 
 constexpr int kLanes = 16;  // output rows in a tile
 

@@ -67,7 +67,7 @@ def products(ops: CpuOps, x: Floats, tensor: StoredTensor, bias: Floats | None =
 def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     """Round activations as `prepare` does: bf16 where the level multiplies it, or int8.
 
-    A row of int8 has one scale, over a power of two for every 32 inputs.
+    Every 32 inputs have a scale; for formats with blocks of 256, a power of two below that of the row.
     """
     if format is dtypes.BF16 and _native.isa() == "avx512":
         bits = x.view(np.uint32)
@@ -75,14 +75,21 @@ def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     if format in (dtypes.F32, dtypes.F16, dtypes.BF16):
         return x.astype(np.float64)
     blocks = np.pad(x, ((0, 0), (0, -x.shape[1] % 32))).reshape(len(x), -1, 32)
-    of_row = np.abs(x).max(axis=1)[:, None, None]
     of_block = np.abs(blocks).max(axis=2, keepdims=True)
-    ratio = np.divide(of_row, of_block, where=of_block > 0, out=np.full_like(of_block, np.inf))
-    power = 2.0 ** np.minimum(np.floor(np.log2(ratio)), 24)
-    to_code = np.divide(np.float32(127), of_row, where=of_row > 0, out=np.zeros_like(of_row)) * power.astype(np.float32)
+    of_row = np.abs(x).max(axis=1)[:, None, None]
+    if format.block_size == 32:
+        to_code, scale = inverse(of_block), of_block / np.float32(127) * 1.0
+    else:
+        ratio = np.divide(of_row, of_block, where=of_block > 0, out=np.full_like(of_block, np.inf))
+        power = 2.0 ** np.minimum(np.floor(np.log2(ratio)), 24)
+        to_code, scale = inverse(of_row) * power.astype(np.float32), of_row / np.float32(127) / power
     codes = np.rint(blocks * to_code).astype(np.float64)
     assert (np.abs(codes) <= 127).all()
-    return (codes * (of_row / np.float32(127)) / power).reshape(len(x), -1)[:, : x.shape[1]]
+    return (codes * scale).reshape(len(x), -1)[:, : x.shape[1]]
+
+
+def inverse(largest: Floats) -> Floats:
+    return np.divide(np.float32(127), largest, where=largest > 0, out=np.zeros_like(largest))
 
 
 def assert_close(found: Floats, x: NDArray[np.float64], weights: Floats, bias: Any = 0.0) -> None:

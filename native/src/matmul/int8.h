@@ -3,18 +3,20 @@
 // Per group of 32 inputs (16 in some formats), tile of 16 output rows and activation row: eight (four) dot products of
 // four, in integers and exact, then
 //
-//     acc += scale * 2^exponent * (dots - zero * sum)      and, in a format with mins,
-//     acc -= min * 2^exponent * sum
+//     t    = scale * (dots - zero * sum)      or, in a format with mins,
+//     t    = scale * dots - min * sum
+//     acc += factor of the activations * t
 //
 // one accumulator per output element, over groups in ascending order; in the end y = scale of the activation row * acc.
 // Both kernels end a group with the same function, so their results have the same bits. The zero point is settled by
-// starting the integers at -zero * sum, the power of two by an integer addition to the float's exponent (prepare.h).
+// starting the integers at -zero * sum. A factor that is a power of two is applied first, by adding to exponents, which
+// spares a multiplication and with it a twelfth to a sixth of the time (prepare.h says what it costs).
 //
 // few rows (1 .. kFewRows)   codes are opened in registers and meet all rows at once; bound by reading the matrix while
-//                            nine multiplying instructions per row and block take less time than its bytes
+//                            ten multiplying instructions per row and block take less time than its bytes
 // many rows                  a pair of tiles is opened into a scratch of kChunk blocks that stays in the nearest cache;
 //                            then panels of kPanelRows rows run over it. 96 dot products per block of a 6 by 2 panel
-//                            against 12 multiplications (24 with groups of 16 or mins): at most 89 % (80 %) of the peak
+//                            against 24 multiplications: at most 80 % of the peak
 #pragma once
 
 #include "codes.h"
@@ -30,11 +32,14 @@ struct Record {
   NEARLIGHT_MEMBER s8x64 codes(int j, int r) const {
     return broadcast4(reinterpret_cast<const int8_t*>(at) + 4 * (j * R + r));
   }
-  // v * 2^exponent. A zero becomes next to nothing: 2^(exponent - 127), exponents being at most kMostHalvings.
+  NEARLIGHT_MEMBER f32x16 factor(int r) const {
+    float value;
+    std::memcpy(&value, at + kBlock * R + 4 * r, 4);
+    return broadcast(value);
+  }
+  // v times a factor that is a power of two. A zero becomes next to nothing: at most 2^(kMostHalvings - 127).
   NEARLIGHT_MEMBER f32x16 scaled(const f32x16& v, int r) const {
-    int32_t exponent;
-    std::memcpy(&exponent, at + kBlock * R + 4 * r, 4);
-    return bits_as<f32x16>(bits_as<i32x16>(v) + broadcast(exponent));
+    return bits_as<f32x16>(bits_as<i32x16>(v) + bits_as<i32x16>(factor(r)));
   }
   template <int groups>
   NEARLIGHT_MEMBER int32_t minus_sum(int group, int r) const {
@@ -51,7 +56,7 @@ inline const float* row_scales(const uint8_t* prepared, int64_t n_rows, int64_t 
 }
 
 // What `Scales` says of a format, as far as the sums of a group depend on it: formats alike share their panel kernels.
-template <int groups, bool min, int zero_shift, bool seven_bits>
+template <int groups, bool min, int zero_shift, bool seven_bits, bool powers>
 struct Kind {
   static constexpr int kGroups = groups, kSteps = 8 / groups;  // steps of four inputs in a group
   static constexpr bool kMin = min;
@@ -68,17 +73,21 @@ struct Kind {
   template <int R>
   NEARLIGHT_MEMBER static f32x16 end(const i32x16& dots, const f32x16& scale, const f32x16& min_of_group,
                                      const Record<R>& record, int group, int r, const f32x16& acc) {
-    f32x16 total = fma(record.scaled(to_f32(dots), r), scale, acc);
-    if constexpr (kMin) {
-      const f32x16 sum = to_f32(broadcast(record.template minus_sum<groups>(group, r)));
-      total = fma(record.scaled(sum, r), min_of_group, total);
+    const f32x16 total = to_f32(dots);
+    const f32x16 sum = kMin ? to_f32(broadcast(record.template minus_sum<groups>(group, r))) : f32x16{};
+    if constexpr (powers) {
+      const f32x16 without_min = fma(record.scaled(total, r), scale, acc);
+      return kMin ? fma(record.scaled(sum, r), min_of_group, without_min) : without_min;
+    } else {
+      const f32x16 t = total * scale;
+      return fma(kMin ? fma(sum, min_of_group, t) : t, record.factor(r), acc);
     }
-    return total;
   }
 };
 
 template <Format F>
-using KindOf = Kind<Scales<F>::kGroups, Scales<F>::kMin, Scales<F>::kZeroShift, kSevenBits<F>>;
+using KindOf = Kind<Scales<F>::kGroups, Scales<F>::kMin, Scales<F>::kZeroShift, kSevenBits<F>,
+                    form_of(F) == Form::int8_powers>;
 
 // ---- few rows ------------------------------------------------------------------------------------------------------
 

@@ -66,6 +66,7 @@ constexpr Layout kLayouts[] = {
 
 constexpr const Layout& layout_of(Format format) { return kLayouts[static_cast<int>(format)]; }
 constexpr bool is_float(Format format) { return format <= Format::BF16; }
+constexpr bool is_int8(Form form) { return form >= Form::int8; }
 
 static_assert(layout_of(Format::Q8_0).stored_bytes() == 34 && layout_of(Format::Q4_0).stored_bytes() == 18);
 static_assert(layout_of(Format::Q4_1).stored_bytes() == 20 && layout_of(Format::Q5_0).stored_bytes() == 22);
@@ -93,11 +94,12 @@ inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, in
 //
 //     f32    float [32][R]
 //     bf16   bf16 [16][R][2]
-//     int8   codes [8][R][4], int32 exponent [R], int32 [3][R]: minus the sum of the codes of the first 16 inputs, of
-//            the last 16, of all 32 (what zero points and mins are multiplied with)
+//     int8   codes [8][R][4], factor [R], int32 [3][R]: minus the sum of the codes of the first 16 inputs, of the last
+//            16, of all 32 (what zero points and mins are multiplied with)
 //
 // so that a kernel walks one pointer through a chunk and finds every row at a constant distance. Int8 activations end
-// with a float scale per row, [n_rows]: input = scale * 2^exponent * code.
+// with a float scale per row, [n_rows]: input = scale of the row * factor * code, where a factor is a float (int8, the
+// rows' scales being 1) or a power of two, written as the exponent bits of a float (int8_powers).
 constexpr size_t record_bytes(Form form) {  // of a block and a row
   return form == Form::f32 ? 4 * kBlock : form == Form::bf16 ? 2 * kBlock : kBlock + 4 + 12;
 }

@@ -18,7 +18,7 @@ constexpr int kPrefetchBytes = 4096;  // ahead of the codes being read; one row 
 
 // Rows in one panel of prepared activations: all of them if few.
 constexpr int64_t panel_rows(Form form, int64_t n_rows) {
-  return n_rows <= (form == Form::int8 ? kFewRows : kPanelRows) ? n_rows : kPanelRows;
+  return n_rows <= (is_int8(form) ? kFewRows : kPanelRows) ? n_rows : kPanelRows;
 }
 
 template <typename Function, int n>

@@ -1,14 +1,15 @@
 // Activations made ready for the kernels (layout.h): panels of rows, blocks of 32 inputs, zeros past n_in.
 //
-// int8 codes are symmetric. A row has one scale, with which its largest value becomes 127, and every block of 32 a power
-// of two on top, the largest that keeps its codes within 127: an outlier spoils nobody but its 31 neighbours, and a
-// kernel applies the power by adding to a float's exponent, where multiplying with a scale of its own would take the
-// time of one dot product in ten. What it costs: codes use 6 to 7 bits of 7. Error of products (rms) with normal, gated
-// and heavy-tailed activations, and with a few channels 30 times larger:
+// int8 codes are symmetric and have a scale per 32 inputs: an outlier spoils nobody but its 31 neighbours. For formats
+// whose blocks are of 32 inputs it is the float that makes the largest of them 127. The K-quants have scales of scales,
+// or mins, or groups of 16, and more to multiply per code; for them the scale is a power of two over one float for the
+// row, which a kernel applies by an addition to exponents where another multiplication would take the time of one dot
+// product in ten. What it costs is half a bit. Error of products (rms) with normal, gated and heavy-tailed activations,
+// and with a few channels 30 times larger:
 //
-//     scale per 32 inputs         0.5 %   0.9 %   0.8 %   1.2 %
-//     power of two per 32         0.8 %   1.3 %   1.1 %   1.5 %     here
-//     scale per 256               0.7 %   1.5 %   1.5 %   2.9 %     llama.cpp with K-quants
+//     scale per 32 inputs         0.5 %   0.9 %   0.8 %   1.2 %     int8
+//     power of two per 32         0.8 %   1.3 %   1.1 %   1.5 %     int8_powers
+//     scale per 256               0.7 %   1.5 %   1.5 %   2.9 %     llama.cpp, with K-quants
 //
 // A share of the work is a range of rows.
 #pragma once
@@ -22,41 +23,46 @@ NEARLIGHT_INLINE void put_words(const void* words, int n, uint8_t* record, int64
   for (int i = 0; i < n; i++) std::memcpy(record + 4 * (i * rows + r), static_cast<const uint8_t*>(words) + 4 * i, 4);
 }
 
-constexpr int kMostHalvings = 24;  // between a row's scale and a block's; far below, codes are zeros anyway
+constexpr int kMostHalvings = 24;  // from a row's largest scale to a block's; far below, codes are zeros anyway
 
-// The scale of a row's int8 codes and what finds them: code = round(input * to_code * 2^halvings of the block).
-struct RowScale {
-  float largest, to_code;
-
-  // Compared as integers, magnitudes keep their order and a NaN is the largest: it becomes the scale and is not lost.
-  NEARLIGHT_MEMBER explicit RowScale(const i32x16& magnitudes)
-      : largest(f32_from_bits(static_cast<uint32_t>(max_lane(magnitudes)))),
-        to_code(largest > 0 ? 127.0f / largest : 0.0f) {}
-
-  // Of the blocks' smallest scale, so that exponents are never negative: added to a zero's they leave next to nothing.
-  NEARLIGHT_MEMBER float smallest() const { return largest / 127.0f * (1.0f / (1 << kMostHalvings)); }
-
-  NEARLIGHT_MEMBER int halvings(float largest_of_block) const {
-    const int n = static_cast<int>(bits_from_f32(largest / largest_of_block) >> 23) - 127;
-    return n < 0 ? 0 : n > kMostHalvings ? kMostHalvings : n;
-  }
-};
-
+// Magnitudes compared as integers keep their order, and a NaN is the largest: it becomes the scale and is not lost.
 NEARLIGHT_INLINE i32x16 magnitudes(const f32x16& v) { return bits_as<i32x16>(abs(v)); }
+NEARLIGHT_INLINE float largest(const i32x16& magnitudes) {
+  return f32_from_bits(static_cast<uint32_t>(max_lane(magnitudes)));
+}
+NEARLIGHT_INLINE float to_127(float largest) { return largest > 0 ? 127.0f / largest : 0.0f; }
+
+// How often a block's scale is half of the row's.
+NEARLIGHT_INLINE int halvings(float largest_of_row, float largest_of_block) {
+  const int n = static_cast<int>(bits_from_f32(largest_of_row / largest_of_block) >> 23) - 127;
+  return n < 0 ? 0 : n > kMostHalvings ? kMostHalvings : n;
+}
+
+// A row's scale is that of the smallest blocks, so that exponents are never negative: added to those of a zero they
+// leave next to nothing.
+NEARLIGHT_INLINE float scale_of_row(Form form, float largest_of_row) {
+  return form == Form::int8 ? 1.0f : largest_of_row / 127.0f * (1.0f / (1 << kMostHalvings));
+}
 
 // inputs a then b, 16 each, of row r
-NEARLIGHT_INLINE void put_int8(const f32x16& a, const f32x16& b, const RowScale& scale, uint8_t* record, int64_t r,
-                               int64_t rows) {
-  const int32_t largest = max_lane(max(magnitudes(a), magnitudes(b)));
-  const int halvings = scale.halvings(f32_from_bits(static_cast<uint32_t>(largest)));
-  const f32x16 to_code = broadcast(scale.to_code * static_cast<float>(1 << halvings));
-  const i32x16 first = round_to_i32(a * to_code), second = round_to_i32(b * to_code);
+NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, float largest_of_row, uint8_t* record,
+                               int64_t r, int64_t rows) {
+  const float largest_of_block = largest(max(magnitudes(a), magnitudes(b)));
+  float to_code = to_127(largest_of_block);
+  uint32_t factor = bits_from_f32(largest_of_block / 127.0f);
+  if (form == Form::int8_powers) {
+    const int n = halvings(largest_of_row, largest_of_block);
+    to_code = to_127(largest_of_row) * static_cast<float>(1 << n);
+    factor = static_cast<uint32_t>(kMostHalvings - n) << 23;
+  }
+  const i32x16 first = round_to_i32(a * broadcast(to_code)), second = round_to_i32(b * broadcast(to_code));
   int8_t codes[kBlock];
   store_low_bytes(codes, first);
   store_low_bytes(codes + kLanes, second);
   put_words(codes, kBlock / 4, record, r, rows);
-  const int32_t numbers[] = {(kMostHalvings - halvings) << 23, -sum(first), -sum(second), -sum(first + second)};
-  put_words(numbers, 4, record + kBlock * rows, r, rows);
+  const int32_t sums[] = {-sum(first), -sum(second), -sum(first + second)};
+  put_words(&factor, 1, record + kBlock * rows, r, rows);
+  put_words(sums, 3, record + (kBlock + 4) * rows, r, rows);
 }
 
 NEARLIGHT_INLINE void put_f32(const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
@@ -81,14 +87,14 @@ NEARLIGHT_INLINE void load_block(const float* x, int64_t block, int64_t n_in, f3
                    : f32x16{};
 }
 
-NEARLIGHT_INLINE i32x16 largest_magnitudes(const float* x, int64_t n_in) {
-  i32x16 largest{};
+NEARLIGHT_INLINE float largest_of(const float* x, int64_t n_in) {
+  i32x16 highest{};
   f32x16 a, b;
   for (int64_t block = 0; block < n_blocks(n_in); block++) {
     load_block(x, block, n_in, a, b);
-    largest = max(largest, max(magnitudes(a), magnitudes(b)));
+    highest = max(highest, max(magnitudes(a), magnitudes(b)));
   }
-  return largest;
+  return largest(highest);
 }
 
 inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared, int part,
@@ -97,10 +103,10 @@ inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int6
   auto* to = static_cast<uint8_t*>(prepared);
   for (int64_t row = n_rows * part / parts; row < n_rows * (part + 1) / parts; row++) {
     const float* from = x + row * ldx;
-    const RowScale scale(form == Form::int8 ? largest_magnitudes(from, n_in) : i32x16{});
-    if (form == Form::int8) {
-      const float smallest = scale.smallest();
-      std::memcpy(to + row_scales_at(n_rows, n_in) + sizeof(float) * static_cast<size_t>(row), &smallest, sizeof smallest);
+    const float largest_of_row = form == Form::int8_powers ? largest_of(from, n_in) : 0.0f;
+    if (is_int8(form)) {
+      const float scale = scale_of_row(form, largest_of_row);
+      std::memcpy(to + row_scales_at(n_rows, n_in) + sizeof(float) * static_cast<size_t>(row), &scale, sizeof scale);
     }
     const int64_t panel = row / height * height, r = row - panel, rows = n_rows - panel < height ? n_rows - panel : height;
     for (int64_t first = 0; first < blocks; first += kChunk) {
@@ -111,7 +117,8 @@ inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int6
         load_block(from, block, n_in, a, b);
         switch (form) {
           case Form::f32: put_f32(a, b, record, r, rows); break;
-          case Form::int8: put_int8(a, b, scale, record, r, rows); break;
+          case Form::int8:
+          case Form::int8_powers: put_int8(form, a, b, largest_of_row, record, r, rows); break;
           case Form::bf16:
 #if defined(__AVX512BF16__)
             put_bf16(a, b, record, r, rows);
