@@ -67,7 +67,7 @@ def products(ops: CpuOps, x: Floats, tensor: StoredTensor, bias: Floats | None =
 def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     """Round activations as `prepare` does: bf16 where the level multiplies it, or int8.
 
-    Every 32 inputs have a scale; for formats with blocks of 256, a power of two below that of the row.
+    Every 32 inputs have a scale; but for Q8_0, one that is a power of two below that of the row.
     """
     if format is dtypes.BF16 and _native.isa() == "avx512":
         bits = x.view(np.uint32)
@@ -77,7 +77,7 @@ def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     blocks = np.pad(x, ((0, 0), (0, -x.shape[1] % 32))).reshape(len(x), -1, 32)
     of_block = np.abs(blocks).max(axis=2, keepdims=True)
     of_row = np.abs(x).max(axis=1)[:, None, None]
-    if format.block_size == 32:
+    if format is dtypes.Q8_0:
         to_code, scale = inverse(of_block), of_block / np.float32(127) * 1.0
     else:
         ratio = np.divide(of_row, of_block, where=of_block > 0, out=np.full_like(of_block, np.inf))

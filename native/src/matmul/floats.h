@@ -19,7 +19,7 @@ constexpr bool kMultipliesBf16 = false;
 constexpr Form form_of(Format format) {
   if (format == Format::BF16) return kMultipliesBf16 ? Form::bf16 : Form::f32;
   if (is_float(format)) return Form::f32;
-  return layout_of(format).stored_block == kBlock ? Form::int8 : Form::int8_powers;
+  return layout_of(format).low_bits == 8 ? Form::int8 : Form::int8_powers;
 }
 
 // A step of a kernel: kInputs inputs, whose weights take kBytes in a tile. multiply() adds the products of R rows.

@@ -1,11 +1,10 @@
 // Activations made ready for the kernels (layout.h): panels of rows, blocks of 32 inputs, zeros past n_in.
 //
-// int8 codes are symmetric and have a scale per 32 inputs: an outlier spoils nobody but its 31 neighbours. For formats
-// whose blocks are of 32 inputs it is the float that makes the largest of them 127. The K-quants have scales of scales,
-// or mins, or groups of 16, and more to multiply per code; for them the scale is a power of two over one float for the
-// row, which a kernel applies by an addition to exponents where another multiplication would take the time of one dot
-// product in ten. What it costs is half a bit. Error of products (rms) with normal, gated and heavy-tailed activations,
-// and with a few channels 30 times larger:
+// int8 codes are symmetric and have a scale per 32 inputs: an outlier spoils nobody but its 31 neighbours. For weights
+// of 8 bits it is the float that makes the largest of them 127. Weights of fewer bits carry errors of their own, ten
+// times larger; for them the scale is a power of two over one float for the row, which a kernel applies by an addition to
+// exponents where another multiplication would take the time of one dot product in ten. It costs half a bit. Error of
+// products (rms) with normal, gated and heavy-tailed activations, and with a few channels 30 times larger:
 //
 //     scale per 32 inputs         0.5 %   0.9 %   0.8 %   1.2 %     int8
 //     power of two per 32         0.8 %   1.3 %   1.1 %   1.5 %     int8_powers
