@@ -372,22 +372,12 @@ NEARLIGHT_INLINE u8x64 lookup16(const u8x64& table, const u8x64& index) {
 }
 
 // acc + the dot product of each lane's four unsigned codes and four signed activations, exact (in int32) for all bytes.
+// AVX2 has no such instruction; dot4_7bit and dot4_less_128 do without it.
 NEARLIGHT_INLINE i32x16 dot4(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
   i32x16 v;
 #if defined(NEARLIGHT_AVX512)
   v.part[0] = (i32x16::Register)_mm512_dpbusd_epi32((__m512i)acc.part[0], (__m512i)codes.part[0],
                                                     (__m512i)activations.part[0]);
-#elif defined(NEARLIGHT_AVX2)
-  // maddubs adds pairs of products in 16 bits and saturates, so codes go in as 7 bits and the top bit apart.
-  const __m256i low_bits = _mm256_set1_epi8(0x7f), ones = _mm256_set1_epi16(1), tops = _mm256_set1_epi16(128);
-  const __m256i one = _mm256_set1_epi8(1);
-  for (int i = 0; i < kRegisters; i++) {
-    const __m256i w = (__m256i)codes.part[i], a = (__m256i)activations.part[i];
-    const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(w, low_bits), a);
-    const __m256i top = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(w, 7), one), a);
-    const __m256i both = _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(top, tops));
-    v.part[i] = acc.part[i] + (i32x16::Register)both;
-  }
 #else
   uint8_t w[64];
   int8_t a[64];
@@ -403,7 +393,7 @@ NEARLIGHT_INLINE i32x16 dot4(const i32x16& acc, const u8x64& codes, const s8x64&
   return v;
 }
 
-// The same for codes of at most 7 bits, which AVX2 does in half the work.
+// The same for codes of at most 7 bits. AVX2's maddubs adds pairs of products in 16 bits: 2 * 127 * 127 fits.
 NEARLIGHT_INLINE i32x16 dot4_7bit(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
 #if defined(NEARLIGHT_AVX2)
   i32x16 v;
@@ -416,6 +406,21 @@ NEARLIGHT_INLINE i32x16 dot4_7bit(const i32x16& acc, const u8x64& codes, const s
   return dot4(acc, codes, activations);
 #endif
 }
+
+#if defined(NEARLIGHT_AVX2)
+// The same for codes less 128: the code's size times the activation with the code's sign. Activations must not be -128,
+// so that pairs stay within 2 * 128 * 127.
+NEARLIGHT_INLINE i32x16 dot4_less_128(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
+  i32x16 v;
+  for (int i = 0; i < kRegisters; i++) {
+    const __m256i w = _mm256_xor_si256((__m256i)codes.part[i], _mm256_set1_epi8(-128));
+    const __m256i a = _mm256_sign_epi8((__m256i)activations.part[i], w);
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), a);
+    v.part[i] = acc.part[i] + (i32x16::Register)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
+  return v;
+}
+#endif
 
 NEARLIGHT_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
 

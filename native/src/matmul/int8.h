@@ -61,12 +61,27 @@ struct Kind {
   static constexpr int kGroups = groups, kSteps = 8 / groups;  // steps of four inputs in a group
   static constexpr bool kMin = min;
 
+  // Whether add() itself takes the zero point away.
+#if defined(NEARLIGHT_AVX2)
+  static constexpr bool kAddsLess128 = !seven_bits;
+  static_assert(seven_bits || zero_shift == 7);
+#else
+  static constexpr bool kAddsLess128 = false;
+#endif
+
   template <int R>
   NEARLIGHT_MEMBER static i32x16 begin(const Record<R>& record, int group, int r) {
-    return kMin ? i32x16{} : broadcast_shifted<zero_shift>(record.template minus_sum<groups>(group, r));
+    if constexpr (kMin || kAddsLess128) {
+      return i32x16{};
+    } else {
+      return broadcast_shifted<zero_shift>(record.template minus_sum<groups>(group, r));
+    }
   }
 
   NEARLIGHT_MEMBER static i32x16 add(const i32x16& dots, const u8x64& codes, const s8x64& activations) {
+#if defined(NEARLIGHT_AVX2)
+    if constexpr (kAddsLess128) return dot4_less_128(dots, codes, activations);
+#endif
     return seven_bits ? dot4_7bit(dots, codes, activations) : dot4(dots, codes, activations);
   }
 
@@ -120,9 +135,18 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
           const f32x16 scale = scales.scale(group), min = scales.min(group);
           i32x16 dots[R];
           for (int r = 0; r < R; r++) dots[r] = K::begin(record, g, r);
-          for (int step = 0; step < K::kSteps; step++) {  // rows innermost: their sums do not wait for each other
+          const auto add = [&](int step, int r) {
             const int j = g * K::kSteps + step;
-            for (int r = 0; r < R; r++) dots[r] = K::add(dots[r], codes[j], record.codes(j, r));
+            dots[r] = K::add(dots[r], codes[j], record.codes(j, r));
+          };
+          if constexpr (kRegisters == 1) {  // rows innermost: a dot product takes long, and rows do not wait for rows
+            for (int step = 0; step < K::kSteps; step++) {
+              for (int r = 0; r < R; r++) add(step, r);
+            }
+          } else {  // one row's sum in registers at a time, of which there are few
+            for (int r = 0; r < R; r++) {
+              for (int step = 0; step < K::kSteps; step++) add(step, r);
+            }
           }
           for (int r = 0; r < R; r++) acc[r] = K::end(dots[r], scale, min, record, g, r, acc[r]);
         }

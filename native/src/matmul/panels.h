@@ -9,11 +9,12 @@
 namespace nearlight::NEARLIGHT_LEVEL {
 
 #if defined(NEARLIGHT_AVX512)  // 32 registers: 12 integer and 12 float sums, two vectors of codes, the rest for scales
-constexpr int kFewRows = 8, kPanelRows = 6, kPanelTiles = 2;
+constexpr int kPanelRows = 6, kPanelTiles = 2;
 #else  // 16 registers, of which a vector takes two (AVX2) or four
-constexpr int kFewRows = 4, kPanelRows = 3, kPanelTiles = 1;
+constexpr int kPanelRows = 3, kPanelTiles = 1;
 #endif
 
+constexpr int kFewRows = 8;           // that meet codes as they are opened, without a scratch in between
 constexpr int kPrefetchBytes = 4096;  // ahead of the codes being read; one row alone gains 10-20 %
 
 // Rows in one panel of prepared activations: all of them if few.

@@ -59,7 +59,8 @@ NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, floa
   store_low_bytes(codes, first);
   store_low_bytes(codes + kLanes, second);
   put_words(codes, kBlock / 4, record, r, rows);
-  const int32_t sums[] = {-sum(first), -sum(second), -sum(first + second)};
+  const int32_t sum_first = sum(first), sum_second = sum(second);
+  const int32_t sums[] = {-sum_first, -sum_second, -(sum_first + sum_second)};
   put_words(&factor, 1, record + kBlock * rows, r, rows);
   put_words(sums, 3, record + (kBlock + 4) * rows, r, rows);
 }
