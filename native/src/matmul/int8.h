@@ -180,6 +180,10 @@ void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n
   constexpr Layout layout = layout_of(F);
   constexpr int kBlocks = layout.stored_block / kBlock, kBlockBytes = 64 * layout.block_vectors();
   static_assert(kChunk % kBlocks == 0);
+  // What is opened next, of the same tile or of the next pair's, is asked for now: the panels in between take long.
+  const int64_t tile_codes = static_cast<int64_t>(m.tile_codes), chunk_codes = int64_t{n} * kBlockBytes;
+  const int64_t codes_before = first * kBlockBytes;
+  const int64_t ahead = codes_before + chunk_codes < tile_codes ? chunk_codes : kPanelTiles * tile_codes - codes_before;
   for (int t = 0; t < n_tiles; t++) {
     const uint8_t* codes_at = m.codes(tile + t) + first * kBlockBytes;
     const uint8_t* scales_at = m.scales(tile + t) + first / kBlocks * (kLanes * layout.scale_bytes());
@@ -187,7 +191,7 @@ void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n
       const Scales<F> scales(scales_at);
       for (int block = 0; block < kBlocks && done + block < n; block++) {
         u8x64 codes[8];
-        for (int i = 0; i < kBlockBytes; i += 64) prefetch(codes_at + kChunk * kBlockBytes + i);  // the next chunk
+        for (int i = 0; i < kBlockBytes; i += 64) prefetch(codes_at + ahead + i);
         unpack<F>(codes_at, codes);
         for (int j = 0; j < 8; j++) store(scratch.codes[done + block][t][j], codes[j]);
         for (int g = 0; g < K::kGroups; g++) {
