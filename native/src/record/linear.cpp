@@ -97,7 +97,9 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
               level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
                                        to.in<float>(w.arena), m.n_out, kPieceTiles * groups.begin,
                                        std::min(kPieceTiles * groups.end, m.n_tiles));
-            }});
+            },
+            {reinterpret_cast<const std::byte*>(matrix.codes(0)),
+             static_cast<size_t>(share(n_groups(matrix), 0, n_pieces).end * kPieceTiles) * matrix.tile_codes}});
   return out;
 }
 

@@ -20,6 +20,9 @@ namespace {
 
 constexpr int kSpins = 1500;  // 15-60 us of pauses, by processor
 
+constexpr size_t kLine = 64, kLinesAtOnce = 8;
+constexpr size_t kAheadBytes = size_t{64} << 10;  // for a thread: what memory gives it in two microseconds
+
 void pause_briefly() {
 #if defined(__x86_64__) || defined(__i386__)
   _mm_pause();
@@ -54,9 +57,12 @@ struct Pool::State {
   alignas(64) std::atomic<uint32_t> unfinished{0};  // pieces of the current stage
   alignas(64) std::atomic<uint32_t> changes{0};     // counts up with every stage; what sleepers watch
   std::atomic<bool> stopping{false};
+  std::atomic<const std::byte*> ahead_first{nullptr};  // of the current stage, for threads that wait
+  std::atomic<size_t> ahead_stride{0};
 
   // The current run. Only whoever holds a piece may look: a run does not end while one is held.
   const std::vector<uint32_t>* pieces = nullptr;
+  const std::vector<Ahead>* ahead = nullptr;
   const RunPiece* run_piece = nullptr;
   uint32_t first = 0;  // number of its first stage
 
@@ -75,6 +81,10 @@ struct Pool::State {
     const uint32_t n = stage < pieces->size() ? (*pieces)[stage] : 0;
     const uint64_t next = first + static_cast<uint32_t>(stage);
     unfinished.store(n, std::memory_order_relaxed);
+    if (n > 0) {
+      ahead_first.store((*ahead)[stage].first, std::memory_order_relaxed);
+      ahead_stride.store((*ahead)[stage].stride, std::memory_order_relaxed);
+    }
     tickets.store((next & 0xffffffff) << 32 | n, std::memory_order_release);
     changes.fetch_add(1, std::memory_order_release);
     changes.notify_all();
@@ -92,11 +102,22 @@ struct Pool::State {
     }
   }
 
+  // Ask for a little of what thread `thread` may have to read next; false when enough has been asked for.
+  bool read_ahead(int thread, size_t& done) const {
+    const std::byte* from = ahead_first.load(std::memory_order_relaxed);
+    if (from == nullptr || done >= kAheadBytes) return false;
+    from += static_cast<size_t>(thread) * ahead_stride.load(std::memory_order_relaxed) + done;
+    for (size_t i = 0; i < kLinesAtOnce; ++i) __builtin_prefetch(from + i * kLine, 0, 2);
+    done += kLinesAtOnce * kLine;
+    return true;
+  }
+
   // Return once the current stage is no longer this one.
-  void wait_past(uint32_t stage_number) {
+  void wait_past(uint32_t stage_number, int thread) {
+    size_t done = 0;
     for (int i = 0; i < spins; ++i) {
       if (number() != stage_number) return;
-      pause_briefly();
+      if (!read_ahead(thread, done)) pause_briefly();
     }
     for (;;) {
       const uint32_t seen = changes.load(std::memory_order_acquire);
@@ -107,22 +128,23 @@ struct Pool::State {
 
   void work(int thread) {
     for (uint32_t current = 0;;) {
-      wait_past(current);
+      wait_past(current, thread);
       if (stopping.load(std::memory_order_acquire)) return;
       current = number();
       take_part(current, thread);
     }
   }
 
-  void run(const std::vector<uint32_t>& all_pieces, const RunPiece& run) {
+  void run(const std::vector<uint32_t>& all_pieces, const std::vector<Ahead>& all_ahead, const RunPiece& run) {
     pieces = &all_pieces;
+    ahead = &all_ahead;
     run_piece = &run;
     first = number() + 1;
     const uint32_t end = first + static_cast<uint32_t>(all_pieces.size());
     begin(0);
     for (uint32_t current = first; current != end; current = number()) {
       take_part(current, 0);
-      wait_past(current);
+      wait_past(current, 0);
     }
   }
 
@@ -130,7 +152,7 @@ struct Pool::State {
     stopping.store(true, std::memory_order_release);
     static const std::vector<uint32_t> nothing;
     static const RunPiece never;
-    run(nothing, never);
+    run(nothing, {}, never);
     for (auto& thread : threads) thread.join();
   }
 };
@@ -157,9 +179,9 @@ Pool::~Pool() {
   delete state_;
 }
 
-void Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece) {
+void Pool::run(const std::vector<uint32_t>& pieces, const std::vector<Ahead>& ahead, const RunPiece& run_piece) {
   if (state_->owner != process_id()) start();
-  if (n_threads_ > 1) return state_->run(pieces, run_piece);
+  if (n_threads_ > 1) return state_->run(pieces, ahead, run_piece);
   for (size_t stage = 0; stage < pieces.size(); ++stage) {
     for (uint32_t piece = 0; piece < pieces[stage]; ++piece) run_piece(stage, piece, 0);
   }
@@ -167,7 +189,7 @@ void Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece) {
 
 void Pool::run(const std::function<void(int)>& job) {
   const std::vector<uint32_t> pieces{static_cast<uint32_t>(n_threads_)};
-  run(pieces, [&job](size_t, uint32_t piece, int) { job(static_cast<int>(piece)); });
+  run(pieces, {Ahead{}}, [&job](size_t, uint32_t piece, int) { job(static_cast<int>(piece)); });
 }
 
 }  // namespace nearlight

@@ -67,6 +67,19 @@ void Tape::add(Command command) {
   commands_.push_back({std::move(command)});
 }
 
+void Tape::look_ahead() {
+  stage_ahead_.assign(stages_.size(), {});
+  Ahead next{};
+  for (size_t stage = stages_.size(); stage-- > 0;) {
+    stage_ahead_[stage] = next;
+    for (auto group = stages_[stage].rbegin(); group != stages_[stage].rend(); ++group) {
+      for (auto i = group->commands.rbegin(); i != group->commands.rend(); ++i) {
+        if (commands_[*i].command.streams.first) next = commands_[*i].command.streams;
+      }
+    }
+  }
+}
+
 void Tape::run(Step step, Place result, void* out) {
   const std::lock_guard lock(runtime_->mutex);
   find_spans(step);
@@ -78,8 +91,9 @@ void Tape::run(Step step, Place result, void* out) {
   step_ = std::move(step);
   runtime_->arena.reserve(slots_->peak());
   std::byte* arena = runtime_->arena.data();
+  if (stage_ahead_.size() != stages_.size()) look_ahead();
   auto start = Clock::now();
-  runtime_->pool.run(stage_pieces_, [this, arena](size_t stage, uint32_t piece, int thread) {
+  runtime_->pool.run(stage_pieces_, stage_ahead_, [this, arena](size_t stage, uint32_t piece, int thread) {
     run_piece(stages_[stage], piece, {thread, arena});
   });
   if (profiling_) ran_s_ += static_cast<double>(since(start)) * 1e-9;

@@ -57,6 +57,7 @@ struct Command {
   int64_t n_rows;    // if piece i touches rows share(n_rows, i, n_pieces) only, of every place; else 0
   int64_t n_pieces;  // for row-wise commands Tape::row_pieces(n_rows)
   std::function<void(const Worker&, int64_t piece)> run;
+  Ahead streams{};   // weights that it reads from front to back
 };
 
 struct CommandTime {
@@ -112,6 +113,7 @@ class Tape {
   using Stage = std::vector<Group>;
 
   bool conflicts(const Command& command) const;
+  void look_ahead();
   void run_piece(const Stage& stage, uint32_t piece, const Worker& worker);
 
   std::shared_ptr<Runtime> runtime_;
@@ -121,6 +123,7 @@ class Tape {
   std::vector<Entry> commands_;
   std::vector<Stage> stages_;
   std::vector<uint32_t> stage_pieces_;
+  std::vector<Ahead> stage_ahead_;  // the weights that are read first in the stages after each
   std::vector<std::function<void(const Step&)>> checks_;
   bool profiling_ = false;
   double ran_s_ = 0;  // while profiling
