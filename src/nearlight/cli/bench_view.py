@@ -85,12 +85,17 @@ def _states(rows: Sequence[Row]) -> list[str]:
     speeds = [row.expectation.read_bytes_per_s for row in rows if row.expectation]
     if not speeds:
         return []
-    found = [f"{bytes_text(group[0])}/s" for group in levels(speeds)]
-    lines = ["memory was read at " + " or ".join(found) + " while it was measured" + ", row by row" * (len(found) > 1)]
-    for row in rows:
-        if row.expectation and row.discarded:
-            lines.append(f"{row.workload.name}: {len(row.discarded)} repetitions again, since {row.discarded[-1]}")
-    return lines
+    states = " or ".join(f"{bytes_text(group[0])}/s" for group in levels(speeds))
+    return [f"memory was read at {states} around these repetitions", *_discarded(rows)]
+
+
+def _discarded(rows: Sequence[Row]) -> list[str]:
+    """Tell what had to be measured again."""
+    return [
+        f"{row.workload.name}: thrown away and measured again, {len(row.discarded)} times: {row.discarded[-1]}"
+        for row in rows
+        if row.expectation and row.discarded
+    ]
 
 
 def _markdown(rows: Sequence[Row]) -> str:
@@ -114,9 +119,8 @@ def _test(row: Row) -> str:
 
 def _footnotes(rows: Sequence[Row]) -> list[str]:
     """Say of rows that are unsteady why; a peer's is measured in turns with another, so it has the same reason."""
-    reasons = dict.fromkeys(
-        f"{UNSTEADY} {row.workload.name} is unsteady: {row.unsteady}." for row in rows if row.unsteady
-    )
+    unsteady = [row for row in rows if row.unsteady]
+    reasons = dict.fromkeys(f"{UNSTEADY} {row.workload.name} is unsteady: {row.unsteady}." for row in unsteady)
     return ["", *reasons] if reasons else []
 
 

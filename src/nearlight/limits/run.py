@@ -1,8 +1,8 @@
 """What a run is held against: the least time that its steps take on a machine.
 
 The costs are those of the counted model. Decoding one row a step has almost nothing to compute per byte, so bytes over
-bandwidth are its limit; a prompt is bound by computing too, so its limit needs the machine's peaks, and is unknown where
-they are.
+bandwidth are its limit; a prompt is bound by computing too, so its limit needs the machine's peaks, and is unknown
+where they are.
 """
 
 from __future__ import annotations
