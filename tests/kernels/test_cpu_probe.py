@@ -147,10 +147,3 @@ def test_last_caches_are_added_up_and_shared_ones_counted_once(tmp_path: Path) -
         cache(cpu, 3, 3, "16M", pair)
     assert probe.last_cache_bytes(tmp_path) == 2 * 16 * 1024 * 1024
     assert probe.last_cache_bytes(tmp_path / "missing") == 0
-
-
-def test_memory_is_read_where_it_is_told(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:       24576 kB\nMemFree:          100 kB\n")
-    assert probe.memory_bytes(meminfo) == 24576 * 1024
-    assert probe.memory_bytes(tmp_path / "missing") > 1 << 20

@@ -15,12 +15,12 @@ from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, significant
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps
+from nearlight.kernels.cpu.memory import total_memory
 from nearlight.kernels.cpu.probe import (
     Ceilings,
     cache_file,
     ceilings_by_threads,
     last_cache_bytes,
-    memory_bytes,
     processor_name,
 )
 
@@ -74,7 +74,7 @@ def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
             for one in found
         ],
         "last_cache_bytes": last_cache_bytes(),
-        "memory_bytes": memory_bytes(),
+        "memory_bytes": total_memory(),
         "cached_in": str(cache_file()),
     }
 
@@ -96,7 +96,7 @@ def as_text(isa: str, found: Sequence[Ceilings]) -> str:
             table(header, rows, right=(0, 1, 2, 3, 4), stream=sys.stdout),
             "",
             f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
-            f"memory {bytes_text(memory_bytes())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
+            f"memory {bytes_text(total_memory())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
             *_levels(found),
             f"Probed {time_text(best.taken)}; --fresh measures again.",
         )

@@ -24,6 +24,7 @@ from typing import Any, TypeAlias
 from nearlight import _native
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu.levels import distinct_levels
+from nearlight.kernels.cpu.memory import total_memory
 
 READ_SECONDS, PEAK_SECONDS, GLANCE_SECONDS = 0.3, 0.25, 0.02
 LEAST_BUFFER_BYTES = 256 << 20
@@ -155,14 +156,6 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
-def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Return this machine's memory. Source: proc(5); POSIX sysconf where there is no /proc."""
-    for field, value in _fields(meminfo):
-        if field == "MemTotal":
-            return int(value.removesuffix("kB")) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _peak(type: _native.DataType, threads: int, fresh: bool) -> float:
     known = _known(type.name, threads)
     if known and not fresh:
@@ -177,7 +170,7 @@ def _probe_read(threads: int) -> float:
 
 def _buffer_bytes() -> int:
     """Choose how much to read: too much for any cache, but not more than a quarter of memory."""
-    return min(max(LEAST_BUFFER_BYTES, 4 * last_cache_bytes()), memory_bytes() // 4)
+    return min(max(LEAST_BUFFER_BYTES, 4 * last_cache_bytes()), total_memory() // 4)
 
 
 def _known(figure: str, threads: int) -> Figure | None:
