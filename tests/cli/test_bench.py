@@ -110,7 +110,7 @@ def test_a_machine_that_keeps_changing_is_told(
     told = capsys.readouterr()
     assert "| pp40 † |" in told.out
     assert "† tg3 is unsteady: 2 of 2 repetitions were disturbed: memory was read at" in told.out
-    assert "tg3: thrown away and measured again, 4 times" in told.err
+    assert "tg3: repetitions thrown away: 4; of the last, memory was read at" in told.err
 
 
 def test_explain_accounts_for_the_time(capsys: pytest.CaptureFixture[str], synthetic: str) -> None:

@@ -92,7 +92,7 @@ def _states(rows: Sequence[Row]) -> list[str]:
 def _discarded(rows: Sequence[Row]) -> list[str]:
     """Tell what had to be measured again."""
     return [
-        f"{row.workload.name}: thrown away and measured again, {len(row.discarded)} times: {row.discarded[-1]}"
+        f"{row.workload.name}: repetitions thrown away: {len(row.discarded)}; of the last, {row.discarded[-1]}"
         for row in rows
         if row.expectation and row.discarded
     ]
