@@ -77,7 +77,7 @@ def _summary(records: Sequence[Record]) -> str:
 
 def _details(records: Sequence[Record]) -> str:
     columns: dict[str, Callable[[Record], str]] = {
-        "machine": lambda record: f"{record['cpu']} {record['isa']}, {record['n_threads']} threads",
+        "machine": lambda record: f"{record['cpu']} {record['isa']}, {_threads(record['n_threads'])}",
         "model": lambda record: record["model"],
         "weights": lambda record: record["weights"],
         "test": lambda record: record["test"] + (" †" if record.get("unsteady") else ""),
@@ -89,6 +89,10 @@ def _details(records: Sequence[Record]) -> str:
         "from": lambda record: record["label"],
     }
     return _table(tuple(columns), [tuple(text(record) for text in columns.values()) for record in records])
+
+
+def _threads(n: int) -> str:
+    return f"{n} thread" + ("s" if n != 1 else "")
 
 
 def _footnote(records: Sequence[Record]) -> list[str]:

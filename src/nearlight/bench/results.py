@@ -147,7 +147,9 @@ class Row:
             return "over 100 %: the model stays in the processor's cache, which is faster than the memory of the limit"
         if self.unsteady:
             return "over 100 %: the machine changed while it was measured, so its limit is uncertain"
-        return "over 100 %: the ceilings were probed while something slowed the machine; `nearlight roofline --fresh`"
+        if self.expectation.bound == "bandwidth":
+            return "over 100 %: memory was faster during the run than in the probes before and after it"
+        return "over 100 %: the peaks were probed while something slowed the machine; `nearlight roofline --fresh`"
 
     @property
     def _avg_s(self) -> float:

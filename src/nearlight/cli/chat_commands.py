@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.dialogue import Dialogue
-from nearlight.cli.report import closing_line
+from nearlight.cli.report import closing_line, limit_of
 from nearlight.cli.units import bytes_text, significant
 from nearlight.errors import RequestError
 
@@ -34,7 +34,6 @@ class ChatState:
     decode_s: float = 0.0
     decode_steps: int = 0
     last: Completion | None = None
-    _limit: list[RunLimit] = field(default_factory=list)
 
     def count(self, completion: Completion) -> None:
         """Add an answer to the figures."""
@@ -45,10 +44,8 @@ class ChatState:
         self.decode_steps += completion.timing.decode_steps
 
     def limit(self) -> RunLimit:
-        """Return this machine's limit, asked for once."""
-        if not self._limit:
-            self._limit.append(self.model.limits())
-        return self._limit[0]
+        """Return this machine's limit, in the state it was in for the last answer."""
+        return limit_of(self.model, self.last) if self.last else self.model.limits()
 
 
 @dataclass(frozen=True)
