@@ -97,3 +97,10 @@ def test_unsteady_rows_are_hollow_and_the_label_stays_at_the_last():
 
 def test_one_thread_is_one():
     assert bench_figure([row(n_gen=8, n_threads=1)]).title.endswith(", 1 thread")
+
+
+@pytest.mark.parametrize(("best", "side"), [(64, "above right"), (512, "above"), (2048, "above left")])
+def test_the_best_is_named_within_the_picture(best: int, side: str):
+    rows = [row(length, speed=900 if length == best else 300) for length in (64, 128, 512, 1024, 2048)]
+    (note,) = bench_figure(rows).panels[0].notes
+    assert (note.x, note.side) == (best, side)

@@ -66,8 +66,9 @@ def _best(prompts: Sequence[Row]) -> Note:
     first = next(iter(_groups(prompts).values()))
     best = max(first, key=lambda row: float(row["avg_ts"]))
     chunk = min(best.get("n_ubatch") or best["n_prompt"], best["n_prompt"])
-    lengths = sorted(row["n_prompt"] for row in prompts)
-    side = {lengths[0]: "above right", lengths[-1]: "above left"}.get(best["n_prompt"], "above")
+    lengths = sorted({row["n_prompt"] for row in prompts})
+    place = lengths.index(best["n_prompt"]) / (len(lengths) - 1)  # the axis is logarithmic, and lengths are doubled
+    side = "above right" if place < 0.3 else "above left" if place > 0.7 else "above"
     text = f"best: {speed_text(best['avg_ts'])} tok/s in chunks of {chunk}"
     return Note(best["n_prompt"], best["avg_ts"], text, 0, side, dot=False)
 
