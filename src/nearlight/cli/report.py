@@ -24,10 +24,8 @@ def limit_of(model: LanguageModel, completion: Completion) -> RunLimit:
     A share well above the whole is either the processor's cache, or the bandwidth on file is that of a slower state of
     the machine; so it is probed again.
     """
-    from nearlight.kernels.cpu.probe import last_cache_bytes
-
     limit, speed = model.limits(), completion.timing.decode_tok_s
-    if speed and limit.share(speed, completion.mean_context) > IMPOSSIBLE and not _in_cache(limit, last_cache_bytes()):
+    if speed and limit.share(speed, completion.mean_context) > IMPOSSIBLE and not _in_cache(limit):
         fresh = model.limits(fresh=True)
         was, now = bytes_text(limit.read_bytes_per_s), bytes_text(fresh.read_bytes_per_s)
         print(
@@ -58,18 +56,18 @@ def closing_line(completion: Completion, limit: RunLimit | None) -> str:
 
 
 def _share_text(limit: RunLimit, share: float) -> str:
-    from nearlight.kernels.cpu.probe import last_cache_bytes
-
     text = f"{share:.0%}".replace("%", " %") + " of this machine's limit"
     if share <= 1.005:
         return text
     # The limit is what main memory gives. A model that is read from there only passes it where the probe was disturbed.
-    in_cache = _in_cache(limit, last_cache_bytes())
-    return text + (" (the model fits in the processor's cache)" if in_cache else " (as memory was probed)")
+    return text + (" (the model fits in the processor's cache)" if _in_cache(limit) else " (as memory was probed)")
 
 
-def _in_cache(limit: RunLimit, cache_bytes: int) -> bool:
+def _in_cache(limit: RunLimit) -> bool:
     """Whether most of the model can stay in the processor's cache; taken for granted where its size is unknown."""
+    from nearlight.kernels.cpu.probe import last_cache_bytes
+
+    cache_bytes = last_cache_bytes()
     return not cache_bytes or limit.costs.weight_bytes <= 2 * cache_bytes
 
 
