@@ -7,11 +7,12 @@ import pytest
 from nearlight.bench import calibration
 from nearlight.bench.calibration import calibrate, compute_work, from_profiles, memory_work, slice_of
 from nearlight.bench.profile import Profile, Timed, role_of
+from nearlight.bench.steady import Watch
 from nearlight.engine.counting import CountedModel
 from nearlight.kernels.count import Entry, Ledger, cpu_target
 from tests.bench.tiny import GPT2, description
 
-DEPTH, CHUNK = 200, 64
+DEPTH, CHUNK, READS = 200, 64, 40e9
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def profiles(counted: CountedModel) -> tuple[Profile, Profile]:
 def test_the_profiled_decode_step_is_predicted_exactly(
     counted: CountedModel, profiles: tuple[Profile, Profile]
 ) -> None:
-    found = from_profiles(*profiles)
+    found = from_profiles(*profiles, READS)
     n_ops = len(profiles[0].ops)
     # Waiting is per op, and `prepare` is one that no step counts.
     assert found.seconds([counted.decode(DEPTH)]) == pytest.approx(profiles[0].step_s - 7.0 / n_ops, rel=1e-6)
@@ -44,14 +45,14 @@ def test_the_profiled_decode_step_is_predicted_exactly(
 def test_large_ops_of_the_profiled_prefill_step_are_predicted_exactly(
     counted: CountedModel, profiles: tuple[Profile, Profile]
 ) -> None:
-    found = from_profiles(*profiles)
+    found = from_profiles(*profiles, READS)
     uneven = 1 + 10.0 / sum(op.seconds for op in profiles[1].ops)
     (up, *_) = [entry for entry in counted.prefill(CHUNK)[0] if role_of(entry) == "up_proj"]
     assert found.rates["up_proj"].seconds(up) == pytest.approx(50.0 * uneven)
 
 
 def test_a_step_in_between_takes_the_longer_of_both(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
-    rate = from_profiles(*profiles).rates["up_proj"]
+    rate = from_profiles(*profiles, READS).rates["up_proj"]
     few, many = (
         next(entry for entry in counted.prefill(n_rows)[0] if role_of(entry) == "up_proj") for n_rows in (1, 32)
     )
@@ -60,15 +61,26 @@ def test_a_step_in_between_takes_the_longer_of_both(counted: CountedModel, profi
 
 
 def test_attention_grows_with_the_context(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
-    found = from_profiles(*profiles)
+    found = from_profiles(*profiles, READS)
     steps = [counted.decode(context) for context in (DEPTH, 2 * DEPTH, 3 * DEPTH)]
     first, second, third = (found.seconds([step]) for step in steps)
     assert third - second == pytest.approx(second - first)
     assert second - first == pytest.approx(3 * (3.0 + 7.0 / len(profiles[0].ops)) * DEPTH / (DEPTH + 1))
 
 
+def test_where_memory_is_slower_only_what_reads_it_is(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
+    found = from_profiles(*profiles, READS)
+    by_kind = {entry.kind: entry for entry in counted.decode(DEPTH)}
+    linear, norm = by_kind["linear"], by_kind["rms_norm"]
+    assert found.rates[role_of(linear)].seconds(linear, 2.0) == 2 * found.rates[role_of(linear)].seconds(linear)
+    assert found.rates["rms_norm"].seconds(norm, 2.0) == found.rates["rms_norm"].seconds(norm)
+    step = [counted.decode(DEPTH)]
+    assert found.seconds(step) < found.seconds(step, READS / 2) < 2 * found.seconds(step)
+    assert found.seconds(step, READS) == found.seconds(step)
+
+
 def test_every_step_costs_what_lies_around_it(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
-    found = from_profiles(*profiles)
+    found = from_profiles(*profiles, READS)
     step = counted.decode(3)
     assert found.seconds([step] * 5) == pytest.approx(5 * found.seconds([step]))
     assert found.seconds([Ledger()]) == found.around_s == 2.0
@@ -97,7 +109,8 @@ def test_a_slice_is_as_small_as_the_caches_allow(monkeypatch: pytest.MonkeyPatch
 
 def test_calibrating_takes_rates_of_all_that_the_model_does() -> None:
     model = description("w4")
-    found = calibrate(model, threads=1, chunk=32)
+    found = calibrate(model, Watch(lambda: READS), threads=1, chunk=32)
+    assert found.read_bytes_per_s == READS
     counted = model.counted(cpu_target())
     seconds = [found.seconds(steps) for steps in ([counted.decode(5)], counted.prefill(100, 32))]
     assert all(0 < time < 10 for time in seconds)

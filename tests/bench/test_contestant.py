@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nearlight.bench.contestant import OwnEngine, alternate, hold, random_tokens
+from nearlight.bench.steady import Watch
 from nearlight.bench.workload import Workload
 from nearlight.engine.engine import Engine
 from nearlight.errors import RequestError
@@ -87,6 +88,11 @@ def test_contestants_take_turns() -> None:
 
         def close(self) -> None: ...
 
-    samples = alternate([Scripted("a"), Scripted("b")], Workload(n_gen=2), 3)
-    assert log == ["a prepares tg2", "b prepares tg2", *"ababab"]
-    assert samples == {"a": [3, 5, 7], "b": [4, 6, 8]}
+    def probe() -> float:
+        log.append("probe")
+        return 1e9
+
+    watch = Watch(probe, lambda: 0.0)
+    found = alternate([Scripted("a"), Scripted("b")], Workload(n_gen=2), 3, watch)
+    assert log == ["a prepares tg2", "b prepares tg2", "probe", *["a", "b", "probe"] * 3]
+    assert found.values == [{"a": 4, "b": 5}, {"a": 7, "b": 8}, {"a": 10, "b": 11}]

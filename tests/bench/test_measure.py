@@ -8,6 +8,7 @@ from nearlight.bench.calibration import Calibration, Rate
 from nearlight.bench.contestant import OwnEngine
 from nearlight.bench.measure import Bench, Forecast, steps_of
 from nearlight.bench.profile import role_of
+from nearlight.bench.steady import Watch
 from nearlight.bench.subject import setting_of
 from nearlight.bench.workload import Workload
 from nearlight.engine.counting import CountedModel
@@ -50,11 +51,26 @@ def test_without_calibration_the_limit_is_predicted(counted: CountedModel) -> No
     assert (expected.bound, expected.label) == ("bandwidth", "measured")
 
 
+def test_the_limit_is_that_of_the_state(counted: CountedModel) -> None:
+    forecast, workload = Forecast(counted, MACHINE), Workload(n_gen=4, n_depth=100)
+    half = forecast.of(workload, 512, MACHINE.bytes_per_s / 2)
+    assert half.limit_s == pytest.approx(2 * forecast.of(workload, 512).limit_s)
+    assert (half.read_bytes_per_s, forecast.of(workload, 512).read_bytes_per_s) == (5e5, 1e6)
+
+
+def test_a_state_is_predicted_from_its_own_calibration(counted: CountedModel) -> None:
+    rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
+    fast, slow = Calibration(rates, 1.0, 1e6), Calibration(rates, 5.0, 6e5)
+    forecast = Forecast(counted, MACHINE, [fast, slow])
+    assert [forecast.of(Workload(n_gen=1), 512, speed).predicted_s for speed in (1.02e6, 5e5)] == [1.0, 5.0]
+    assert [forecast.knows(speed) for speed in (1e6, 0.97e6, 0.8e6, 6e5)] == [True, True, False, True]
+
+
 def test_a_calibration_predicts(counted: CountedModel) -> None:
     rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
-    calibration = Calibration(rates | {"rms_norm": Rate(0.25, 0.0)}, around_s=0.5)
+    calibration = Calibration(rates | {"rms_norm": Rate(0.25, 0.0)}, around_s=0.5, read_bytes_per_s=1e6)
     n_norms = sum(entry.kind == "rms_norm" for entry in counted.decode(0))
-    expected = Forecast(counted, MACHINE, calibration).of(Workload(n_gen=40), 512)
+    expected = Forecast(counted, MACHINE, [calibration]).of(Workload(n_gen=40), 512)
     assert expected.predicted_s == pytest.approx(40 * (0.5 + 0.25 * n_norms))
     assert expected.label == "calibrated"
 
@@ -64,10 +80,12 @@ def test_rows_hold_what_was_forecast_and_measured(counted: CountedModel) -> None
     engine = model.engine(1)
     own = OwnEngine(engine, "w8", chunk=16)
     forecast = Forecast(counted, MACHINE)
-    bench = Bench(setting_of(model, engine, counted), forecast, own)
+    flips = iter([3e5, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6])
+    bench = Bench(setting_of(model, engine, counted), forecast, own, Watch(lambda: next(flips), lambda: 0.0))
     (row,) = bench.run(Workload(n_prompt=40), 3)
     own.close()
-    assert row.expectation == forecast.of(Workload(n_prompt=40), 16)
+    assert row.expectation == forecast.of(Workload(n_prompt=40), 16, 1e6)
+    assert (len(row.discarded), row.unsteady) == (1, None)
     assert (row.engine, row.chunk, len(row.samples_ns)) == ("nearlight", 16, 3)
     assert row.setting.model_size == counted.weight_bytes
     assert row.setting.n_params == counted.parameters.total
@@ -75,7 +93,9 @@ def test_rows_hold_what_was_forecast_and_measured(counted: CountedModel) -> None
 
 def test_the_fastest_chunk_is_chosen(counted: CountedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     own = OwnEngine(description("w8").engine(1), "w8")
-    bench = Bench(setting_of(description("w8"), own.engine, counted), Forecast(counted, MACHINE), own)
+    bench = Bench(
+        setting_of(description("w8"), own.engine, counted), Forecast(counted, MACHINE), own, Watch(lambda: 1e6)
+    )
     monkeypatch.setattr(own, "prepare", lambda workload: None)
     monkeypatch.setattr(own, "run", lambda: {128: 9, 256: 5, 300: 7}[own.chunk])
     assert bench.choose_chunk(Workload(n_prompt=300)) == own.chunk == 256

@@ -16,13 +16,27 @@ from typing import Any
 
 from nearlight.engine.completion import Completion
 from nearlight.errors import RequestError
-from nearlight.limits.decode import DecodeCost, DecodeLimit
+from nearlight.limits.run import RunLimit
 from nearlight.package.package import Package
 from nearlight.text.streaming import Piece
 
 Answer = Sequence[tuple[str, str]]
 BYTES_PER_S = 10e9
-COST = DecodeCost(weight_bytes=50_000_000, kv_bytes_per_token=1000)
+
+
+class Costs:
+    """A model that reads 50 MB a step, and 1 kB for every token in the cache."""
+
+    weight_bytes = 50_000_000
+
+    def kv_bytes(self, n_tokens: int) -> int:
+        return 1000 * n_tokens
+
+    def decode(self, context: int, batch: int = 1) -> SimpleNamespace:
+        return SimpleNamespace(bytes_read=self.weight_bytes + self.kv_bytes(context), bytes_written=0, operations={})
+
+    def prefill(self, n_prompt: int, chunk: int | None = None, start: int = 0) -> list[SimpleNamespace]:
+        return [SimpleNamespace(bytes_read=0, bytes_written=0, operations={"fp32": 1e6 * n_prompt})]
 
 
 class ScriptedStream:
@@ -99,8 +113,8 @@ class ScriptedModel:
     def conversation(self, system: str | None = None, *, think: bool | None = None) -> ScriptedChat:
         return ScriptedChat(self, system)
 
-    def limits(self) -> DecodeLimit:
-        return DecodeLimit(COST, BYTES_PER_S)
+    def limits(self, *, fresh: bool = False) -> RunLimit:
+        return RunLimit(Costs(), BYTES_PER_S, {"fp32": 1e9})
 
 
 def main() -> int:

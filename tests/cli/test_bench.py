@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nearlight.bench import session, steady
 from nearlight.cli import bench, roofline
 from nearlight.cli.main import main
 from tests.bench.tiny import CONFIG
@@ -24,6 +26,13 @@ def synthetic(tmp_path: Path) -> str:
     directory.mkdir()
     (directory / "config.json").write_text(json.dumps(CONFIG))
     return str(directory)
+
+
+@pytest.fixture(autouse=True)
+def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else runs beside the tests."""
+    monkeypatch.setattr(session, "read_now", lambda threads: 40e9)
+    monkeypatch.setattr(steady, "waiting_seconds", lambda: 0.0)
 
 
 def rows_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
@@ -88,6 +97,20 @@ def test_formats_tell_the_same(capsys: pytest.CaptureFixture[str], synthetic: st
     assert header[:2] == ["test", "t/s"]
     assert set("".join(rule)) == set("-:")
     assert [row[header.index("test")] for row in rows] == ["pp40", "tg3"]
+
+
+def test_a_machine_that_keeps_changing_is_told(
+    capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = itertools.cycle([60e9, 36e9])
+    monkeypatch.setattr(session, "read_now", lambda threads: next(states))
+    rows = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
+    assert all(row["unsteady"] and "36.0 GB/s" in row["unsteady_because"] for row in rows)
+    assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration"]) == 0
+    told = capsys.readouterr()
+    assert "| pp40 † |" in told.out
+    assert "† tg3 is unsteady: 2 of 2 repetitions were disturbed: memory was read at" in told.out
+    assert "tg3: repetitions thrown away: 4; of the last, memory was read at" in told.err
 
 
 def test_explain_accounts_for_the_time(capsys: pytest.CaptureFixture[str], synthetic: str) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from nearlight.cli.main import main
 from nearlight.dtypes import Q8_0
+from nearlight.kernels.cpu import memory
+from nearlight.kernels.cpu.memory import AvailableMemory
 from nearlight.plan import make_plan, subject_of
 from tests.cli.conftest import Command
 from tests.engine.test_counting import package_of
@@ -166,6 +168,27 @@ def test_context_grows_to_what_is_asked(capsys: pytest.CaptureFixture[str]):
     assert report["context"] == 10_000
 
 
+def test_the_usual_prompt_makes_room_in_a_short_context(capsys: pytest.CaptureFixture[str]):
+    code, report = report_of(capsys, "gpt2", "--hardware", "rtx4090", "--think", "500")
+    assert code == 0
+    assert (report["context"], report["prefill"]["n_prompt"]) == (1024, 524)
+    assert report["thinking"]["n_tokens"] == 500
+    _, report = report_of(capsys, "gpt2", "--hardware", "rtx4090", "--sla", "ttft=2s,tpot=50ms", "--context", "600")
+    assert report["prefill"]["n_prompt"] == 100
+
+
+def test_this_machine_has_what_is_free(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    free = AvailableMemory(2_000_000_000, 8_000_000_000, "this container")
+    monkeypatch.setattr(memory, "available_memory", lambda: free)
+    code, report = report_of(capsys, "qwen3-0.6b")
+    assert code == 0
+    assert report["memory"]["available"] == 2e9
+    assert report["memory"]["available_is"] == "free of this container's 8.00 GB"
+    code, text = text_of(capsys, "qwen3-1.7b")
+    assert code == 1
+    assert "there are 2.00 GB free of this container's 8.00 GB" in text
+
+
 def test_remarks_say_what_is_taken_for_granted(capsys: pytest.CaptureFixture[str], box: str):
     _, report = report_of(capsys, "qwen3-30b-a3b", "--hardware", "h200")
     assert any("cannot run it yet" in remark for remark in report["remarks"])
@@ -212,7 +235,8 @@ def test_plot_is_written(capsys: pytest.CaptureFixture[str], box: str, tmp_path:
         (("gpt2", "--speculate", "1.5"), "--speculate: expected an acceptance rate from 0 to 1"),
         (("gpt2", "--speculate", "nan"), "--speculate: expected an acceptance rate from 0 to 1"),
         (("gpt2", "--think", "0", "--hardware", "m1"), "--think: expected at least 1 token, found 0"),
-        (("gpt2", "--think", "500", "--hardware", "m1"), "prompt and what follows it: expected at most the 1024"),
+        (("gpt2", "--think", "1024", "--hardware", "m1"), "prompt and what follows it: expected at most 1024 tokens"),
+        (("gpt2", "--think", "500", "-p", "600", "--hardware", "m1"), "prompt and what follows it: expected at most"),
         (("gpt2", "--answer", "9"), "--answer is for --sla"),
         (("gpt2", "--plot", "plan.gif"), "plan.gif: kind of picture: expected .png or .svg or .html"),
         (("gpt2", "--plot", "nowhere/plan.png"), "nowhere: no such directory"),

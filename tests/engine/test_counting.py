@@ -11,8 +11,10 @@ from nearlight.engine.engine import Engine
 from nearlight.engine.language_model import LanguageModel
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import cpu_target
-from nearlight.kernels.cpu import CpuOps
+from nearlight.kernels.cpu import CpuOps, probe
 from nearlight.layers.decoder import Decoder
+from nearlight.limits.hardware import Hardware
+from nearlight.limits.roofline import steps_time
 from nearlight.models import build_model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
@@ -117,10 +119,28 @@ def test_missing_tensor_is_named():
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_limit_of_a_running_model_is_the_counted_one(name):
+@pytest.mark.parametrize("weights", [None, "w4"])
+def test_limit_of_a_running_model_is_the_counted_one(name, weights, monkeypatch):
     ops = CpuOps(1)
     engine = Engine(bound_model(ops, name, Q8_0), ops)
-    cost = LanguageModel(package_of(CONFIGS[name], {}), engine)._decode_cost
-    step = counted(CONFIGS[name], Q8_0, target=cpu_target(ops.isa)).decode(0)
-    looked_up = sum(entry.weight_bytes for entry in step if entry.kind == "embed")
-    assert cost.weight_bytes == step.weight_bytes - looked_up
+    model = LanguageModel(package_of(CONFIGS[name], {}), engine, weights=weights)
+    monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
+    monkeypatch.setattr(probe, "known_ceilings", lambda threads: None)
+    limit = model.limits()
+    step = CountedModel.of_package(model.package, weights, target=cpu_target(ops.isa)).decode(19)
+    assert limit.bytes_at(19) == step.bytes_read + step.bytes_written
+    assert limit.tokens_per_s(19) == 2e9 / limit.bytes_at(19)
+    assert limit.prefill_tokens_per_s(7, 0, 4) is None
+
+
+def test_limit_of_a_prompt_is_that_of_its_chunks(monkeypatch):
+    ops = CpuOps(1)
+    model = LanguageModel(package_of(LLAMA, {}), Engine(bound_model(ops, "llama", Q8_0), ops))
+    peaks = {"fp32": 1e9, "bf16": 2e9, "int8": 3e9}
+    monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
+    monkeypatch.setattr(probe, "known_ceilings", lambda threads: probe.Ceilings(threads, 2e9, peaks))
+    machine = Hardware("m", "cpu", 1, 2e9, peaks, "by hand")
+    steps = model.counted.prefill(7, 4, 3)
+    assert len(steps) == 2
+    assert model.limits().prefill_tokens_per_s(7, 3, 4) == pytest.approx(7 / steps_time(steps, machine).total_s)
+    assert model.limits().prefill_tokens_per_s(0, 3, 4) is None

@@ -1,6 +1,7 @@
 """The measured ceilings: sane, and measured once per machine, instruction level and number of threads."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,10 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(_native, "probe_read", lambda n_bytes, n_threads, seconds: figures.pop(0) * n_threads)
     monkeypatch.setattr(_native, "probe_peak", lambda type, n_threads, seconds: figures.pop(0) * n_threads)
     return figures
+
+
+def kept() -> list[float]:
+    return [figure["per_s"] for figure in json.loads(probe.cache_file().read_text()).values()]
 
 
 def test_reading_takes_a_believable_time() -> None:
@@ -45,21 +50,45 @@ def test_a_machine_is_measured_once(measured: list[float]) -> None:
     measured += [3e9, 4e9]
     assert [probe.read_bytes_per_s(1), probe.read_bytes_per_s(1)] == [3e9, 3e9]
     assert [probe.read_bytes_per_s(2), probe.read_bytes_per_s(2)] == [8e9, 8e9]
-    assert sorted(json.loads(probe.cache_file().read_text()).values()) == [3e9, 8e9]
+    assert sorted(kept()) == [3e9, 8e9]
 
 
-def test_a_fresh_measurement_replaces_a_lower_one_only(measured: list[float]) -> None:
+def test_a_fresh_bandwidth_is_that_of_the_present_state(measured: list[float]) -> None:
     measured += [3e9, 2e9, 5e9]
-    assert [probe.read_bytes_per_s(1, fresh=True) for _ in range(3)] == [3e9, 3e9, 5e9]
+    assert [probe.read_bytes_per_s(1, fresh=True) for _ in range(3)] == [3e9, 2e9, 5e9]
+    assert probe.read_bytes_per_s(1) == 5e9
+
+
+def test_a_fresh_peak_replaces_a_lower_one_only(measured: list[float]) -> None:
+    for peak in (3e12, 2e12, 5e12):
+        measured += [1e9, peak, 1e9, peak, 1e9, peak, 1e9]
+    assert [probe.ceilings(1, fresh=True).flops["int8"] for _ in range(3)] == [3e12, 3e12, 5e12]
 
 
 def test_ceilings_are_kept_by_figure_and_threads(measured: list[float]) -> None:
-    measured += [1e12, 2e12, 3e12, 5e9, 7e12, 8e12, 9e12, 4e9]
+    measured += [5e9, 1e12, 5e9, 2e12, 5e9, 3e12, 5e9]
+    measured += [4e9, 7e12, 4e9, 8e12, 4e9, 9e12, 4e9]
+    assert probe.known_ceilings(2) is None
     two, one = probe.ceilings(2), probe.ceilings(1)
-    assert two == probe.Ceilings(2, 10e9, {"fp32": 2e12, "bf16": 4e12, "int8": 6e12})
-    assert one == probe.Ceilings(1, 4e9, {"fp32": 7e12, "bf16": 8e12, "int8": 9e12})
+    assert (two.read_bytes_per_s, two.flops) == (10e9, {"fp32": 2e12, "bf16": 4e12, "int8": 6e12})
+    assert (one.read_bytes_per_s, one.flops) == (4e9, {"fp32": 7e12, "bf16": 8e12, "int8": 9e12})
     assert [probe.ceilings(2), probe.ceilings(1)] == [two, one]
-    assert probe.read_bytes_per_s(2) == 10e9
+    assert [probe.known_ceilings(2), probe.known_ceilings(1)] == [two, one]
+    assert datetime.fromisoformat(two.taken) <= datetime.now(UTC)
+
+
+def test_the_level_that_held_is_the_bandwidth_and_the_other_is_told(measured: list[float]) -> None:
+    measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 64e9]
+    assert (probe.ceilings(1).read_bytes_per_s, probe.ceilings(1).other_levels) == (64e9, ())
+    measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 35e9]
+    again = probe.ceilings(1, fresh=True)
+    assert (again.read_bytes_per_s, again.other_levels) == (63e9, (36e9,))
+    assert probe.known_ceilings(1) == again
+
+
+def test_a_glance_is_not_kept(measured: list[float]) -> None:
+    measured += [3e9, 4e9]
+    assert [probe.read_now(1), probe.read_bytes_per_s(1)] == [3e9, 4e9]
 
 
 def test_another_instruction_level_is_measured_anew(measured: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +99,7 @@ def test_another_instruction_level_is_measured_anew(measured: list[float], monke
 
 
 def test_progress_counts_the_numbers_of_threads(measured: list[float]) -> None:
-    measured += [1e9] * 12
+    measured += [1e9] * 21
     told: list[tuple[int, int]] = []
     found = probe.ceilings_by_threads(3, progress=lambda done, total: told.append((done, total)))
     assert [ceilings.threads for ceilings in found] == [1, 2, 3]
@@ -84,13 +113,13 @@ def test_few_numbers_of_threads_are_measured(most: int, expected: list[int]) -> 
     assert probe.thread_counts(most) == expected
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", '{"x": "y"}', '{"x": null}', "\x00"])
+@pytest.mark.parametrize("text", ["", "[1, 2]", '{"x": "y"}', '{"x": 3e9}', '{"x": {"per_s": 1}}', "\x00"])
 def test_a_damaged_file_is_replaced(measured: list[float], text: str) -> None:
     measured += [3e9]
     probe.cache_file().parent.mkdir(parents=True)
     probe.cache_file().write_text(text)
     assert probe.read_bytes_per_s(1) == 3e9
-    assert list(json.loads(probe.cache_file().read_text()).values()) == [3e9]
+    assert kept() == [3e9]
 
 
 def test_without_a_place_to_write_it_is_measured_again(measured: list[float], tmp_path: Path) -> None:
@@ -118,10 +147,3 @@ def test_last_caches_are_added_up_and_shared_ones_counted_once(tmp_path: Path) -
         cache(cpu, 3, 3, "16M", pair)
     assert probe.last_cache_bytes(tmp_path) == 2 * 16 * 1024 * 1024
     assert probe.last_cache_bytes(tmp_path / "missing") == 0
-
-
-def test_memory_is_read_where_it_is_told(tmp_path: Path) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:       24576 kB\nMemFree:          100 kB\n")
-    assert probe.memory_bytes(meminfo) == 24576 * 1024
-    assert probe.memory_bytes(tmp_path / "missing") > 1 << 20

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
+
 import pytest
 
 from nearlight.errors import RequestError
@@ -17,6 +20,16 @@ def test_every_row_has_an_address_and_sensible_peaks():
         assert row.source.startswith("https://")
         assert row.peak("int8") >= row.peak("bf16") >= row.peak("fp32") > row.bytes_per_s
         assert row.memory_bytes % 2**30 == 0
+
+
+def test_every_row_says_which_of_its_figures_were_seen():
+    rows = json.loads(resources.files("nearlight.limits").joinpath("hardware.json").read_text("utf-8"))
+    for short, row in rows.items():
+        figures = {"memory_bytes", "bytes_per_s", *row["flops"]}
+        assert set(row["unconfirmed"]) <= figures, short
+        assert all(address.startswith("https://") for address in row["confirmed_by"]), short
+        assert row["confirmed_by"] or {"bytes_per_s", *row["flops"]} <= set(row["unconfirmed"]), short
+    assert sum("bytes_per_s" not in row["unconfirmed"] for row in rows.values()) >= 25
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_largest_context_counts_whole_segments():
 
 
 def test_arithmetic_needs_no_arrays():
-    modules = "hardware, roofline, convention, promise, speculation, thinking, decode"
+    modules = "hardware, roofline, convention, promise, speculation, thinking, run"
     code = (
         f"import sys; from nearlight.limits import {modules}; print(*sorted({{'numpy', 'torch'}} & set(sys.modules)))"
     )

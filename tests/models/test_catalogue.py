@@ -18,6 +18,17 @@ def test_parameters_are_the_published_ones(short):
     assert CountedModel.of_config(entry.config).parameters.total == pytest.approx(entry.n_parameters, rel=1e-3)
 
 
+@pytest.mark.parametrize("short", SUPPORTED)
+def test_entries_say_what_they_were_held_against(short):
+    assert find_in_catalogue(short).checked in {"config", "total", "tables"}
+
+
+def test_published_totals_are_met_to_the_last_parameter():
+    for entry in map(find_in_catalogue, SUPPORTED):
+        if entry.checked in ("config", "total"):
+            assert CountedModel.of_config(entry.config).parameters.total == entry.n_parameters, entry.name
+
+
 def test_series_are_complete():
     sizes: dict[str, int] = {}
     for short in SUPPORTED:

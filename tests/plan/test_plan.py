@@ -136,8 +136,11 @@ def test_plan_answers_further_questions():
         ({"prompt": 0}, "prompt: expected at least 1 token, found 0"),
         ({"context": -5}, "context: expected at least 1 token, found -5"),
         ({"context": 50_000}, "context: expected at most 40960, the model's own, found 50000"),
-        ({"context": 100, "prompt": 101}, "prompt longer than the context: expected at most 100 tokens, found 101"),
-        ({"prompt": 50_000}, "prompt longer than the context: expected at most 40960 tokens, found 50000"),
+        (
+            {"context": 100, "prompt": 101},
+            "prompt longer than the context: expected at most 100 tokens of context, found 101",
+        ),
+        ({"prompt": 50_000}, "prompt longer than the context: expected at most 40960 tokens of context, found 50000"),
         ({"hardware": "abacus"}, "hardware: expected one of"),
         ({"isa": "sse", "hardware": "ryzen7950x"}, "instruction level: expected one of"),
     ],

@@ -83,3 +83,24 @@ def test_title_says_model_weights_and_machine():
 def test_nothing_measured():
     with pytest.raises(RequestError, match="nothing was measured"):
         bench_figure([])
+
+
+def test_unsteady_rows_are_hollow_and_the_label_stays_at_the_last():
+    rows = [row(n_gen=64, speed=50), row(n_gen=64, n_depth=1000, speed=40, unsteady=True)]
+    figure = bench_figure(rows)
+    steady, hollow = (series for series in figure.panels[0].series if series.name == "measured")
+    assert (steady.kind, steady.x, steady.label) == ("points", [32], "")
+    assert (hollow.kind, hollow.x, hollow.label) == ("hollow", [1032], "measured")
+    assert "hollow while the machine changed" in figure.subtitle
+    assert "hollow" not in bench_figure(rows[:1]).subtitle
+
+
+def test_one_thread_is_one():
+    assert bench_figure([row(n_gen=8, n_threads=1)]).title.endswith(", 1 thread")
+
+
+@pytest.mark.parametrize(("best", "side"), [(64, "above right"), (512, "above"), (2048, "above left")])
+def test_the_best_is_named_within_the_picture(best: int, side: str):
+    rows = [row(length, speed=900 if length == best else 300) for length in (64, 128, 512, 1024, 2048)]
+    (note,) = bench_figure(rows).panels[0].notes
+    assert (note.x, note.side) == (best, side)

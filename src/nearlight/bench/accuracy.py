@@ -37,7 +37,17 @@ def page(records: Sequence[Record]) -> str:
     latest = list({_identity(record): record for record in records if record.get("predicted_ts")}.values())
     if not latest:
         return _TITLE + "\nThe ledger holds no predictions yet.\n"
-    return "\n".join((_TITLE, "## In short\n", _summary(latest), "\n## Every measurement\n", _details(latest), ""))
+    return "\n".join(
+        (
+            _TITLE,
+            "## In short\n",
+            _summary(latest),
+            "\n## Every measurement\n",
+            _details(latest),
+            *_footnote(latest),
+            "",
+        )
+    )
 
 
 def errors_of(record: Record) -> list[Error]:
@@ -67,10 +77,10 @@ def _summary(records: Sequence[Record]) -> str:
 
 def _details(records: Sequence[Record]) -> str:
     columns: dict[str, Callable[[Record], str]] = {
-        "machine": lambda record: f"{record['cpu']} {record['isa']}, {record['n_threads']} threads",
+        "machine": lambda record: f"{record['cpu']} {record['isa']}, {_threads(record['n_threads'])}",
         "model": lambda record: record["model"],
         "weights": lambda record: record["weights"],
-        "test": lambda record: record["test"],
+        "test": lambda record: record["test"] + (" †" if record.get("unsteady") else ""),
         "predicted t/s": lambda record: f"{record['predicted_ts']:.1f}",
         "measured t/s": lambda record: f"{record['avg_ts']:.1f} ± {record['stddev_ts']:.1f}",
         "error": lambda record: f"{errors_of(record)[0].error:+.1%}",
@@ -79,6 +89,16 @@ def _details(records: Sequence[Record]) -> str:
         "from": lambda record: record["label"],
     }
     return _table(tuple(columns), [tuple(text(record) for text in columns.values()) for record in records])
+
+
+def _threads(n: int) -> str:
+    return f"{n} thread" + ("s" if n != 1 else "")
+
+
+def _footnote(records: Sequence[Record]) -> list[str]:
+    if not any(record.get("unsteady") for record in records):
+        return []
+    return ["\n† unsteady: the machine changed while this was measured, so limit and prediction are of no one state."]
 
 
 def _memory(record: Record) -> str:

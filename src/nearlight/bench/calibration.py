@@ -4,7 +4,8 @@ A limit says how fast a step could be if every op reached a ceiling of the machi
 be, so it needs what each kernel reaches on its matrices; and all layers being alike, a few of them with random weights
 tell. Two steps of such a slice are profiled, one token at a depth and one chunk of a prompt, and give every op two
 rates: seconds per byte while it waits for memory, seconds per operation while it multiplies. An op of any other step
-then takes the longer of the two, as in a roofline, but with rates that were reached instead of ceilings.
+then takes the longer of the two, as in a roofline, but with rates that were reached instead of ceilings. The rates are
+those of the machine's state while they were taken, so what waits for memory is told relative to that state's bandwidth.
 
 The slice is large enough not to stay in the processor's cache, unless the whole model does too.
 """
@@ -18,8 +19,10 @@ from dataclasses import dataclass, replace
 from nearlight.bench.memory import release
 from nearlight.bench.probing import profile_engine
 from nearlight.bench.profile import Profile, role_of
+from nearlight.bench.steady import Watch
 from nearlight.bench.subject import Description, target_of
-from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.engine.counting import CountedModel
+from nearlight.engine.engine import CHUNK_ROWS, Engine
 from nearlight.kernels.count import ACCELERATOR, Entry, Ledger
 from nearlight.kernels.cpu.probe import last_cache_bytes
 
@@ -39,25 +42,34 @@ class Rate:
     per_memory: float
     per_compute: float
 
-    def seconds(self, entry: Entry) -> float:
-        return max(self.per_memory * memory_work(entry), self.per_compute * compute_work(entry))
+    def seconds(self, entry: Entry, slowdown: float = 1.0) -> float:
+        """Predict the time of an op where memory is so many times as slow as it was."""
+        per_memory = self.per_memory * (slowdown if reads_memory(entry) else 1.0)
+        return max(per_memory * memory_work(entry), self.per_compute * compute_work(entry))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Rates by role of an op, and what every step takes besides. Units: seconds."""
+    """Rates by role of an op, and what every step takes besides. Units: seconds; `read_bytes_per_s` is the bandwidth
+    that held while they were taken."""
 
     rates: Mapping[str, Rate]
     around_s: float
+    read_bytes_per_s: float
 
-    def seconds(self, steps: Iterable[Ledger]) -> float:
-        """Predict the time of steps one after the other."""
-        return sum(self.around_s + sum(self.rates[role_of(entry)].seconds(entry) for entry in step) for step in steps)
+    def seconds(self, steps: Iterable[Ledger], read_bytes_per_s: float | None = None) -> float:
+        """Predict the time of steps one after the other, in the state with this bandwidth (None: the same)."""
+        slowdown = self.read_bytes_per_s / (read_bytes_per_s or self.read_bytes_per_s)
+        return sum(
+            self.around_s + sum(self.rates[role_of(entry)].seconds(entry, slowdown) for entry in step) for step in steps
+        )
 
 
-def calibrate(description: Description, threads: int | None = None, chunk: int = CHUNK_ROWS) -> Calibration:
-    """Profile a slice of a model on this machine. Units: `chunk` counts the rows of a prefill step."""
-    calibration = _of_slice(slice_of(description), threads, chunk)
+def calibrate(
+    description: Description, watch: Watch, threads: int | None = None, chunk: int = CHUNK_ROWS
+) -> Calibration:
+    """Profile a slice of a model on this machine as it is now. Units: `chunk` counts the rows of a prefill step."""
+    calibration = _of_slice(slice_of(description), watch, threads, chunk)
     release()  # so that the slice does not stay beside the whole model
     return calibration
 
@@ -77,16 +89,21 @@ def slice_of(description: Description) -> Description:
     return cut(min(LEAST_LAYERS + max(-(-missing // (three - two)), 0), n_layers))
 
 
-def _of_slice(slice: Description, threads: int | None, chunk: int) -> Calibration:
+def _of_slice(slice: Description, watch: Watch, threads: int | None, chunk: int) -> Calibration:
     engine = slice.engine(threads)
     counted = slice.counted(target_of(engine))
+    found = watch.steadily(lambda: _profiles(engine, counted, chunk))
+    return from_profiles(*found.values[0], found.read_bytes_per_s)
+
+
+def _profiles(engine: Engine, counted: CountedModel, chunk: int) -> tuple[Profile, Profile]:
     depth, chunk = min(DEPTH, engine.context - 1), min(chunk, engine.context)
     decode = profile_engine(engine, counted, n_rows=1, depth=depth, repetitions=_DECODE_REPETITIONS)
     prefill = profile_engine(engine, counted, n_rows=chunk, repetitions=_PREFILL_REPETITIONS)
-    return from_profiles(decode, prefill)
+    return decode, prefill
 
 
-def from_profiles(decode: Profile, prefill: Profile) -> Calibration:
+def from_profiles(decode: Profile, prefill: Profile, read_bytes_per_s: float) -> Calibration:
     """Take rates from a step of one row, which waits for memory, and one of many, which multiplies.
 
     Time at barriers belongs to the ops. Between those of one row it is about the same after each; between those of many
@@ -102,13 +119,18 @@ def from_profiles(decode: Profile, prefill: Profile) -> Calibration:
         )
         for role in memory
     }
-    return Calibration(rates, decode.around_s)
+    return Calibration(rates, decode.around_s, read_bytes_per_s)
+
+
+def reads_memory(entry: Entry) -> bool:
+    """Whether an op reads more than what is in the cache anyway."""
+    return entry.kind in ("linear", "attend")
 
 
 def memory_work(entry: Entry) -> float:
     """Return the bytes that an op reads from memory, or 1 where it finds all it needs in the cache: then a call is a
     call, however few rows."""
-    return entry.bytes_read if entry.kind in ("linear", "attend") else 1
+    return entry.bytes_read if reads_memory(entry) else 1
 
 
 def compute_work(entry: Entry) -> float:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nearlight.bench.steady import Steady, Watch
 from nearlight.bench.workload import Workload
 from nearlight.engine.engine import CHUNK_ROWS, Engine
 from nearlight.engine.sequence import Sequence as TokenSequence
@@ -98,15 +99,13 @@ def random_tokens(n_tokens: int, vocab_size: int) -> list[int]:
     return ids
 
 
-def alternate(contestants: Sequence[Contestant], workload: Workload, repetitions: int) -> dict[str, list[int]]:
-    """Measure contestants in turns, so that what disturbs the machine disturbs them alike.
+def alternate(
+    contestants: Sequence[Contestant], workload: Workload, repetitions: int, watch: Watch
+) -> Steady[dict[str, int]]:
+    """Measure contestants in turns, so that what disturbs the machine disturbs them alike, and in one of its states.
 
-    Units: nanoseconds of every repetition, by the contestant's name.
+    Units: nanoseconds by the contestant's name, for every repetition.
     """
-    samples: dict[str, list[int]] = {contestant.name: [] for contestant in contestants}
     for contestant in contestants:
         contestant.prepare(workload)
-    for _ in range(repetitions):
-        for contestant in contestants:
-            samples[contestant.name].append(contestant.run())
-    return samples
+    return watch.steadily(lambda: {contestant.name: contestant.run() for contestant in contestants}, repetitions)

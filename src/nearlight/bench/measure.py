@@ -1,18 +1,20 @@
-"""Runs workloads and holds each against its limit and its prediction, which is frozen before the run."""
+"""Runs workloads and holds each against its limit and its prediction, both for the state that the machine was in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nearlight.bench.calibration import Calibration
 from nearlight.bench.contestant import Contestant, OwnEngine, alternate
 from nearlight.bench.results import Expectation, Row, Setting
+from nearlight.bench.steady import Watch
 from nearlight.bench.workload import Workload
 from nearlight.engine.counting import CountedModel
 from nearlight.kernels.count import Ledger
+from nearlight.kernels.cpu.levels import same_level
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import steps_time
 
@@ -25,20 +27,26 @@ CHUNKS = (128, 256, 512, 1024)
 
 @dataclass(frozen=True)
 class Forecast:
-    """Tells what to expect of a model on a machine; made before anything is run."""
+    """Tells what to expect of a model on a machine, from figures that no run of the model can reach.
+
+    There is a calibration for every state of the machine that was met.
+    """
 
     counted: CountedModel
     hardware: Hardware
-    calibration: Calibration | None = None
+    calibrations: Sequence[Calibration] = ()
 
-    def of(self, workload: Workload, chunk: int) -> Expectation:
-        """Count a workload and time it: at the limit, and as predicted.
+    def of(self, workload: Workload, chunk: int, read_bytes_per_s: float | None = None) -> Expectation:
+        """Count a workload and time it, at the limit and as predicted, in the state with this read bandwidth (None:
+        that of the hardware).
 
         Without a calibration the prediction is the limit itself.
         """
+        hardware = self.in_state(read_bytes_per_s)
         steps, scale = steps_of(self.counted, workload, chunk)
-        limit = steps_time(steps, self.hardware)
-        predicted_s = self.calibration.seconds(steps) if self.calibration else limit.total_s
+        limit = steps_time(steps, hardware)
+        calibration = self._calibration(hardware.bytes_per_s)
+        predicted_s = calibration.seconds(steps, hardware.bytes_per_s) if calibration else limit.total_s
         return Expectation(
             weight_bytes=scale * sum(step.weight_bytes for step in steps),
             kv_bytes=scale * sum(step.kv_read_bytes + step.bytes_written for step in steps),
@@ -46,8 +54,25 @@ class Forecast:
             limit_s=scale * limit.total_s,
             predicted_s=scale * predicted_s,
             bound=limit.bound,
-            label="calibrated" if self.calibration else self.hardware.label,
+            label="calibrated" if calibration else hardware.label,
+            read_bytes_per_s=hardware.bytes_per_s,
         )
+
+    def in_state(self, read_bytes_per_s: float | None) -> Hardware:
+        """Return the machine as it is in a state."""
+        return replace(self.hardware, bytes_per_s=read_bytes_per_s or self.hardware.bytes_per_s)
+
+    def knows(self, read_bytes_per_s: float) -> bool:
+        """Whether there is a calibration of this state."""
+        return any(same_level(one.read_bytes_per_s, read_bytes_per_s) for one in self.calibrations)
+
+    def _calibration(self, read_bytes_per_s: float) -> Calibration | None:
+        """Return the calibration of the nearest state."""
+
+        def distance(one: Calibration) -> float:
+            return abs(one.read_bytes_per_s - read_bytes_per_s)
+
+        return min(self.calibrations, key=distance, default=None)
 
 
 def steps_of(counted: CountedModel, workload: Workload, chunk: int) -> tuple[list[Ledger], float]:
@@ -66,19 +91,35 @@ def steps_of(counted: CountedModel, workload: Workload, chunk: int) -> tuple[lis
 class Bench:
     """Measures one loaded model, alone or beside peers."""
 
-    def __init__(self, setting: Setting, forecast: Forecast, own: OwnEngine, peers: Sequence[Contestant] = ()) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        forecast: Forecast,
+        own: OwnEngine,
+        watch: Watch,
+        peers: Sequence[Contestant] = (),
+    ) -> None:
         self.setting = setting
         self.forecast = forecast
         self.own = own
+        self.watch = watch
         self.peers = peers
 
     def run(self, workload: Workload, repetitions: int) -> list[Row]:
         """Measure a workload; return this engine's row, then the peers'."""
-        expectation = self.forecast.of(workload, self.own.chunk)
-        samples = alternate([self.own, *self.peers], workload, repetitions)
-        chunk = self.own.chunk if workload.n_prompt else None
-        own = Row(self.own.name, self.setting, workload, chunk, samples[self.own.name], expectation)
-        return [own, *(own.beside(peer.name, peer.weights, samples[peer.name]) for peer in self.peers)]
+        found = alternate([self.own, *self.peers], workload, repetitions, self.watch)
+        own = Row(
+            engine=self.own.name,
+            setting=self.setting,
+            workload=workload,
+            chunk=self.own.chunk if workload.n_prompt else None,
+            samples_ns=[sample[self.own.name] for sample in found.values],
+            expectation=self.forecast.of(workload, self.own.chunk, found.read_bytes_per_s),
+            unsteady=found.unsteady,
+            discarded=found.discarded,
+        )
+        peers = [(peer, [sample[peer.name] for sample in found.values]) for peer in self.peers]
+        return [own, *(own.beside(peer.name, peer.weights, samples) for peer, samples in peers)]
 
     def choose_chunk(self, workload: Workload) -> int:
         """Find the chunk that computes this prompt fastest, by one run of each, and keep it."""

@@ -41,10 +41,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a workload costs, and how long it should take; made before it is run.
+    """What a workload costs, and how long it should take.
 
-    Units: bytes, operations and seconds of the whole workload. `bound` is "bandwidth" or "compute"; `label` says what
-    the prediction rests on: "calibrated" kernels, "measured" ceilings, "estimated" ones, or nothing ("unsupported").
+    Units: bytes, operations and seconds of the whole workload; `read_bytes_per_s` is the bandwidth it was held against.
+    `bound` is "bandwidth" or "compute"; `label` says what the prediction rests on: "calibrated" kernels, "measured"
+    ceilings, "estimated" ones, or nothing ("unsupported").
     """
 
     weight_bytes: float
@@ -54,6 +55,7 @@ class Expectation:
     predicted_s: float
     bound: str
     label: str
+    read_bytes_per_s: float
 
     @property
     def total_bytes(self) -> float:
@@ -65,7 +67,9 @@ class Row:
     """A workload's result. Units: tokens per second (`_ts`), nanoseconds (`_ns`), bytes per second.
 
     Neither tokenization nor sampling is inside any figure. Fields that only this engine's rows can have are None in
-    those of peers. `speedup` is this engine's speed over the peer's; `step` takes a step apart if that was asked for.
+    those of peers. `unsteady` says why the samples are not all of one state of the machine; `discarded` what disturbed
+    those that were measured again. `speedup` is this engine's speed over the peer's; `step` takes a step apart if that
+    was asked for.
     """
 
     engine: str
@@ -74,12 +78,17 @@ class Row:
     chunk: int | None
     samples_ns: Sequence[int]
     expectation: Expectation | None
+    unsteady: str | None = None
+    discarded: Sequence[str] = ()
     speedup: float | None = None
     step: Explanation | None = None
 
     def beside(self, peer: str, weights: str, samples_ns: Sequence[int]) -> Row:
         """Return the row of a peer that did the same workload, in the weights that it has."""
-        row = Row(peer, replace(self.setting, weights=weights, isa=""), self.workload, None, samples_ns, None)
+        setting = replace(self.setting, weights=weights, isa="")
+        row = replace(
+            self, engine=peer, setting=setting, chunk=None, samples_ns=samples_ns, expectation=None, step=None
+        )
         return replace(row, speedup=self.avg_ts / row.avg_ts)
 
     # -- measured --------------------------------------------------------------------------------------------------
@@ -136,7 +145,11 @@ class Row:
         cache, size = self.setting.last_cache_bytes, self.setting.model_size
         if self.expectation.bound == "bandwidth" and cache and size <= 2 * cache:
             return "over 100 %: the model stays in the processor's cache, which is faster than the memory of the limit"
-        return "over 100 %: the ceilings were probed while something slowed the machine; `nearlight roofline --fresh`"
+        if self.unsteady:
+            return "over 100 %: the machine changed while it was measured, so its limit is uncertain"
+        if self.expectation.bound == "bandwidth":
+            return "over 100 %: memory was faster during the run than in the probes before and after it"
+        return "over 100 %: the peaks were probed while something slowed the machine; `nearlight roofline --fresh`"
 
     @property
     def _avg_s(self) -> float:
@@ -165,6 +178,7 @@ class Row:
             "bytes_per_s": self.bytes_per_s,
             "flops": expected and expected.operations,
             "flops_per_s": self.flops_per_s,
+            "read_bytes_per_s": expected and expected.read_bytes_per_s,
             "limit_ts": self.limit_ts,
             "share_of_limit": self.share_of_limit,
             "predicted_ts": self.predicted_ts,
@@ -172,6 +186,9 @@ class Row:
             "bound": expected and expected.bound,
             "label": expected.label if expected else "unsupported",
             "speedup": self.speedup,
+            "unsteady": self.unsteady is not None,
+            "unsteady_because": self.unsteady,
+            "discarded": list(self.discarded),
             "explanation": self.explanation,
             "step": self.step and self.step.as_json(),
             "includes_tokenization": False,

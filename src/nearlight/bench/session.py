@@ -1,7 +1,8 @@
 """A model measured from beginning to end: forecast, load, run beside peers, account for the time.
 
 The order matters: what is expected follows from figures that are taken before the model is loaded, so that no
-measurement of it can reach them.
+measurement of it can reach them. Where the machine is in another state by the time of a workload (`steady` tells why
+that happens), calibration is repeated in that state before the workload is run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nearlight.bench.memory import Memory, own_bytes, predict, release
 from nearlight.bench.peers.process import Arena, started
 from nearlight.bench.probing import profile_engine, sampling_seconds
 from nearlight.bench.results import Row
+from nearlight.bench.steady import Watch
 from nearlight.bench.subject import Description, setting_of
 from nearlight.bench.workload import Workload
 from nearlight.engine.engine import CHUNK_ROWS, Engine
@@ -27,6 +29,7 @@ from nearlight.engine.machine import this_machine
 from nearlight.errors import RequestError
 from nearlight.kernels.count import cpu_target
 from nearlight.kernels.cpu import CpuOps
+from nearlight.kernels.cpu.probe import read_now
 from nearlight.limits.hardware import Hardware
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -68,18 +71,27 @@ def measure(
     """Measure a model. Raises: RequestError for a context that the model has no room for."""
     say = progress or (lambda what, done, total: None)
     ops = CpuOps(options.threads)
+    chunk = options.chunk or CHUNK_ROWS
     counted = description.counted(cpu_target(ops.isa))
     _check_contexts(workloads, counted.max_positions)
     say("probing this machine", 0, 1)
     hardware = this_machine(ops.threads)
+    watch = Watch(lambda: read_now(ops.threads))
     release()  # an earlier model
-    memory = predict(counted, workloads, options.chunk or CHUNK_ROWS)
-    say("calibrating on the first layers", 0, 1)
-    calibration = calibrate(description, ops.threads, options.chunk or CHUNK_ROWS) if options.calibrated else None
-    forecast = Forecast(counted, hardware, calibration)
+    memory = predict(counted, workloads, chunk)
+
+    def calibrated(forecast: Forecast) -> Forecast:
+        """Calibrate in the state that the machine is in, if that was not done yet."""
+        if not options.calibrated or (forecast.calibrations and forecast.knows(watch.probe())):
+            return forecast
+        say("calibrating on the first layers", 0, 1)
+        calibration = calibrate(description, watch, ops.threads, chunk)
+        return replace(forecast, calibrations=[*forecast.calibrations, calibration])
+
+    forecast = calibrated(Forecast(counted, hardware))
     engine = description.engine(ops.threads, lambda done, total: say(f"loading {description.name}", done, total))
     release()  # what loading needed for a moment
-    own = OwnEngine(engine, description.weights, options.chunk or CHUNK_ROWS)
+    own = OwnEngine(engine, description.weights, chunk)
     context = max(workload.context for workload in workloads)
     arena = Arena(description, ops.threads, context, engine.model.vocab_size, options.peer_models)
     with ExitStack() as stack:
@@ -87,9 +99,10 @@ def measure(
         if options.peers:
             say("loading " + ", ".join(options.peers), 0, 1)
         peers = stack.enter_context(started(options.peers, arena))
-        bench = Bench(setting_of(description, engine, counted), forecast, own, peers)
+        bench = Bench(setting_of(description, engine, counted), forecast, own, watch, peers)
         rows: list[Row] = []
         for done, workload in enumerate(workloads):
+            bench.forecast = calibrated(bench.forecast)
             say(f"measuring {workload.name}", done, len(workloads))
             if options.chunk is None and workload.n_prompt:
                 bench.choose_chunk(workload)
@@ -107,10 +120,10 @@ def explain_step(bench: Bench, workload: Workload) -> Explanation:
     engine: Engine = bench.own.engine
     n_rows = min(workload.n_prompt, bench.own.chunk) or 1
     depth = workload.n_depth + workload.n_gen // 2
-    profile = profile_engine(engine, bench.forecast.counted, n_rows=n_rows, depth=depth)
+    found = bench.watch.steadily(lambda: profile_engine(engine, bench.forecast.counted, n_rows=n_rows, depth=depth))
     name = f"one step of {workload.name}"
     sampling_s = sampling_seconds(engine.model.vocab_size) if workload.n_gen else 0.0
-    return explain(name, n_rows, profile, bench.forecast.hardware, sampling_s)
+    return explain(name, n_rows, found.values[0], bench.forecast.in_state(found.read_bytes_per_s), sampling_s)
 
 
 def _check_contexts(workloads: Sequence[Workload], most: int) -> None:

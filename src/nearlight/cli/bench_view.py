@@ -14,6 +14,7 @@ from nearlight.bench.results import Row
 from nearlight.cli.table import cells, table
 from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, count_text, significant
+from nearlight.kernels.cpu.levels import levels
 
 FORMATS = ("md", "csv", "json", "jsonl")
 
@@ -33,7 +34,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "params": lambda row: count_text(row.setting.n_params),
     "weights": lambda row: row.setting.weights,
     "threads": lambda row: str(row.setting.n_threads),
-    "test": lambda row: row.workload.name + (f" in {row.chunk}s" if row.chunk and row.chunk != 512 else ""),
+    "test": lambda row: _test(row),
     "t/s": lambda row: f"{row.avg_ts:.2f} ± {row.stddev_ts:.2f}",
     "GB/s": lambda row: _number(row.bytes_per_s, 1e9),
     "GFLOP/s": lambda row: _number(row.flops_per_s, 1e9),
@@ -46,9 +47,12 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "nearlight is": lambda row: "" if row.speedup is None else f"{row.speedup:.2f}× as fast",
 }
 
+UNSTEADY = "†"
+"""Marks rows whose repetitions could not be had in one state of the machine."""
+
 NOTE = (
-    "t/s: mean ± standard deviation; neither tokenization nor sampling is inside. limit: t/s that this machine allows; "
-    "share: of it. predicted: t/s expected before the run; ratio: measured over predicted."
+    "t/s: mean ± standard deviation; neither tokenization nor sampling is inside. limit: t/s that this machine allowed "
+    "while it was measured; share: of it. predicted: t/s expected then; ratio: measured over predicted."
 )
 
 
@@ -64,6 +68,7 @@ def as_rows(rows: Sequence[Row], format: str) -> str:
 def notes(rows: Sequence[Row], memories: Sequence[Memory | None]) -> str:
     """Say what the figures mean, explain those that look impossible, and tell the memory that was taken."""
     lines = [NOTE, *dict.fromkeys(row.explanation for row in rows if row.explanation)]
+    lines += _states(rows)
     for memory in memories:
         if memory and memory.measured:
             ratio = memory.measured / memory.predicted
@@ -73,6 +78,24 @@ def notes(rows: Sequence[Row], memories: Sequence[Memory | None]) -> str:
                 f"{bytes_text(memory.predicted)} predicted, measured/predicted {ratio:.2f}"
             )
     return "\n".join(lines)
+
+
+def _states(rows: Sequence[Row]) -> list[str]:
+    """Tell how fast memory was while the rows were measured, and what had to be measured again."""
+    speeds = [row.expectation.read_bytes_per_s for row in rows if row.expectation]
+    if not speeds:
+        return []
+    states = " or ".join(f"{bytes_text(group[0])}/s" for group in levels(speeds))
+    return [f"memory was read at {states} around these repetitions", *_discarded(rows)]
+
+
+def _discarded(rows: Sequence[Row]) -> list[str]:
+    """Tell what had to be measured again."""
+    return [
+        f"{row.workload.name}: repetitions thrown away: {len(row.discarded)}; of the last, {row.discarded[-1]}"
+        for row in rows
+        if row.expectation and row.discarded
+    ]
 
 
 def _markdown(rows: Sequence[Row]) -> str:
@@ -85,7 +108,20 @@ def _markdown(rows: Sequence[Row]) -> str:
     if len({row.engine for row in rows}) == 1:
         del columns["engine"]
     columns = {name: texts for name, texts in columns.items() if any(texts)}
-    return "\n".join((", ".join(caption), "", _table(columns)) if caption else (_table(columns),))
+    parts = [", ".join(caption), ""] if caption else []
+    return "\n".join([*parts, _table(columns), *_footnotes(rows)])
+
+
+def _test(row: Row) -> str:
+    chunk = f" in {row.chunk}s" if row.chunk and row.chunk != 512 else ""
+    return row.workload.name + chunk + (f" {UNSTEADY}" if row.unsteady else "")
+
+
+def _footnotes(rows: Sequence[Row]) -> list[str]:
+    """Say of rows that are unsteady why; a peer's is measured in turns with another, so it has the same reason."""
+    unsteady = [row for row in rows if row.unsteady]
+    reasons = dict.fromkeys(f"{UNSTEADY} {row.workload.name} is unsteady: {row.unsteady}." for row in unsteady)
+    return ["", *reasons] if reasons else []
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> str:

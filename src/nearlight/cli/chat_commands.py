@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.dialogue import Dialogue
-from nearlight.cli.report import closing_line
+from nearlight.cli.report import closing_line, limit_of
 from nearlight.cli.units import bytes_text, significant
 from nearlight.errors import RequestError
 
 if TYPE_CHECKING:
     from nearlight.engine.completion import Completion
     from nearlight.engine.language_model import LanguageModel
-    from nearlight.limits.decode import DecodeLimit
+    from nearlight.limits.run import RunLimit
 
 _CALL = re.compile(r"(/[A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
 
@@ -34,7 +34,6 @@ class ChatState:
     decode_s: float = 0.0
     decode_steps: int = 0
     last: Completion | None = None
-    _limit: list[DecodeLimit] = field(default_factory=list)
 
     def count(self, completion: Completion) -> None:
         """Add an answer to the figures."""
@@ -44,11 +43,9 @@ class ChatState:
         self.decode_s += completion.timing.decode_s
         self.decode_steps += completion.timing.decode_steps
 
-    def limit(self) -> DecodeLimit:
-        """Return this machine's limit, asked for once."""
-        if not self._limit:
-            self._limit.append(self.model.limits())
-        return self._limit[0]
+    def limit(self) -> RunLimit:
+        """Return this machine's limit, in the state it was in for the last answer."""
+        return limit_of(self.model, self.last) if self.last else self.model.limits()
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ def _stats(chat: ChatState, argument: str) -> str:
     if last is None:
         return "\n".join(("no answer yet", *lines))
     used = last.prompt_tokens + len(last.token_ids)
-    cache_bytes = limit.cost.kv_bytes_per_token * used
+    cache_bytes = limit.costs.kv_bytes(used)
     speed = f", decode {significant(chat.decode_steps / chat.decode_s)} tok/s" if chat.decode_s else ""
     reused = f"{last.cached_tokens} of the last prompt's {last.prompt_tokens} tokens were in the cache already"
     return "\n".join(

@@ -18,7 +18,7 @@ from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
 from nearlight.cli.units import bytes_text, significant
 from nearlight.errors import RequestError
-from nearlight.plan.options import DEFAULT_CONTEXT, DEFAULT_PROMPT
+from nearlight.plan.options import DEFAULT_PROMPT
 
 if TYPE_CHECKING:
     from nearlight.limits.hardware import Hardware
@@ -51,7 +51,6 @@ def main(arguments: Sequence[str]) -> int:
     questions = _questions(args)
     subject = _subject(args.model)
     plans = _plans(args, subject)
-    _check_room(plans[0], args.prompt or min(DEFAULT_PROMPT, plans[0].context), _after_prompt(args))
     report = PlanReport.of(plans, remarks=_remarks(subject, plans[0]), **questions)
     if args.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
@@ -98,8 +97,10 @@ def _plans(args: argparse.Namespace, subject: Subject) -> list[Plan]:
     from nearlight.plan import compare_weights, make_plan
 
     machine, isa = _machine(args.hardware, args.threads)
-    options: dict[str, Any] = {"kv": args.kv, "prompt": args.prompt, "context": _context(args)}
-    options |= {"convention": args.convention, "isa": isa}
+    options: dict[str, Any] = {"kv": args.kv, "prompt": args.prompt, "context": args.context}
+    options |= {"after": _after_prompt(args), "convention": args.convention, "isa": isa}
+    if args.hardware is None:
+        options |= _free_memory()
     plan = make_plan(subject, machine, weights=args.weights, **options)
     others = [other for other in compare_weights(subject, machine, **options) if other.weights != plan.weights]
     if subject.package is not None:  # bits that a file has lost do not come back
@@ -146,23 +147,6 @@ def _after_prompt(args: argparse.Namespace) -> int:
         if count is not None and count < 1:
             raise RequestError(flag, expected="at least 1 token", found=count)
     return max(args.think or 0, (args.answer or _USUAL_ANSWER) if args.sla else 0)
-
-
-def _context(args: argparse.Namespace) -> int | None:
-    """Return the context that was asked for, or what prompt and answer need where the usual one is too short."""
-    needed = (args.prompt or DEFAULT_PROMPT) + _after_prompt(args)
-    return needed if args.context is None and needed > DEFAULT_CONTEXT else args.context
-
-
-def _check_room(plan: Plan, n_prompt: int, after_prompt: int) -> None:
-    """Raise RequestError where prompt and answer are longer than the planned context."""
-    if after_prompt and n_prompt + after_prompt > plan.context:
-        raise RequestError(
-            "prompt and what follows it",
-            expected=f"at most the {plan.context} tokens of context",
-            found=n_prompt + after_prompt,
-            advice="try a smaller --prompt",
-        )
 
 
 # -- which model, and which machine ------------------------------------------------------------------------------------
@@ -212,6 +196,14 @@ def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:
     except (ValueError, RecursionError):
         raise RequestError("not JSON", where=name, advice="docs/limits.md shows such a row") from None
     return Hardware.from_json(row, name), "avx512"
+
+
+def _free_memory() -> dict[str, Any]:
+    """Return what is left of this machine's memory, or of its container's, as options of `make_plan`."""
+    from nearlight.kernels.cpu.memory import available_memory
+
+    memory = available_memory()
+    return {"available_bytes": memory.left, "available_is": f"free of {memory.owner}'s {bytes_text(memory.total, 3)}"}
 
 
 def _list_hardware(as_json: bool) -> int:

@@ -47,10 +47,10 @@ def _verdict(plan: Plan, stream: TextIO) -> str:
     memory = plan.memory
     what = f"{_weights(plan)} and {plan.context} tokens of context take {_size(memory.total)}"
     if plan.fits:
-        lines = [f"{plan.model} fits: {what} of {_size(memory.available)}.", _speed_sentence(plan)]
+        lines = [f"{plan.model} fits: {what} of {_available(plan)}.", _speed_sentence(plan)]
     else:
         most = f"at most {plan.max_context} tokens fit" if plan.max_context else "not even the weights fit"
-        lines = [f"{plan.model} does not fit: {what}, and there are {_size(memory.available)}; {most}."]
+        lines = [f"{plan.model} does not fit: {what}, and there are {_available(plan)}; {most}."]
     style = BOLD if plan.fits else f"{BOLD};{YELLOW}"
     lines = [_filled(line, stream) for line in lines if line]
     lines[0] = styled(lines[0], style, stream)
@@ -58,6 +58,11 @@ def _verdict(plan: Plan, stream: TextIO) -> str:
         lines += ["It fits with any one of these:" if len(plan.advice) > 1 else "What fits:"]
         lines += [f"  {advice}" for advice in plan.advice]
     return "\n".join(lines)
+
+
+def _available(plan: Plan) -> str:
+    size, origin = _size(plan.memory.available), plan.memory.origin
+    return f"{size} {origin}" if origin else size
 
 
 def _weights(plan: Plan) -> str:
@@ -100,7 +105,7 @@ def _memory(plan: Plan, stream: TextIO) -> str:
     notes = {"weights": plan.weights, "cache": cache, "overhead": "activations, libraries"}
     sizes = {"weights": memory.weights, "cache": memory.kv, "overhead": memory.overhead}
     rows = [(name, _size(size), *_bar(size / whole, stream), notes[name]) for name, size in sizes.items() if size]
-    total = f"of {_size(memory.available)}"
+    total = f"of {_available(plan)}"
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))
     text = table(("memory", *("" for _ in rows[0][1:])), rows, right=(1,), stream=stream)
     return f"{text}\nThe longest context that fits: {plan.max_context or 'none'}{' tokens' if plan.max_context else ''}"

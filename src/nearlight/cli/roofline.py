@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from nearlight.cli.arguments import Parser
@@ -14,19 +15,19 @@ from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, significant
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps
+from nearlight.kernels.cpu.memory import total_memory
 from nearlight.kernels.cpu.probe import (
     Ceilings,
     cache_file,
     ceilings_by_threads,
     last_cache_bytes,
-    memory_bytes,
     processor_name,
 )
 
 _EXAMPLES = """\
   nearlight roofline
   nearlight roofline --threads 4 --json
-  nearlight roofline --fresh           measure again; only higher figures replace the known ones
+  nearlight roofline --fresh           measure again
 
 NEARLIGHT_ISA=plain, avx2 or avx512 chooses another instruction level than the best."""
 
@@ -60,12 +61,20 @@ def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
         "threads": best.threads,
         "read_bytes_per_s": best.read_bytes_per_s,
         "flops": dict(best.flops),
+        "read_taken": best.taken,
+        "other_levels_bytes_per_s": list(best.other_levels),
         "by_threads": [
-            {"threads": one.threads, "read_bytes_per_s": one.read_bytes_per_s, "flops": dict(one.flops)}
+            {
+                "threads": one.threads,
+                "read_bytes_per_s": one.read_bytes_per_s,
+                "flops": dict(one.flops),
+                "read_taken": one.taken,
+                "other_levels_bytes_per_s": list(one.other_levels),
+            }
             for one in found
         ],
         "last_cache_bytes": last_cache_bytes(),
-        "memory_bytes": memory_bytes(),
+        "memory_bytes": total_memory(),
         "cached_in": str(cache_file()),
     }
 
@@ -87,9 +96,30 @@ def as_text(isa: str, found: Sequence[Ceilings]) -> str:
             table(header, rows, right=(0, 1, 2, 3, 4), stream=sys.stdout),
             "",
             f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
-            f"memory {bytes_text(memory_bytes())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
+            f"memory {bytes_text(total_memory())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
+            *_levels(found),
+            f"Probed {time_text(best.taken)}; --fresh measures again.",
         )
     )
+
+
+def _levels(found: Sequence[Ceilings]) -> list[str]:
+    """Say where reading was seen at more than one level."""
+    lines = []
+    for one in found:
+        if one.other_levels:
+            held, others = f"{bytes_text(one.read_bytes_per_s)}/s", [f"{bytes_text(n)}/s" for n in one.other_levels]
+            threads = f"{one.threads} thread" + ("s" if one.threads > 1 else "")
+            lines.append(
+                f"{threads} read at {held} for most of the time, and at {' and '.join(others)} at others: hosts of "
+                "virtual machines switch between such levels. What held is the limit; bench probes again all the time."
+            )
+    return lines
+
+
+def time_text(iso: str) -> str:
+    """Write a time as people here do: "2026-11-20 12:31"."""
+    return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _flops_text(per_s: float) -> str:

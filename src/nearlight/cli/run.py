@@ -24,7 +24,7 @@ from nearlight.cli.arguments import (
     loading_options,
 )
 from nearlight.cli.progress import ProgressBar
-from nearlight.cli.report import as_json, closing_line
+from nearlight.cli.report import as_json, closing_line, limit_of
 from nearlight.cli.units import bytes_text
 from nearlight.errors import RequestError
 
@@ -136,7 +136,7 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
         with terminal.keys_hidden():
             interrupted = _show(stream, shown, bar)
     completion = stream.completion
-    limit = model.limits() if args.json or (completion.timing.decode_tok_s and not args.quiet) else None
+    limit = limit_of(model, completion) if args.json or (completion.timing.decode_tok_s and not args.quiet) else None
     if args.json:
         print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
     elif not args.quiet:

@@ -11,7 +11,7 @@ from collections.abc import Sequence as Ordered
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.dtypes import F16, F32, Format
@@ -23,7 +23,6 @@ from nearlight.engine.engine import Engine
 from nearlight.engine.generation import PrefillProgress, Rendered, Request, Stream
 from nearlight.errors import RequestError, TextError
 from nearlight.kernels.ops import Float32
-from nearlight.limits.decode import DecodeCost, DecodeLimit
 from nearlight.models import build_model
 from nearlight.package import open_package
 from nearlight.package.package import Package
@@ -31,6 +30,10 @@ from nearlight.text.answer import AnswerStream
 from nearlight.text.template import ChatTemplate
 from nearlight.text.thinking import Markers, find_markers
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+
+if TYPE_CHECKING:
+    from nearlight.engine.counting import CountedModel
+    from nearlight.limits.run import RunLimit
 
 Message: TypeAlias = Mapping[str, Any]
 Prompt: TypeAlias = str | Ordered[Message] | Ordered[int]
@@ -65,19 +68,21 @@ def load(
     model = build_model(ops, with_tied_head(package.config, package))
     bind(model, package, ops, formats, progress)
     engine = Engine(model, ops, kv_format=KV_FORMATS[kv or "f16"], context=context)
-    return LanguageModel(package, engine, load_s=perf_counter() - started)
+    return LanguageModel(package, engine, load_s=perf_counter() - started, weights=weights)
 
 
 class LanguageModel:
     """A model ready to run. Not to be used by two threads at once.
 
-    Units: `context` counts tokens; `load_s` seconds.
+    Units: `context` counts tokens; `load_s` seconds. `weights` is what the stored bits were re-quantized to, if they
+    were.
     """
 
-    def __init__(self, package: Package, engine: Engine, load_s: float = 0.0) -> None:
+    def __init__(self, package: Package, engine: Engine, load_s: float = 0.0, weights: str | None = None) -> None:
         self.package = package
         self.engine = engine
         self.load_s = load_s
+        self._weights = weights
         self._sequence = engine.open()
         self._stream: Stream | None = None
 
@@ -118,21 +123,30 @@ class LanguageModel:
         own = self.tokenizer.stop_ids if self.package.tokenizer else frozenset()
         return frozenset(eos) | own
 
-    def limits(self) -> DecodeLimit:
-        """Return how fast this model can decode at most on this machine."""
-        from nearlight.kernels.cpu.probe import read_bytes_per_s
+    def limits(self, *, fresh: bool = False) -> RunLimit:
+        """Return how fast this model can be at most on this machine, whose read bandwidth is probed if that was never
+        done or `fresh`.
 
-        return DecodeLimit(self._decode_cost, read_bytes_per_s(self.n_threads))
+        The limit of prefill needs peaks that take seconds to measure, so it is known only where they were.
+        """
+        from nearlight.kernels.cpu import probe
+        from nearlight.limits.run import RunLimit
+
+        read_bytes_per_s = probe.read_bytes_per_s(self.n_threads, fresh=fresh)
+        known = probe.known_ceilings(self.n_threads)
+        return RunLimit(self.counted, read_bytes_per_s, known.flops if known else None)
 
     @cached_property
-    def _decode_cost(self) -> DecodeCost:
-        model = self.engine.model
-        looked_up = {id(model.embedding.weight)} if model.head else set()
-        if model.position_embedding:
-            looked_up.add(id(model.position_embedding.weight))
-        read = [p for p in model.parameters() if id(p) not in looked_up]
-        weight_bytes = sum(p.value.n_bytes if p.is_matrix else 4 * p.size for p in read)
-        return DecodeCost(weight_bytes, self.engine.cache.bytes_per_token)
+    def counted(self) -> CountedModel:
+        """This model on the counting kernels: what it keeps, and what its steps cost."""
+        from nearlight.engine.counting import CountedModel
+        from nearlight.kernels.count import ACCELERATOR, cpu_target
+        from nearlight.kernels.cpu import CpuOps
+
+        ops = self.engine.ops
+        target = cpu_target(ops.isa) if isinstance(ops, CpuOps) else ACCELERATOR
+        kv_format = self.engine.cache.format
+        return CountedModel.of_package(self.package, self._weights, kv_format=kv_format, target=target)
 
     # -- what it does ----------------------------------------------------------------------------------------------
 

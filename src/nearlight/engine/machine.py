@@ -11,10 +11,9 @@ def this_machine(threads: int | None = None) -> Hardware:
     The first call on a machine measures for about a second.
     """
     from nearlight.kernels.cpu import probe
+    from nearlight.kernels.cpu.memory import total_memory
     from nearlight.kernels.cpu.threads import default_threads
 
     found = probe.ceilings(threads or default_threads())
     name = f"{probe.processor_name()}, {found.threads} thread" + ("s" if found.threads > 1 else "")
-    return Hardware(
-        name, "cpu", probe.memory_bytes(), found.read_bytes_per_s, found.flops, "nearlight roofline", "measured"
-    )
+    return Hardware(name, "cpu", total_memory(), found.read_bytes_per_s, found.flops, "nearlight roofline", "measured")

@@ -1,8 +1,9 @@
 """Machines as their data sheets describe them: memory, its bandwidth, and dense peaks by data type.
 
-The rows are data (`hardware.json`), each with the address it is from, so that a person can check one, or write one for
-another machine in the same form. Peaks are without sparsity. A type that a machine has no faster path for is computed
-in the next wider one it has.
+The rows are data (`hardware.json`), each with the maker's address as `source`, so that a person can check one, or write
+one for another machine in the same form. `confirmed_by` are pages on which its figures were read in November 2026, and
+`unconfirmed` names those that were on none of them: known otherwise, or computed as the row's note says. Peaks are
+without sparsity. A type that a machine has no faster path for is computed in the next wider one it has.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 Each entry of `catalogue.json` is a repository of the Hugging Face hub with its config.json under current keys, cut down
 to what decides shapes, and the published number of parameters, which a test holds the families to. Entries whose
 family is not written yet are there to say so: `unsupported` instead of `unknown`.
+
+`checked` says what an entry was held against in November 2026: "config", a copy of its config.json; "total", the
+published number of parameters, to the last of them; "tables", only published tables with rounded figures.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ _VARIANT = re.compile(r"-(hf|instruct|chat|base|it|pt|thinking|\d{4}|v0\.\d|gguf
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A published model. `n_parameters` is what its publisher says, None where its family is not written yet."""
+    """A published model. `n_parameters` is what its publisher says, None where its family is not written yet; `checked`
+    what the entry was held against."""
 
     repository: str
     config: Mapping[str, Any]
     n_parameters: int | None
+    checked: str | None = None
 
     @property
     def name(self) -> str:
@@ -53,7 +58,8 @@ def catalogue() -> Mapping[str, CatalogueEntry]:
     """Return all entries by short name ("qwen3-0.6b"), in the order of the file: by series, then by size."""
     text = resources.files("nearlight.models").joinpath("catalogue.json").read_text("utf-8")
     entries = (
-        CatalogueEntry(repository, row["config"], row["parameters"]) for repository, row in json.loads(text).items()
+        CatalogueEntry(repository, row["config"], row["parameters"], row.get("checked"))
+        for repository, row in json.loads(text).items()
     )
     return {_short(entry.name): entry for entry in entries}
 

@@ -24,12 +24,14 @@ DEFAULT_CONTEXT = 4096
 class Options:
     """A plan's choices, under their usual names.
 
-    Units: tokens; `context` None is the usual one, `n_prompt` None what of 1000 tokens the context holds.
+    Units: tokens; `n_after` follow the prompt. `context` None is the usual one, or a longer one where prompt and what
+    follows need it; `n_prompt` None is 1000, or what the context leaves for it.
     """
 
     weights: str | None = None
     kv: str = "f16"
     n_prompt: int | None = None
+    n_after: int = 0
     context: int | None = None
     convention: str = "physical"
 
@@ -43,10 +45,8 @@ class Options:
         for what, count in (("prompt", self.n_prompt), ("context", self.context)):
             if count is not None and count < 1:
                 raise RequestError(what, expected="at least 1 token", found=count)
-        if self.n_prompt and self.context and self.n_prompt > self.context:
-            raise RequestError(
-                "prompt longer than the context", expected=f"at most {self.context} tokens", found=self.n_prompt
-            )
+        if self.context:
+            self.prompt_for(self.context)
 
     @staticmethod
     def of(weights: str | None, kv: str | None, **rest: int | str | None) -> Options:
@@ -69,18 +69,21 @@ class Options:
         return _BLOG_KV.get(self.kv, self.kv)
 
     def context_for(self, max_positions: int) -> int:
-        """Return the context to plan for: the one asked for, or a usual one that holds the prompt.
+        """Return the context to plan for: the one asked for, or a usual one that holds prompt and what follows it.
 
         Raises: RequestError when the model has fewer positions.
         """
-        context = self.context or min(max_positions, max(DEFAULT_CONTEXT, self.n_prompt or 0))
+        needed = (self.n_prompt or DEFAULT_PROMPT) + self.n_after
+        context = self.context or min(max_positions, max(DEFAULT_CONTEXT, needed))
         if context > max_positions:
             raise RequestError("context", expected=f"at most {max_positions}, the model's own", found=context)
         return context
 
     def prompt_for(self, context: int) -> int:
-        """Return the prompt's length. Raises: RequestError when it does not fit into the context."""
-        n_prompt = self.n_prompt or min(DEFAULT_PROMPT, context)
-        if n_prompt > context:
-            raise RequestError("prompt longer than the context", expected=f"at most {context} tokens", found=n_prompt)
+        """Return the prompt's length. Raises: RequestError when it and what follows are longer than the context."""
+        n_prompt = self.n_prompt or max(min(DEFAULT_PROMPT, context - self.n_after), 1)
+        if n_prompt + self.n_after > context:
+            what = "prompt and what follows it" if self.n_after else "prompt longer than the context"
+            expected = f"at most {context} tokens of context"
+            raise RequestError(what, expected=expected, found=n_prompt + self.n_after)
         return n_prompt

@@ -17,12 +17,14 @@ from nearlight.limits.thinking import Thinking, thinking_cost
 
 @dataclass(frozen=True)
 class Memory:
-    """What must fit. Units: bytes; `kv` is one sequence of the planned context."""
+    """What must fit. Units: bytes; `kv` is one sequence of the planned context. `origin` says what `available` is:
+    "free of this machine's 25.3 GB", or nothing where it is all that the machine has."""
 
     weights: float
     kv: float
     overhead: float
     available: float
+    origin: str = ""
 
     @property
     def total(self) -> float:
@@ -115,6 +117,7 @@ class Plan:
     def verdict(self) -> str:
         """Say in one line whether it fits."""
         need, have = _gigabytes(self.memory.total), _gigabytes(self.memory.available)
+        have += f" {self.memory.origin}" if self.memory.origin else ""
         what = f"{self.model} at {self.weights} with {self.context} tokens of context ({self.kv})"
         if self.fits:
             return f"fits: {what} needs {need} of {have}"
@@ -167,6 +170,7 @@ class Plan:
                 "overhead": memory.overhead,
                 "total": memory.total,
                 "available": memory.available,
+                "available_is": memory.origin or "all of the machine's",
             },
             "max_context": self.max_context,
             "prefill": asdict(self.prefill) if self.prefill else None,

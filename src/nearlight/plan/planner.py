@@ -35,9 +35,11 @@ def make_plan(
     weights: str | None = None,
     kv: str | None = None,
     prompt: int | None = None,
+    after: int = 0,
     context: int | None = None,
     convention: str = "physical",
     available_bytes: float | None = None,
+    available_is: str = "",
     isa: str = "avx512",
     advice: bool = True,
 ) -> Plan:
@@ -45,12 +47,13 @@ def make_plan(
 
     `weights` None keeps a package's own bits and takes bf16 for a catalogue name. `isa` is the instruction level of
     this engine's kernels, for machines of the kind "cpu". With `advice`, a plan that does not fit says what would.
-    Units: `prompt` and `context` count tokens; `available_bytes` None is all of the machine's memory.
+    Units: `prompt`, `after` (what follows the prompt) and `context` count tokens; `available_bytes` None is all of the
+    machine's memory, else `available_is` says what they are ("free of …").
     Raises: RequestError, UnsupportedError and PackageError, one line each.
     """
     machine = find_hardware(hardware) if isinstance(hardware, str) else hardware
-    options = Options.of(weights, kv, n_prompt=prompt, context=context, convention=convention)
-    planner = Planner(machine, available_bytes or machine.memory_bytes, isa)
+    options = Options.of(weights, kv, n_prompt=prompt, n_after=after, context=context, convention=convention)
+    planner = Planner(machine, available_bytes or machine.memory_bytes, isa, available_is)
     subject = subject_of(model)
     plan = planner.plan(subject, options)
     if plan.fits or not advice:
@@ -67,11 +70,12 @@ def compare_weights(
 
 
 class Planner:
-    """Plans for one machine. Units: `available_bytes` is the memory that may be used."""
+    """Plans for one machine. Units: `available_bytes` is the memory that may be used; `available_is` says which."""
 
-    def __init__(self, hardware: Hardware, available_bytes: float, isa: str) -> None:
+    def __init__(self, hardware: Hardware, available_bytes: float, isa: str, available_is: str = "") -> None:
         self.hardware = hardware
         self.available_bytes = available_bytes
+        self.available_is = available_is
         self.target = ACCELERATOR if hardware.kind == "gpu" else cpu_target(isa)
         self.chunk = ACCELERATOR_CHUNK_ROWS if hardware.kind == "gpu" else CHUNK_ROWS
 
@@ -111,13 +115,16 @@ class Planner:
         context = options.context_for(counted.max_positions)
         if options.convention == "blog":
             costs = blog_costs(counted, options)
-            memory = Memory(costs.weight_bytes, costs.kv_bytes(context), 0, self.available_bytes)
+            memory = self._memory(costs.weight_bytes, costs.kv_bytes(context), 0)
             longest = largest_context(costs.kv_bytes, memory.room, _ANY_CONTEXT)
             return Fit(costs, context, memory, longest, costs.kv_token_bytes)
         overhead = overhead_bytes(counted, self.hardware, min(self.chunk, context))
-        memory = Memory(counted.weight_bytes, counted.kv_bytes(context), overhead, self.available_bytes)
+        memory = self._memory(counted.weight_bytes, counted.kv_bytes(context), overhead)
         longest = largest_context(counted.kv_bytes, memory.room, counted.max_positions)
         return Fit(counted, context, memory, longest, counted.kv_bytes_per_token)
+
+    def _memory(self, weights: float, kv: float, overhead: float) -> Memory:
+        return Memory(weights, kv, overhead, self.available_bytes, self.available_is)
 
     def _prefill(self, fit: Fit, options: Options, hardware: Hardware) -> Prefill | None:
         """Time the prompt. The post's tables give times even for what does not fit; else there are none."""

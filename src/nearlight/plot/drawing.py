@@ -36,7 +36,7 @@ _NEAR_MARGIN, _ROOM_FOR_LABEL = 0.8, 0.4
 _STROKE = 0.1
 """The share of a panel's width that a line of a single point takes."""
 
-_DASHES: dict[str, Any] = {"line": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 2)), "points": "none"}
+_DASHES: dict[str, Any] = {"line": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 2))}
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
@@ -142,7 +142,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> list[Annotation]:
         _draw_note(axes, note)
     _scale(axes, panel)
     for series in panel.series:
-        if len(series.x) == 1 and series.kind != "points":
+        if len(series.x) == 1 and series.kind in _DASHES:
             _draw_stroke(axes, series)
     labelled = [series for series in panel.series if series.label and not series.along]
     return [label for series in labelled if (label := _draw_label(axes, series))]
@@ -155,10 +155,11 @@ def _draw_series(axes: Axes, series: Series) -> None:
         series.y,
         yerr=series.errors,
         color=colour,
-        linestyle=_DASHES[series.kind],
+        linestyle=_DASHES.get(series.kind, "none"),
         linewidth=2.4 if series.strong else 1.4,
-        marker="o" if series.kind == "points" else None,
+        marker=None if series.kind in _DASHES else "o",
         markersize=6,
+        markerfacecolor="white" if series.kind == "hollow" else colour,
         elinewidth=1.2,
         capsize=2.5,
         zorder=3 if series.strong else 2,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 GREY = -1
 """The colour of what is no result: ceilings, limits of memory. Others are numbered, and told apart by everybody."""
 
-KINDS = ("line", "dashed", "dotted", "points")
+KINDS = ("line", "dashed", "dotted", "points", "hollow")
 
 
 @dataclass(frozen=True)

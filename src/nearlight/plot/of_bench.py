@@ -1,7 +1,7 @@
 """The picture of measurements: what was measured, what was predicted before it, and the limit, on the same axes.
 
-Rows are those of `bench --json`. Runs of one model in one setting are a group and have one colour: dots are measured,
-dashes predicted, the dotted line is the limit.
+Rows are those of `bench --json`. Runs of one model in one setting are a group and have one colour: dots are measured
+(hollow ones while the machine changed), dashes predicted, the dotted line is the limit.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ def _best(prompts: Sequence[Row]) -> Note:
     first = next(iter(_groups(prompts).values()))
     best = max(first, key=lambda row: float(row["avg_ts"]))
     chunk = min(best.get("n_ubatch") or best["n_prompt"], best["n_prompt"])
-    lengths = sorted(row["n_prompt"] for row in prompts)
-    side = {lengths[0]: "above right", lengths[-1]: "above left"}.get(best["n_prompt"], "above")
+    lengths = sorted({row["n_prompt"] for row in prompts})
+    place = lengths.index(best["n_prompt"]) / (len(lengths) - 1)  # the axis is logarithmic, and lengths are doubled
+    side = "above right" if place < 0.3 else "above left" if place > 0.7 else "above"
     text = f"best: {speed_text(best['avg_ts'])} tok/s in chunks of {chunk}"
     return Note(best["n_prompt"], best["avg_ts"], text, 0, side, dot=False)
 
@@ -90,16 +91,26 @@ def _lines(rows: Sequence[Row], x_of: Callable[[Row], float], value: Value) -> l
                 x, y = [x_of(row) for row in known], [value(row, key) for row in known]
                 label = what if len(groups) == 1 else ""
                 series.append(Series(f"{prefix}{what}", x, y, colour, kind, label))
-        x, y = [x_of(row) for row in group], [value(row, "avg_ts") for row in group]
-        errors = [
-            y_one * row["stddev_ts"] / row["avg_ts"] if row.get("stddev_ts") else 0.0
-            for y_one, row in zip(y, group, strict=True)
-        ]
-        texts = [f"{row['test']}: {speed_text(row['avg_ts'])} tok/s" for row in group]
+        measured = _measured(group, x_of, value, f"{prefix}measured", colour)
         label = f"{prefix}measured" if len(groups) == 1 else name
-        series.append(
-            Series(f"{prefix}measured", x, y, colour, "points", label, strong=True, errors=errors, texts=texts)
-        )
+        last = max(measured, key=lambda each: each.x[-1])
+        series += [replace(each, label=label) if each is last else each for each in measured]
+    return series
+
+
+def _measured(group: Sequence[Row], x_of: Callable[[Row], float], value: Value, name: str, colour: int) -> list[Series]:
+    """Make dots of a group's rows: full ones, and hollow ones for those that are unsteady."""
+    series = []
+    for kind, unsteady in (("points", False), ("hollow", True)):
+        rows = [row for row in group if bool(row.get("unsteady")) == unsteady]
+        if rows:
+            x, y = [x_of(row) for row in rows], [value(row, "avg_ts") for row in rows]
+            errors = [
+                y_one * row["stddev_ts"] / row["avg_ts"] if row.get("stddev_ts") else 0.0
+                for y_one, row in zip(y, rows, strict=True)
+            ]
+            texts = [f"{row['test']}: {speed_text(row['avg_ts'])} tok/s" for row in rows]
+            series.append(Series(name, x, y, colour, kind, strong=True, errors=errors, texts=texts))
     return series
 
 
@@ -141,10 +152,12 @@ def _title(rows: Sequence[Row]) -> str:
     models = ", ".join(dict.fromkeys(str(row["model"]) for row in rows))
     weights = ", ".join(dict.fromkeys(str(row["weights"]) for row in rows))
     threads = ", ".join(dict.fromkeys(str(row["n_threads"]) for row in rows))
-    return f"{models}, {weights}, on {first.get('cpu', 'this machine')}, {threads} threads"
+    threads += " thread" if threads == "1" else " threads"
+    return f"{models}, {weights}, on {first.get('cpu', 'this machine')}, {threads}"
 
 
 def _grounds(rows: Sequence[Row]) -> str:
     labels = ", ".join(dict.fromkeys(str(row["label"]) for row in rows if row.get("predicted_ts")))
     basis = f" ({labels})" if labels else ""
-    return f"Dots: measured, with standard deviation. Dashes: predicted before the run{basis}. Dotted: the limit."
+    hollow = ", hollow while the machine changed" if any(row.get("unsteady") for row in rows) else ""
+    return f"Dots: measured, with standard deviation{hollow}. Dashes: predicted{basis}. Dotted: the limit."

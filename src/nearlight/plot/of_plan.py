@@ -42,6 +42,7 @@ def _grounds(plan: Plan) -> str:
     convention = "" if plan.convention == "physical" else f" by the {plan.convention} convention"
     fits = "fit into" if plan.fits else "do not fit into"
     available = f"{value_text(plan.memory.available / _GIGA)} GB"
+    available += f" {plan.memory.origin}" if plan.memory.origin else ""
     return f"Limits from {source}{convention}. {plan.context} tokens of context ({plan.kv}) {fits} {available}."
 
 

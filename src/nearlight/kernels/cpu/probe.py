@@ -1,8 +1,12 @@
 """This machine's ceilings: how fast some threads can read memory, and multiply, at the instruction level in use.
 
 Every limit and every share of one is measured against these. They are measured once per machine, instruction level and
-number of threads, then kept as JSON in the user's cache directory, so that a run does not pay for it. A disturbed
-measurement is too low and never too high, so of several the highest is kept.
+number of threads, then kept as JSON in the user's cache directory with the time they were taken, so that a run does not
+pay for it.
+
+A disturbed measurement is too low and never too high, so of several peaks the highest is kept. A bandwidth is another
+matter: virtual machines have states (`levels`), and what counts is the one that holds. So reading is probed several
+times, between the peaks, and a new measurement replaces the old one even where it is lower.
 """
 
 from __future__ import annotations
@@ -12,14 +16,17 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nearlight import _native
 from nearlight.errors import RequestError
+from nearlight.kernels.cpu.levels import distinct_levels
+from nearlight.kernels.cpu.memory import total_memory
 
-READ_SECONDS, PEAK_SECONDS = 0.6, 0.25
+READ_SECONDS, PEAK_SECONDS, GLANCE_SECONDS = 0.3, 0.25, 0.02
 LEAST_BUFFER_BYTES = 256 << 20
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -27,22 +34,51 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A measured ceiling, when it was measured (ISO 8601), and the other levels that were seen then."""
+
+    per_s: float
+    taken: str
+    others: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class Ceilings:
     """What `threads` threads together can do at most.
 
     Units: bytes per second; operations per second by data type ("fp32", "bf16", "int8"), an addition and a
-    multiplication being two.
+    multiplication being two. `other_levels` are bandwidths that were seen too, while `read_bytes_per_s` held for most
+    of the time; `taken` is when reading was probed (ISO 8601).
     """
 
     threads: int
     read_bytes_per_s: float
     flops: Mapping[str, float]
+    taken: str = ""
+    other_levels: tuple[float, ...] = ()
 
 
 def ceilings(threads: int, *, fresh: bool = False) -> Ceilings:
-    """Return the ceilings of `threads` threads, from the cache file unless `fresh`; new ones take about a second."""
-    flops = {type.name: _peak(type, threads, fresh) for type in _native.DataType}
-    return Ceilings(threads, read_bytes_per_s(threads, fresh=fresh), flops)
+    """Return the ceilings of `threads` threads, from the cache file unless `fresh`; new ones take about two seconds."""
+    reads = [] if _known("read", threads) and not fresh else [_probe_read(threads)]
+    flops = {}
+    for type in _native.DataType:
+        flops[type.name] = _peak(type, threads, fresh)
+        if reads:  # again, some time later
+            reads.append(_probe_read(threads))
+    read = _keep("read", threads, *distinct_levels(reads)) if reads else _known("read", threads)
+    assert read is not None
+    return Ceilings(threads, read.per_s, flops, read.taken, read.others)
+
+
+def known_ceilings(threads: int) -> Ceilings | None:
+    """Return the ceilings of `threads` threads if all of them are in the cache file."""
+    read = _known("read", threads)
+    flops = {type.name: _known(type.name, threads) for type in _native.DataType}
+    if read is None or None in flops.values():
+        return None
+    peaks = {name: figure.per_s for name, figure in flops.items() if figure}
+    return Ceilings(threads, read.per_s, peaks, read.taken, read.others)
 
 
 def ceilings_by_threads(most: int, *, fresh: bool = False, progress: Progress | None = None) -> list[Ceilings]:
@@ -68,7 +104,13 @@ def thread_counts(most: int) -> list[int]:
 
 def read_bytes_per_s(threads: int, *, fresh: bool = False) -> float:
     """Return the read bandwidth of `threads` threads, from the cache file unless `fresh`."""
-    return _kept("read", threads, lambda: _native.probe_read(_buffer_bytes(), threads, READ_SECONDS), fresh)
+    known = None if fresh else _known("read", threads)
+    return (known or _keep("read", threads, _probe_read(threads))).per_s
+
+
+def read_now(threads: int) -> float:
+    """Probe the read bandwidth as it is at this moment, in a tenth of a second or two; nothing is kept."""
+    return _native.probe_read(_buffer_bytes(), threads, GLANCE_SECONDS)
 
 
 def last_cache_bytes(root: Path = Path("/")) -> int:
@@ -114,49 +156,59 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return platform.processor() or platform.machine()
 
 
-def memory_bytes(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Return this machine's memory. Source: proc(5); POSIX sysconf where there is no /proc."""
-    for field, value in _fields(meminfo):
-        if field == "MemTotal":
-            return int(value.removesuffix("kB")) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def _peak(type: _native.DataType, threads: int, fresh: bool) -> float:
-    return _kept(type.name, threads, lambda: _native.probe_peak(type, threads, PEAK_SECONDS), fresh)
+    known = _known(type.name, threads)
+    if known and not fresh:
+        return known.per_s
+    measured = _native.probe_peak(type, threads, PEAK_SECONDS)
+    return _keep(type.name, threads, max(measured, known.per_s if known else 0.0)).per_s
+
+
+def _probe_read(threads: int) -> float:
+    return _native.probe_read(_buffer_bytes(), threads, READ_SECONDS)
 
 
 def _buffer_bytes() -> int:
     """Choose how much to read: too much for any cache, but not more than a quarter of memory."""
-    return min(max(LEAST_BUFFER_BYTES, 4 * last_cache_bytes()), memory_bytes() // 4)
+    return min(max(LEAST_BUFFER_BYTES, 4 * last_cache_bytes()), total_memory() // 4)
 
 
-def _kept(figure: str, threads: int, measure: Callable[[], float], fresh: bool) -> float:
-    """Return what the cache file says, measuring if it says nothing or a fresh figure is wanted."""
+def _known(figure: str, threads: int) -> Figure | None:
+    """Return what the cache file says."""
+    return _load(cache_file()).get(_key(figure, threads))
+
+
+def _keep(figure: str, threads: int, per_s: float, *others: float) -> Figure:
+    """Write a measurement into the cache file."""
     path = cache_file()
-    known = _load(path)
+    kept = Figure(per_s, datetime.now(UTC).isoformat(timespec="seconds"), others)
+    _save(path, _load(path) | {_key(figure, threads): kept})
+    return kept
+
+
+def _key(figure: str, threads: int) -> str:
     machine = f"{platform.node()}: {processor_name()} x {os.cpu_count()}"
-    key = f"{machine}, {_native.isa()}, {threads} threads, {figure}"
-    if fresh or key not in known:
-        known[key] = max(measure(), known.get(key, 0.0))
-        _save(path, known)
-    return known[key]
+    return f"{machine}, {_native.isa()}, {threads} threads, {figure}"
 
 
-def _load(path: Path) -> dict[str, float]:
+def _load(path: Path) -> dict[str, Figure]:
     try:
         known = json.loads(path.read_text())
-        return {str(key): float(value) for key, value in known.items() if float(value) > 0}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return {str(key): _figure(value) for key, value in known.items() if float(value["per_s"]) > 0}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return {}  # missing, cut off or not ours: measure again
 
 
-def _save(path: Path, known: dict[str, float]) -> None:
+def _figure(value: dict[str, Any]) -> Figure:
+    return Figure(float(value["per_s"]), str(value["taken"]), tuple(float(other) for other in value["others"]))
+
+
+def _save(path: Path, known: Mapping[str, Figure]) -> None:
     """Replace the file in one step; where the directory cannot be written, measure again next time."""
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(known, indent=1))
+        draft.write_text(json.dumps({key: asdict(figure) for key, figure in known.items()}, indent=1))
         draft.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from nearlight.kernels.cpu.cgroup import groups, text_of
+
 
 def default_threads(root: Path = Path("/")) -> int:
     """Count the physical cores this process may use, at least 1.
@@ -29,8 +31,8 @@ def physical_cores(cpus: Iterable[int], root: Path = Path("/")) -> int:
     cores = set()
     for cpu in cpus:
         topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-        core = _text(topology / "core_id")
-        package = _text(topology / "physical_package_id")
+        core = text_of(topology / "core_id")
+        package = text_of(topology / "physical_package_id")
         cores.add((package, core) if core else ("", f"cpu{cpu}"))
     return len(cores)
 
@@ -51,27 +53,12 @@ def _allowed_cpus() -> Iterable[int]:
 
 
 def _cgroup_limits(root: Path) -> Iterator[float]:
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if not controllers:
-            for directory in _upwards(root / "sys/fs/cgroup", group):
-                quota, _, period = _text(directory / "cpu.max").partition(" ")
-                yield _ratio(quota, period)
-        elif "cpu" in controllers.split(","):
-            for mount in (controllers, "cpu"):
-                for directory in _upwards(root / "sys/fs/cgroup" / mount, group):
-                    yield _ratio(_text(directory / "cpu.cfs_quota_us"), _text(directory / "cpu.cfs_period_us"))
-
-
-def _upwards(mount: Path, group: str) -> Iterator[Path]:
-    """Yield a group's directory and those above it. In a container the group may be named as the host sees it, and
-    only the mount itself exist."""
-    directory = mount / group.strip("/")
-    while directory != mount and mount in directory.parents:
-        yield directory
-        directory = directory.parent
-    yield mount
+    for version, directory in groups(root, "cpu"):
+        if version == 2:
+            quota, _, period = text_of(directory / "cpu.max").partition(" ")
+        else:
+            quota, period = text_of(directory / "cpu.cfs_quota_us"), text_of(directory / "cpu.cfs_period_us")
+        yield _ratio(quota, period)
 
 
 def _ratio(quota: str, period: str) -> float:
@@ -80,10 +67,3 @@ def _ratio(quota: str, period: str) -> float:
         return int(quota) / int(period)
     except (ValueError, ZeroDivisionError):
         return 0.0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
