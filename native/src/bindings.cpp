@@ -54,7 +54,7 @@ void fill_matrix(PackedMatrix& packed, Runtime& runtime, int64_t first_row, Byte
   }
   if (bad_row >= 0) {
     throw std::domain_error(packed.name + ": row " + std::to_string(bad_row) +
-                            ": expected finite scales, found one that is not");
+                            ": expected finite scales, found NaN or infinity");
   }
 }
 

@@ -51,6 +51,8 @@ def packed_model(package: Package, ops: Ops, weights: str | None) -> PackedModel
     assert isinstance(ops, CpuOps)
     formats = requantization(weights)
     try:
-        return PackedModel(default_cache(), package, weights, ops, (formats.layers, formats.embedding) if formats else ())
+        return PackedModel(
+            default_cache(), package, weights, ops, (formats.layers, formats.embedding) if formats else ()
+        )
     except OSError:
         return None

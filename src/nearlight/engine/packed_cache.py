@@ -1,10 +1,9 @@
 """Models as the kernels want them, kept on disk: repacking and re-quantizing is done once, later starts only read.
 
 An entry is a file, named by the model's files and the choice of weights, so that a newer model or a newer nearlight
-replaces the entry instead of adding one. What exactly it was made from stands in its key: entries are only used if all
-of that is the same (size, time and inode of every file, their first and last bytes, the layout of the kernels). An entry
-that is not what it should be is deleted and made again. Nothing here ever fails a run: where files cannot be read or
-written, there is no cache.
+replaces the entry instead of adding one. What exactly it was made from stands in its key (packed_model.py): an entry
+is only used if all of that is the same. One that is not what it should be is deleted and made again. Nothing here ever
+fails a run: where files cannot be read or written, there is no cache.
 
 Safe for several processes: an entry is written under a name of its own and then renamed, so that a reader sees all of
 it or none; deleting it while it is read takes the name away, not the bytes. Entries are bytes that a model is computed
@@ -33,11 +32,10 @@ from nearlight.kernels.cpu import packed
 from nearlight.package.tensors import StoredTensor
 
 if TYPE_CHECKING:
-    from nearlight import _native
     from nearlight.dtypes import Format
     from nearlight.kernels.cpu import CpuOps
 
-LARGEST_BYTES, LARGEST_SHARE = 50 << 30, 0.2
+LARGEST_BYTES, LARGEST_SHARE = 50_000_000_000, 0.2
 """What all entries may take, unless NEARLIGHT_CACHE_BYTES says: this much, or this share of the disk's free space."""
 
 SUFFIX, DRAFT = ".packed", ".draft"
@@ -71,18 +69,18 @@ class PackedCache:
 
     def read(
         self, name: str, key: packed.Key, ops: CpuOps, wanted: Sequence[StoredTensor], took: Callable[[int], None]
-    ) -> list[_native.Matrix] | None:
+    ) -> list[packed.Matrix] | None:
         """Return a model's matrices, None where there is no entry, or none that is good: such a one is deleted.
 
-        `took` is told the bytes of each.
+        `took` is told the bytes of each tensor.
         """
         path = self.directory / name
         try:
             with self._open(path) as file:
                 matrices = []
-                for matrix in packed.read_packed(file, key, ops, wanted):
+                for tensor, matrix in zip(wanted, packed.read_packed(file, key, ops, wanted), strict=True):
                     matrices.append(matrix)
-                    took(matrix.n_bytes)
+                    took(tensor.n_bytes)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, packed.DamagedError):
@@ -96,7 +94,7 @@ class PackedCache:
         self,
         name: str,
         key: packed.Key,
-        matrices: Sequence[tuple[Format, _native.Matrix]],
+        matrices: Sequence[tuple[Format, packed.Matrix]],
         stopped: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Write an entry, making room by deleting those not used for longest; say whether it is there now.
@@ -132,8 +130,8 @@ class PackedCache:
             with contextlib.suppress(OSError):
                 status = path.stat(follow_symlinks=False)
                 key = self._key_of(path)
-                texts = (str(key.get(field, "")) for field in ("model", "source", "weights"))
-                found.append(Entry(path.name, *texts, n_bytes=status.st_size, used=status.st_mtime))
+                model, source, weights = (str(key.get(field, "")) for field in ("model", "source", "weights"))
+                found.append(Entry(path.name, model, source, weights, status.st_size, status.st_mtime))
         return sorted(found, key=lambda entry: -entry.used)
 
     def remove(self, entry: Entry) -> None:

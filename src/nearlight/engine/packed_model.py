@@ -27,7 +27,6 @@ from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 
 if TYPE_CHECKING:
-    from nearlight import _native
     from nearlight.kernels.cpu import CpuOps
 
 WORTH_S = 0.1
@@ -50,11 +49,12 @@ class PackedModel:
         weights: str | None,
         ops: CpuOps,
         formats: Collection[Format] = (),
-        worth_s: float = WORTH_S,
+        worth_s: float | None = None,
     ) -> None:
         self.cache = cache
         self.ops = ops
-        self.worth_s = worth_s
+        self._worth_s = WORTH_S if worth_s is None else worth_s
+        self._writing: _Writing | None = None
         self.name = entry_name(package.name, weights, package.files)
         self.key: packed.Key = {
             "model": package.name,
@@ -66,28 +66,34 @@ class PackedModel:
             "files": [_identity(file) for file in package.files],
         }
 
-    def read(self, wanted: Sequence[StoredTensor], took: Callable[[int], None]) -> list[_native.Matrix] | None:
+    def read(self, wanted: Sequence[StoredTensor], took: Callable[[int], None]) -> list[packed.Matrix] | None:
         """Return the matrices that `wanted` would be packed into, None where they are not kept.
 
         `took` is told the bytes of each as it is read.
         """
         return self.cache.read(self.name, self.key, self.ops, wanted, took)
 
-    def keep(self, matrices: Sequence[tuple[Format, _native.Matrix]], seconds: float) -> Keeping | None:
-        """Begin to write the matrices, if it took long enough to make them."""
-        return Keeping(self, matrices) if seconds >= self.worth_s else None
+    def keep(self, matrices: Sequence[tuple[Format, packed.Matrix]], seconds: float) -> None:
+        """Begin to write the matrices, if making them took long enough."""
+        if seconds >= self._worth_s:
+            self._writing = _Writing(self, matrices)
+            self._writing.start()
+
+    def finish(self) -> None:
+        """Wait until what is to be kept is written; a program that ends does so by itself."""
+        if self._writing:
+            self._writing.finish()
 
 
-class Keeping(threading.Thread):
-    """The writing of one entry."""
+class _Writing(threading.Thread):
+    """The writing of one entry. A daemon, because Python waits for others before it asks anybody to finish."""
 
-    def __init__(self, model: PackedModel, matrices: Sequence[tuple[Format, _native.Matrix]]) -> None:
+    def __init__(self, model: PackedModel, matrices: Sequence[tuple[Format, packed.Matrix]]) -> None:
         super().__init__(name=f"writing {model.name}", daemon=True)
         self._model = model
         self._matrices = matrices
         self._stopped = threading.Event()
         atexit.register(self.finish)
-        self.start()
 
     def run(self) -> None:
         if sys.platform == "linux":  # elsewhere priorities are of processes, not threads
@@ -96,15 +102,15 @@ class Keeping(threading.Thread):
             self._model.cache.write(self._model.name, self._model.key, self._matrices, self._stopped.is_set)
         finally:
             self._matrices = ()
+            atexit.unregister(self.finish)
 
     def finish(self) -> None:
-        """Wait until the entry is written. Ctrl-C ends the writing instead."""
+        """Wait for the end. Ctrl-C brings it about."""
         try:
             self.join()
         except KeyboardInterrupt:
             self._stopped.set()
             self.join()
-        atexit.unregister(self.finish)
 
 
 def _quantizer_fingerprint(formats: Collection[Format]) -> int:

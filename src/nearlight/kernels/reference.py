@@ -83,7 +83,9 @@ class ReferenceOps:
         if tensor.format.block_size > 1:
             bad = torch.nonzero(~floats.isfinite().all(dim=1))
             if len(bad):
-                raise PackageError(f"{tensor.name}: row {int(bad[0])}", expected="finite scales", found="NaN or infinity")
+                raise PackageError(
+                    f"{tensor.name}: row {int(bad[0])}", expected="finite scales", found="NaN or infinity"
+                )
         return TorchWeight(tensor.name, floats.reshape(tensor.shape))
 
     def vector(self, tensor: StoredTensor) -> torch.Tensor:

@@ -34,6 +34,7 @@ _BATCH_BYTES = 256 << 20
 """Of matrices that are read in one native call: between two, progress is told and Ctrl-C heard."""
 
 Key: TypeAlias = Mapping[str, Any]
+Matrix: TypeAlias = _native.Matrix
 
 
 class DamagedError(Exception):
@@ -54,9 +55,9 @@ def write_packed(file: BinaryIO, key: Key, matrices: Sequence[tuple[Format, _nat
     header = json.dumps({"key": key, "matrices": rows}).encode()
     done = file.write(_PREFIX.pack(_MAGIC, VERSION, zlib.crc32(header), len(header)) + header)
     for _, matrix in matrices:
-        packed = memoryview(matrix.packed)
+        packed = matrix.packed
         for start in range(0, len(packed), _WRITTEN_BYTES):
-            done += file.write(packed[start : start + _WRITTEN_BYTES])
+            done += file.write(packed[start : start + _WRITTEN_BYTES].data)
             yield done
 
 
