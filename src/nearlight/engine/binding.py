@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
@@ -170,6 +169,8 @@ def requantized(tensor: StoredTensor, format: Format) -> StoredTensor:
     step = max(1, _REQUANTIZED_VALUES // tensor.row_length)
 
     def make_rows(n_rows: int) -> Iterator[Bytes]:
+        from concurrent.futures import ThreadPoolExecutor
+
         stored = tensor.read()
         with ThreadPoolExecutor(default_threads()) as threads:
             for first in range(0, len(stored), n_rows):

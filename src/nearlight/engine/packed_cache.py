@@ -15,13 +15,11 @@ Source: POSIX rename(2), unlink(2).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import shutil
 import stat
-import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +99,8 @@ class PackedCache:
 
         `stopped` is asked between pieces, and ends the writing if it says so.
         """
+        import tempfile
+
         n_bytes = sum(matrix.n_bytes for _, matrix in matrices)
         draft = None
         try:
@@ -146,7 +146,7 @@ class PackedCache:
         """Return how many bytes all entries may take."""
         if self._bound is not None:
             return self._bound
-        free = shutil.disk_usage(self.directory if self.directory.exists() else _existing(self.directory)).free
+        free = _free_bytes(self.directory)
         held = sum(entry.n_bytes for entry in self.entries())
         return int(min(LARGEST_BYTES, LARGEST_SHARE * (free + held)))
 
@@ -196,7 +196,7 @@ class PackedCache:
             oldest = others.pop()
             self._delete(self.directory / oldest.name)
             held -= oldest.n_bytes
-        return shutil.disk_usage(self.directory).free > n_bytes
+        return _free_bytes(self.directory) > n_bytes
 
     def _files(self, suffix: str) -> list[Path]:
         try:
@@ -225,9 +225,9 @@ def default_cache() -> PackedCache:
 def entry_name(model: str, weights: str | None, files: Sequence[Path]) -> str:
     """Name the entry of a model: readable, and another one for other files or other weights."""
     paths = "\0".join([str(weights), *sorted(os.path.realpath(file) for file in files)])
-    digest = hashlib.blake2b(paths.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    digest = zlib.crc32(paths.encode("utf-8", "surrogateescape"))  # two models of one name would only take turns
     readable = re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII).strip("-.")[:60]
-    return f"{readable or 'model'}-{weights or 'stored'}-{digest}{SUFFIX}"
+    return f"{readable or 'model'}-{weights or 'stored'}-{digest:08x}{SUFFIX}"
 
 
 def _owned(status: os.stat_result) -> bool:
@@ -235,6 +235,8 @@ def _owned(status: os.stat_result) -> bool:
     return not hasattr(os, "geteuid") or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
 
 
-def _existing(path: Path) -> Path:
-    """Return the nearest directory above that is there."""
-    return next(parent for parent in path.parents if parent.exists())
+def _free_bytes(directory: Path) -> int:
+    """Return what is free on the disk that a directory is on, or would be."""
+    import shutil
+
+    return shutil.disk_usage(next(path for path in (directory, *directory.parents) if path.exists())).free
