@@ -174,9 +174,10 @@ def requantized(tensor: StoredTensor, format: Format) -> StoredTensor:
         stored = tensor.read()
         with ThreadPoolExecutor(default_threads()) as threads:
             for first in range(0, len(stored), n_rows):
-                made = np.empty((min(n_rows, len(stored) - first), format.row_bytes(tensor.row_length)), np.uint8)
-                steps = range(0, len(made), step)
-                rows = [(stored[first + start : first + start + step], made[start : start + step]) for start in steps]
+                source = stored[first : first + n_rows]
+                made = np.empty((len(source), format.row_bytes(tensor.row_length)), np.uint8)
+                steps = range(0, len(source), step)
+                rows = [(source[start : start + step], made[start : start + step]) for start in steps]
                 for start, fault in zip(steps, threads.map(convert, rows), strict=True):
                     if fault:
                         where = f"{tensor.name}, rows from {first + start}"

@@ -28,7 +28,7 @@ from nearlight.package.tensors import StoredTensor
 _FORMAT_NUMBERS = {format: number for number, format in enumerate(ALL)}
 _KV_FORMATS = {F32: 0, F16: 1}
 _TILE_ROWS = 16
-_PIECE_BYTES = 32 << 20
+_PIECE_BYTES = 8 << 20
 """Of stored rows that are packed at once; then their pages are given back."""
 
 GELU_APPROXIMATIONS = ("none", "tanh")
