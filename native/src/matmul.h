@@ -59,8 +59,8 @@ size_t stored_row_bytes(Format format, int64_t n_in);
 Matrix describe(Format format, int64_t n_out, int64_t n_in);
 
 // Repacks stored rows that lie row_stride bytes apart, the first being tile_begin's first, into tiles tile_begin ..
-// tile_end-1; lanes past n_out become zeros. Returns -1, or the first row of the matrix among these with a scale that is
-// not finite (packed all the same).
+// tile_end-1; lanes past n_out become zeros. Returns -1, or the number in the matrix of the first of these rows with a
+// scale that is not finite (packed all the same).
 int64_t pack(const Matrix& matrix, const uint8_t* rows, size_t row_stride, int64_t tile_begin, int64_t tile_end);
 
 // Writes weight[row, :] as n_in floats.

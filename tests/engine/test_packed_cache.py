@@ -238,6 +238,19 @@ def test_a_disk_with_too_little_room_is_left_alone(
     assert cache.entries() == []
 
 
+def test_writing_that_is_stopped_leaves_nothing(source: Path, cache: PackedCache) -> None:
+    ops, package = CpuOps(1), open_package(source)
+    kept = PackedModel(cache, package, None, ops)
+    model = build_model(ops, package.config)
+    bind(model, package, ops, kept=PackedModel(cache, package, None, ops, worth_s=1e9))
+    (parameter, *_) = model.parameters()
+    matrices = [(package.tensors[parameter.name].format, parameter.value)]
+    assert not cache.write(kept.name, kept.key, matrices, stopped=lambda: True)
+    assert list(cache.directory.iterdir()) == []
+    assert cache.write(kept.name, kept.key, matrices, stopped=lambda: False)
+    assert the_entry(cache).exists()
+
+
 # -- size --------------------------------------------------------------------------------------------------------------
 
 
