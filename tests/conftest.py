@@ -31,7 +31,15 @@ os.environ.update(
     MKL_NUM_THREADS="1",
     TOKENIZERS_PARALLELISM="false",
 )
-for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "HF_TOKEN", "HF_HUB_CACHE", "TRANSFORMERS_CACHE"):
+for name in (
+    "FORCE_COLOR",
+    "CLICOLOR_FORCE",
+    "HF_TOKEN",
+    "NEARLIGHT_CACHE",
+    "NEARLIGHT_CACHE_BYTES",
+    "HF_HUB_CACHE",
+    "TRANSFORMERS_CACHE",
+):
     os.environ.pop(name, None)
 
 if not worker and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -27,26 +27,42 @@ using ByteArray = nb::ndarray<const uint8_t, nb::ndim<2>, nb::device::cpu>;
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 using TapeRef = std::shared_ptr<Tape>;
 
+std::shared_ptr<PackedMatrix> make_matrix(Runtime& runtime, std::string name, int format, int64_t n_out, int64_t n_in) {
+  if (n_out < 1 || n_in < 1) throw std::invalid_argument(name + ": expected at least one row and column");
+  return new_matrix(runtime, std::move(name), static_cast<Format>(format), n_out, n_in);
+}
+
 // The interpreter lock is only needed to look at the array; packing takes seconds for a large model.
-std::shared_ptr<PackedMatrix> make_matrix(Runtime& runtime, std::string name, int format, int64_t n_out, int64_t n_in,
-                                          ByteArray rows) {
-  const auto stored = static_cast<Format>(format);
-  const size_t row_bytes = stored_row_bytes(stored, n_in);
-  if (rows.shape(0) != static_cast<size_t>(n_out) || rows.shape(1) != row_bytes || rows.stride(1) != 1) {
-    throw std::invalid_argument(name + ": expected " + std::to_string(n_out) + " rows of " + std::to_string(row_bytes) +
-                                " bytes");
+void fill_matrix(PackedMatrix& packed, Runtime& runtime, int64_t first_row, ByteArray rows) {
+  const Matrix& m = packed.matrix;
+  const size_t row_bytes = stored_row_bytes(m.format, m.n_in);
+  const auto n_rows = static_cast<int64_t>(rows.shape(0));
+  if (first_row < 0 || first_row % kLanes || n_rows > m.n_out - first_row ||
+      (n_rows % kLanes && first_row + n_rows != m.n_out)) {
+    throw std::invalid_argument(packed.name + ": expected rows of whole tiles, found " + std::to_string(n_rows) +
+                                " from " + std::to_string(first_row) + " of " + std::to_string(m.n_out));
   }
-  auto packed = std::make_shared<PackedMatrix>(PackedMatrix{std::move(name), describe(stored, n_out, n_in), {}});
+  if (rows.shape(1) != row_bytes || rows.stride(1) != 1) {
+    throw std::invalid_argument(packed.name + ": expected rows of " + std::to_string(row_bytes) + " bytes");
+  }
+  const uint8_t* data = rows.data();
+  const auto stride = static_cast<size_t>(rows.stride(0));
   int64_t bad_row;
   {
     const nb::gil_scoped_release unlocked;
-    bad_row = pack_matrix(runtime, *packed, rows.data(), static_cast<size_t>(rows.stride(0)));
+    bad_row = pack_rows(runtime, packed, first_row, n_rows, data, stride);
   }
   if (bad_row >= 0) {
-    throw std::domain_error(packed->name + ": row " + std::to_string(bad_row) +
-                            ": expected finite scales, found one that is not");
+    throw std::domain_error(packed.name + ": row " + std::to_string(bad_row) +
+                            ": expected finite scales, found NaN or infinity");
   }
-  return packed;
+}
+
+nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> packed_bytes(std::shared_ptr<PackedMatrix> packed) {
+  const Matrix& m = packed->matrix;
+  nb::capsule owner(new std::shared_ptr(packed),
+                    [](void* p) noexcept { delete static_cast<std::shared_ptr<PackedMatrix>*>(p); });
+  return {m.data, {m.n_bytes()}, owner};
 }
 
 std::shared_ptr<Vector> make_vector(std::string name, FloatArray values) {
@@ -103,10 +119,21 @@ void bind_parameters(nb::module_& m) {
       .def_prop_ro("arena_bytes", [](const Runtime& r) { return r.arena.n_bytes(); });
 
   nb::class_<PackedMatrix>(m, "Matrix")
-      .def(nb::new_(&make_matrix), "runtime"_a, "name"_a, "format"_a, "n_out"_a, "n_in"_a, "rows"_a)
+      .def(nb::new_(&make_matrix), "runtime"_a, "name"_a, "format"_a, "n_out"_a, "n_in"_a)
+      .def("fill", &fill_matrix, "runtime"_a, "first_row"_a, "rows"_a)
+      .def("checksum", &checksum, Unlocked())
+      .def_prop_ro("packed", &packed_bytes, nb::rv_policy::reference)
       .def_ro("name", &PackedMatrix::name)
       .def_prop_ro("shape", [](const PackedMatrix& p) { return std::pair(p.matrix.n_out, p.matrix.n_in); })
       .def_prop_ro("n_bytes", [](const PackedMatrix& p) { return p.matrix.n_bytes(); });
+
+  m.def("packed_fingerprint", &packed_fingerprint);
+  m.def("read_packed", [](Runtime& runtime, int file, const std::vector<std::shared_ptr<PackedMatrix>>& into,
+                          const std::vector<int64_t>& offsets) {
+    if (into.size() != offsets.size()) throw std::invalid_argument("matrices and offsets must be as many");
+    const nb::gil_scoped_release unlocked;
+    return read_packed(runtime, file, into, offsets);
+  }, "runtime"_a, "file"_a, "into"_a, "offsets"_a);
 
   nb::class_<Vector>(m, "Vector")
       .def(nb::new_(&make_vector), "name"_a, "values"_a)

@@ -8,7 +8,7 @@
 //     const MatmulKernels& kernels = avx512::matmul_kernels();         // level.h chooses
 //     Matrix m = describe(Format::Q4_K, n_out, n_in);                  // sizes only
 //     m.data = <m.n_bytes() bytes, 64-byte aligned>;
-//     pack(m, rows, row_stride, part, parts);                          // on each of `parts` threads
+//     pack(m, rows, row_stride, tile_begin, tile_end);                 // on each thread other tiles
 //     Form form = kernels.form(m.format);
 //     kernels.prepare(form, x, ldx, n_rows, n_in, prepared, part, parts);     // then a barrier
 //     kernels.multiply(m, prepared, n_rows, bias, y, ldy, tile_begin, tile_end);
@@ -58,9 +58,10 @@ size_t stored_row_bytes(Format format, int64_t n_in);
 // Sizes of a packed matrix, `data` left null. n_bytes() is 16 * n_tiles stored rows exactly (BF16: of even length).
 Matrix describe(Format format, int64_t n_out, int64_t n_in);
 
-// Repacks share `part` of `parts` of the tiles from stored rows that lie row_stride bytes apart; lanes past n_out
-// become zeros. Returns -1, or the first row of this share with a scale that is not finite (packed all the same).
-int64_t pack(const Matrix& matrix, const uint8_t* rows, size_t row_stride, int part, int parts);
+// Repacks stored rows that lie row_stride bytes apart, the first being tile_begin's first, into tiles tile_begin ..
+// tile_end-1; lanes past n_out become zeros. Returns -1, or the number in the matrix of the first of these rows with a
+// scale that is not finite (packed all the same).
+int64_t pack(const Matrix& matrix, const uint8_t* rows, size_t row_stride, int64_t tile_begin, int64_t tile_end);
 
 // Writes weight[row, :] as n_in floats.
 void dequantize_row(const Matrix& matrix, int64_t row, float* out);

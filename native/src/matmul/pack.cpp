@@ -3,6 +3,8 @@
 //
 // Four codes are moved at a time, as one 32-bit word. A share of the tiles is independent of the others: threads need
 // no copy in between and no lock.
+#include <algorithm>
+
 #include "layout.h"
 #include "stored.h"
 
@@ -61,7 +63,7 @@ int64_t pack_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64
   StoredBlock stored;
   for (int lane = 0; lane < kLanes && tile * kLanes + lane < m.n_out; lane++) {
     const int64_t row = tile * kLanes + lane;
-    const uint8_t* from = rows + static_cast<size_t>(row) * row_stride;
+    const uint8_t* from = rows + static_cast<size_t>(lane) * row_stride;
     uint8_t *to = codes, *to_scales = scales;
     for (int64_t done = 0; done < m.n_in; done += layout.stored_block) {
       take_apart(m.format, from, stored);
@@ -76,21 +78,24 @@ int64_t pack_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64
   return bad_row;
 }
 
-// A step holds `group` inputs of every lane.
-template <typename Value>
-void pack_float_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t tile, int group) {
-  constexpr int64_t size = sizeof(Value);
-  const int64_t step_bytes = kLanes * group * size, steps = (m.n_in + group - 1) / group;
-  const int64_t stride = float_group(m, tile) * step_bytes;
+// Moves `Group`s of neighbouring inputs, a step of the kernels: all rows' first, all rows' second ...
+template <typename Group>
+void pack_float_tile(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t tile) {
+  constexpr int64_t step_bytes = kLanes * static_cast<int64_t>(sizeof(Group));
   auto* to = const_cast<uint8_t*>(float_step(m, tile, 0, step_bytes));
-  if ((tile + 1) * kLanes > m.n_out || m.n_in % group) {
-    for (int64_t step = 0; step < steps; step++) std::memset(to + step * stride, 0, static_cast<size_t>(step_bytes));
+  const auto stride = static_cast<size_t>(float_group(m, tile) * step_bytes);
+  const auto lanes = static_cast<int>(std::min<int64_t>(kLanes, m.n_out - tile * kLanes));
+  const size_t row_bytes = stored_row_bytes(m.format, m.n_in), whole = row_bytes / sizeof(Group);
+  const auto put = [&](size_t group, int lane, size_t n_bytes) {
+    Group values = 0;
+    if (lane < lanes) std::memcpy(&values, rows + static_cast<size_t>(lane) * row_stride + group * sizeof(Group), n_bytes);
+    std::memcpy(to + group * stride + static_cast<size_t>(lane) * sizeof(Group), &values, sizeof(Group));
+  };
+  for (size_t group = 0; group < whole; group++) {
+    for (int lane = 0; lane < kLanes; lane++) put(group, lane, sizeof(Group));
   }
-  for (int lane = 0; lane < kLanes && tile * kLanes + lane < m.n_out; lane++) {
-    const uint8_t* from = rows + static_cast<size_t>(tile * kLanes + lane) * row_stride;
-    for (int64_t k = 0; k < m.n_in; k++) {
-      std::memcpy(to + k / group * stride + (lane * group + k % group) * size, from + k * size, sizeof(Value));
-    }
+  if (row_bytes % sizeof(Group)) {  // the last group is padded with zeros
+    for (int lane = 0; lane < kLanes; lane++) put(whole, lane, row_bytes % sizeof(Group));
   }
 }
 
@@ -112,19 +117,18 @@ Matrix describe(Format format, int64_t n_out, int64_t n_in) {
   return {format, n_out, n_in, n_tiles, codes, scales, nullptr};
 }
 
-int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int part, int parts) {
+int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t tile_begin, int64_t tile_end) {
   int64_t bad_row = -1;
-  const int64_t end = m.n_tiles * (part + 1) / parts;
-  for (int64_t tile = m.n_tiles * part / parts; tile < end; tile++) {
+  for (int64_t tile = tile_begin; tile < tile_end; tile++, rows += kLanes * row_stride) {
     switch (m.format) {
       case Format::F32:
-        pack_float_tile<uint32_t>(m, rows, row_stride, tile, 1);
+        pack_float_tile<uint32_t>(m, rows, row_stride, tile);
         break;
       case Format::F16:
-        pack_float_tile<uint16_t>(m, rows, row_stride, tile, 1);
+        pack_float_tile<uint16_t>(m, rows, row_stride, tile);
         break;
       case Format::BF16:
-        pack_float_tile<uint16_t>(m, rows, row_stride, tile, 2);
+        pack_float_tile<uint32_t>(m, rows, row_stride, tile);
         break;
       default: {
         const int64_t row = pack_tile(m, rows, row_stride, tile);

@@ -1,6 +1,5 @@
-// Matrices: packing, lookup, products. See record.h.
+// Matrices: lookup, products. See record.h.
 #include <algorithm>
-#include <atomic>
 #include <stdexcept>
 
 #include "../level.h"
@@ -42,20 +41,6 @@ Place prepare(Tape& tape, Activation& x, Form form) {
 }
 
 }  // namespace
-
-int64_t pack_matrix(Runtime& runtime, PackedMatrix& packed, const uint8_t* rows, size_t row_stride) {
-  const std::lock_guard lock(runtime.mutex);
-  packed.memory = runtime.slabs.allocate(packed.matrix.n_bytes());
-  packed.matrix.data = reinterpret_cast<uint8_t*>(packed.memory.get());
-  std::atomic<int64_t> first_bad{-1};
-  runtime.pool.run([&](int thread) {
-    const int64_t bad = pack(packed.matrix, rows, row_stride, thread, runtime.pool.n_threads());
-    int64_t known = first_bad.load();
-    while (bad >= 0 && (known < 0 || bad < known) && !first_bad.compare_exchange_weak(known, bad)) {
-    }
-  });
-  return first_bad.load();
-}
 
 Activation embed(Tape& tape, MatrixRef table, Input ids) {
   tape.add_check([table, ids](const Step& step) {

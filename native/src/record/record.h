@@ -11,15 +11,9 @@
 #include "../matmul.h"
 #include "../runtime/kv_store.h"
 #include "../runtime/tape.h"
+#include "packed.h"
 
 namespace nearlight {
-
-// A packed matrix and the memory it lies in.
-struct PackedMatrix {
-  std::string name;
-  Matrix matrix;
-  std::shared_ptr<std::byte[]> memory;
-};
 
 // A norm's scale or a bias.
 struct Vector {
@@ -29,7 +23,6 @@ struct Vector {
   const float* data() const { return reinterpret_cast<const float*>(memory.get()); }
 };
 
-using MatrixRef = std::shared_ptr<const PackedMatrix>;
 using VectorRef = std::shared_ptr<const Vector>;
 
 // An int32 field of a step, as a forward sees it while it is recorded.
@@ -47,10 +40,6 @@ struct Activation {
 
   Place place() const { return slot->place(); }
 };
-
-// Repacks stored rows on the runtime's threads, a part of the tiles each. Returns the first row with a scale that is
-// not finite, or -1.
-int64_t pack_matrix(Runtime& runtime, PackedMatrix& packed, const uint8_t* rows, size_t row_stride);
 
 Activation embed(Tape& tape, MatrixRef table, Input ids);
 Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias);

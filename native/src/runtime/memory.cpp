@@ -72,7 +72,7 @@ Memory allocate(size_t n_bytes) {
 }
 
 std::shared_ptr<std::byte[]> Slabs::allocate(size_t n_bytes) {
-  if (n_bytes > kSlabBytes / 4) return nearlight::allocate(n_bytes);
+  if (n_bytes > kSlabBytes / 4) return reserve(n_bytes);
   const size_t rounded = round_up(n_bytes, kCacheLine);
   if (!slab_ || used_ + rounded > n_bytes_) {
     slab_ = reserve(kSlabBytes);
@@ -81,7 +81,6 @@ std::shared_ptr<std::byte[]> Slabs::allocate(size_t n_bytes) {
   }
   std::byte* piece = slab_.get() + used_;
   used_ += rounded;
-  std::memset(piece, 0, n_bytes);
   return {slab_, piece};
 }
 

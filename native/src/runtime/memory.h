@@ -28,7 +28,8 @@ Memory allocate(size_t n_bytes);
 // than a huge page or two; each for itself they would lie in small ones, and be read at half the speed.
 class Slabs {
  public:
-  // Allocate n_bytes of zeros; the slab is given back with the last of its pieces. Raises std::bad_alloc.
+  // Allocate n_bytes of undefined content, which are touched first by those who fill them, on several threads; the slab
+  // is given back with the last of its pieces. Raises std::bad_alloc.
   std::shared_ptr<std::byte[]> allocate(size_t n_bytes);
 
  private:

@@ -36,12 +36,15 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weights", metavar="FORMAT", help="re-quantize at load: bf16, w8, w6 or w4")
     group.add_argument("--kv", metavar="FORMAT", help="format of the KV cache: f16 (default) or f32")
     group.add_argument("--backend", default="auto", metavar="NAME", help="auto (default), cpu or reference")
+    group.add_argument(
+        "--no-cache", dest="cache", action="store_false", help="neither read nor keep repacked weights (see `cache`)"
+    )
     group.add_argument("--offline", action="store_true", help="never download; use what is on this machine")
 
 
 def loading_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return those flags as keyword arguments of `nearlight.load`."""
-    return {name: getattr(args, name) for name in ("context", "threads", "weights", "kv", "backend")}
+    return {name: getattr(args, name) for name in ("context", "threads", "weights", "kv", "backend", "cache")}
 
 
 _POLICY = (

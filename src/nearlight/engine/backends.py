@@ -1,9 +1,16 @@
-"""Chooses the kernel set that a model runs on."""
+"""Chooses the kernel set that a model runs on, and whether what it makes of the weights can be kept."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from nearlight.engine.binding import requantization
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Ops
+from nearlight.package.package import Package
+
+if TYPE_CHECKING:
+    from nearlight.engine.packed_model import PackedModel
 
 BACKENDS = ("auto", "cpu", "reference")
 
@@ -28,3 +35,24 @@ def make_ops(backend: str = "auto", threads: int | None = None) -> Ops:
     from nearlight.kernels.cpu import CpuOps
 
     return CpuOps(threads)
+
+
+def packed_model(package: Package, ops: Ops, weights: str | None) -> PackedModel | None:
+    """Return where this model's packed matrices are kept; None for a kernel set that packs nothing.
+
+    Raises: RequestError when the cache is set up wrongly.
+    """
+    if ops.name != "cpu":
+        return None
+    from nearlight.engine.packed_cache import default_cache
+    from nearlight.engine.packed_model import PackedModel
+    from nearlight.kernels.cpu import CpuOps
+
+    assert isinstance(ops, CpuOps)
+    formats = requantization(weights)
+    try:
+        return PackedModel(
+            default_cache(), package, weights, ops, (formats.layers, formats.embedding) if formats else ()
+        )
+    except OSError:
+        return None

@@ -1,14 +1,16 @@
 """Binds a model's declared parameters to a package's tensors: the one place where the two are compared.
 
 Weights stay in the bits they are stored in, unless a person asked for others; then every matrix is re-quantized here,
-one at a time, so that no second copy of the model exists.
+some rows at a time. Either way no second copy of the model exists: pages of the file that were read are given back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
-from typing import TypeAlias
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,14 +18,21 @@ from nearlight import dtypes
 from nearlight.dtypes import Format
 from nearlight.errors import PackageError, RequestError
 from nearlight.formats import dequantize, first_non_finite_row, quantize
+from nearlight.kernels.cpu.threads import default_threads
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
 from nearlight.package.package import Package
-from nearlight.package.tensors import StoredTensor
+from nearlight.package.tensors import Bytes, StoredTensor
+
+if TYPE_CHECKING:
+    from nearlight.engine.packed_model import PackedModel
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told the bytes taken in so far, and in all."""
+
+_REQUANTIZED_VALUES = 1 << 20
+"""What a thread has as floats at a time."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +69,58 @@ def bind(
     ops: Ops,
     formats: Requantization | None = None,
     progress: Progress | None = None,
+    kept: PackedModel | None = None,
 ) -> None:
     """Give every parameter of `model` its value.
 
+    `kept` is where the matrices are read from, if they are there, and written to, if making them took long.
     Raises: PackageError when a tensor is missing or its shape is not what the config says.
     """
     parameters = list(model.parameters())
-    tensors = [_tensor(parameter, package) for parameter in parameters]
+    stored = [parameter.own_part(_tensor(parameter, package)) for parameter in parameters]
+    tensors = [_wanted(parameter, tensor, formats) for parameter, tensor in zip(parameters, stored, strict=True)]
+    pairs = list(zip(parameters, tensors, strict=True))
     done, total = 0, sum(tensor.n_bytes for tensor in tensors)
-    for parameter, tensor in zip(parameters, tensors, strict=True):
-        _check_finite(parameter, tensor, package)
-        stored = _requantized(parameter, tensor, formats) if formats and parameter.is_matrix else tensor
-        parameter.bind(ops, stored)
-        done += tensor.n_bytes
+
+    def took(n_bytes: int) -> None:
+        nonlocal done
+        done += n_bytes
         if progress:
             progress(done, total)
+
+    matrices = [(parameter, tensor) for parameter, tensor in pairs if parameter.is_matrix]
+    if not (kept and _read_kept(matrices, kept, took)):
+        started = perf_counter()
+        for parameter, tensor in matrices:
+            _take(parameter, tensor, package, ops)
+            took(tensor.n_bytes)
+        if kept:
+            kept.keep([(t.format, p.value) for p, t in matrices], perf_counter() - started)
+    for parameter, tensor in pairs:
+        if not parameter.is_matrix:
+            _check_finite(parameter, tensor, package)
+            _take(parameter, tensor, package, ops)
+            took(tensor.n_bytes)
+
+
+def _read_kept(
+    matrices: Ordered[tuple[Parameter, StoredTensor]], kept: PackedModel, took: Callable[[int], None]
+) -> bool:
+    """Take the matrices from the cache; say whether they were there."""
+    values = kept.read([tensor for _, tensor in matrices], took)
+    if values is None:
+        return False
+    for (parameter, _), value in zip(matrices, values, strict=True):
+        parameter.value = value
+    return True
+
+
+def _take(parameter: Parameter, tensor: StoredTensor, package: Package, ops: Ops) -> None:
+    try:
+        parameter.take(ops, tensor)
+    except PackageError as error:
+        raise PackageError(str(error), where=package.source) from None
+    tensor.release()
 
 
 def _tensor(parameter: Parameter, package: Package) -> StoredTensor:
@@ -98,16 +144,10 @@ def _tensor(parameter: Parameter, package: Package) -> StoredTensor:
 
 
 def _check_finite(parameter: Parameter, tensor: StoredTensor, package: Package) -> None:
-    """Refuse block scales and small parameters that are NaN or infinite: one of them spoils every answer.
-
-    Matrices of plain floats are not read through for this; NaN in them is noticed in the logits.
-    """
-    if parameter.is_matrix and tensor.format.block_size == 1:
-        return
-    row = first_non_finite_row(tensor.format, tensor.read(), tensor.row_length)
-    if row is not None:
+    """Refuse small parameters that are NaN or infinite: one of them spoils every answer."""
+    if first_non_finite_row(tensor.format, tensor.read(), tensor.row_length) is not None:
         raise PackageError(
-            f"tensor {parameter.name} ({tensor.format}), row {row}",
+            f"tensor {parameter.name} ({tensor.format})",
             where=package.source,
             expected="finite numbers",
             found="NaN or infinity",
@@ -115,15 +155,48 @@ def _check_finite(parameter: Parameter, tensor: StoredTensor, package: Package) 
         )
 
 
-def _requantized(parameter: Parameter, tensor: StoredTensor, formats: Requantization) -> StoredTensor:
-    format = formats.format_of(parameter)
-    if tensor.format is format:
-        return tensor
+def _wanted(parameter: Parameter, tensor: StoredTensor, formats: Requantization | None) -> StoredTensor:
+    """Return the tensor in the format it is to be taken in: its own, or one that is made while it is taken."""
+    format = formats.format_of(parameter) if formats and parameter.is_matrix else tensor.format
+    return tensor if tensor.format is format else requantized(tensor, format)
 
-    def read() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        return quantize(format, dequantize(tensor.format, tensor.read(), tensor.row_length))
 
-    return StoredTensor(tensor.name, format, tensor.shape, read)
+def requantized(tensor: StoredTensor, format: Format) -> StoredTensor:
+    """Return a tensor with the same values in another format.
+
+    It is made a few rows at a time, on several threads, so that neither float values nor stored pages pile up.
+    """
+    step = max(1, _REQUANTIZED_VALUES // tensor.row_length)
+
+    def make_rows(n_rows: int) -> Iterator[Bytes]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        stored = tensor.read()
+        with ThreadPoolExecutor(default_threads()) as threads:
+            for first in range(0, len(stored), n_rows):
+                source = stored[first : first + n_rows]
+                made = np.empty((len(source), format.row_bytes(tensor.row_length)), np.uint8)
+                steps = range(0, len(source), step)
+                rows = [(source[start : start + step], made[start : start + step]) for start in steps]
+                for start, fault in zip(steps, threads.map(convert, rows), strict=True):
+                    if fault:
+                        where = f"{tensor.name}, rows from {first + start}"
+                        raise PackageError(where, expected=f"finite numbers, to make {format} of", found="others")
+                yield made
+                tensor.release()
+
+    def convert(rows: tuple[Bytes, Bytes]) -> bool:
+        source, target = rows
+        values = dequantize(tensor.format, source, tensor.row_length)
+        if format.block_size > 1 and not np.isfinite(values).all():
+            return True
+        target[:] = quantize(format, values)
+        return False
+
+    def read() -> Bytes:
+        return next(make_rows(tensor.n_rows))
+
+    return StoredTensor(tensor.name, format, tensor.shape, read, tensor.release, make_rows)
 
 
 def with_tied_head(config: Mapping[str, object], package: Package) -> dict[str, object]:

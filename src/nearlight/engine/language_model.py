@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.dtypes import F16, F32, Format
-from nearlight.engine.backends import make_ops
+from nearlight.engine.backends import make_ops, packed_model
 from nearlight.engine.binding import Progress, bind, requantization, with_tied_head
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
@@ -48,12 +48,14 @@ def load(
     backend: str = "auto",
     threads: int | None = None,
     context: int | None = None,
+    cache: bool = True,
     progress: Progress | None = None,
 ) -> LanguageModel:
     """Load a model package: a Hugging Face directory or a GGUF file, in place.
 
     `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize. `kv` is "f16" (default) or "f32".
-    `backend` is "auto", "cpu" or "reference" (needs torch).
+    `backend` is "auto", "cpu" or "reference" (needs torch). `cache` False neither reads nor writes the packed weights
+    that `nearlight cache` lists.
     Units: `context` counts tokens; None is the model's own. `progress` is told bytes.
     Raises: NearlightError, one line, for anything wrong with the package or the request.
     """
@@ -66,7 +68,8 @@ def load(
     package = open_package(source)
     ops = make_ops(backend, threads)
     model = build_model(ops, with_tied_head(package.config, package))
-    bind(model, package, ops, formats, progress)
+    kept = packed_model(package, ops, weights) if cache else None
+    bind(model, package, ops, formats, progress, kept)
     engine = Engine(model, ops, kv_format=KV_FORMATS[kv or "f16"], context=context)
     return LanguageModel(package, engine, load_s=perf_counter() - started, weights=weights)
 

@@ -102,7 +102,11 @@ class Ops(Protocol):
     # -- parameters ------------------------------------------------------------------------------------------------
 
     def matrix(self, tensor: StoredTensor) -> Weight:
-        """Take in a matrix [out, in] that is multiplied with, or looked up in, in its stored bits."""
+        """Take in a matrix [out, in] that is multiplied with, or looked up in, in its stored bits.
+
+        Raises: PackageError for the scale of a block that is NaN or infinite. Matrices of plain floats are not looked
+        through for those; NaN in them is noticed in the logits.
+        """
 
     def vector(self, tensor: StoredTensor) -> Array:
         """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""

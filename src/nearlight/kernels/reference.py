@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, the name everyone knows
 
 from nearlight.dtypes import F16, Format
-from nearlight.errors import ShapeError
+from nearlight.errors import PackageError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, WholeSequences
 from nearlight.package.tensors import StoredTensor
@@ -79,7 +79,14 @@ class ReferenceOps:
     # -- parameters ------------------------------------------------------------------------------------------------
 
     def matrix(self, tensor: StoredTensor) -> TorchWeight:
-        return TorchWeight(tensor.name, self._floats(tensor).reshape(tensor.shape))
+        floats = self._floats(tensor)
+        if tensor.format.block_size > 1:
+            bad = torch.nonzero(~floats.isfinite().all(dim=1))
+            if len(bad):
+                raise PackageError(
+                    f"{tensor.name}: row {int(bad[0])}", expected="finite scales", found="NaN or infinity"
+                )
+        return TorchWeight(tensor.name, floats.reshape(tensor.shape))
 
     def vector(self, tensor: StoredTensor) -> torch.Tensor:
         return self._floats(tensor).reshape(-1)

@@ -53,10 +53,16 @@ class Parameter:
             size *= axis
         return size
 
+    def own_part(self, tensor: StoredTensor) -> StoredTensor:
+        """Cut this parameter out of a tensor of `stored_shape`."""
+        return tensor.part(self.part.start, self.part.start + self.shape[0]) if self.part else tensor
+
     def bind(self, ops: Ops, tensor: StoredTensor) -> None:
         """Take the value from a tensor of `stored_shape`."""
-        if self.part:
-            tensor = tensor.part(self.part.start, self.part.start + self.shape[0])
+        self.take(ops, self.own_part(tensor))
+
+    def take(self, ops: Ops, tensor: StoredTensor) -> None:
+        """Take the value from a tensor of this parameter's own shape."""
         self.value = ops.matrix(tensor) if self.is_matrix else ops.vector(tensor)
 
 

@@ -1,7 +1,7 @@
 """Scanner of GGUF's typed values: numbers, strings and arrays, one after the other, never past the file's end.
 
-A vocabulary is one array of a few hundred thousand strings and dominates the time to open a file, so strings are cut
-from the mapped file in one tight loop, and arrays of numbers are viewed, not converted.
+A vocabulary is one array of a few hundred thousand strings and dominates the time to open a file, so short strings are
+found by the lowest byte of their lengths and decoded all at once, and arrays of numbers are viewed, not converted.
 
 Source: GGUF specification, section "File structure".
 """
@@ -87,6 +87,36 @@ class Scanner:
         return self._numbers(field, _NUMBER_TYPES[kind], self.count(f"length of {field}", _NUMBER_TYPES[kind].itemsize))
 
     def _strings(self, field: str, count: int) -> list[str]:
+        strings = self._short_strings(count)
+        return self._any_strings(field, count) if strings is None else strings
+
+    def _short_strings(self, count: int) -> list[str] | None:
+        """Read strings of less than 256 bytes and without NUL; None, having read nothing, if some are not."""
+        memory, position = self.file.memory, self.position
+        found: list[int] = []
+        try:
+            for _ in range(count):
+                found.append(position)
+                position += memory[position] + _U64.size
+        except IndexError:
+            return None
+        if position > self.file.length or not count:
+            return None
+        data = np.frombuffer(memory, np.uint8, position - self.position, self.position).copy()
+        starts = np.array(found, np.int64) - self.position
+        kept = np.ones(len(data), np.bool_)
+        for byte in range(1, _U64.size):
+            if data[starts + byte].any():
+                return None
+            kept[starts + byte] = False
+        data[starts] = 0
+        _, *strings = data[kept].tobytes().decode("utf-8", "replace").split("\0")
+        if len(strings) != count:
+            return None
+        self.position = position
+        return strings
+
+    def _any_strings(self, field: str, count: int) -> list[str]:
         memory, end, position, size_at = self.file.memory, self.file.length, self.position, _U64.unpack_from
         strings = []
         for index in range(count):

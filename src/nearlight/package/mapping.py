@@ -49,7 +49,7 @@ class MappedFile:
 
         Raises: PackageError when the shape is absurd or its bytes do not all lie inside the file.
         """
-        tensor = StoredTensor(name, format, shape, lambda: self._bytes(tensor, offset))
+        tensor = StoredTensor(name, format, shape, lambda: self._bytes(tensor, offset), self.release)
         check_shape(shape, self.path, name)
         if offset + tensor.n_bytes > self.length:
             raise PackageError(
@@ -60,6 +60,11 @@ class MappedFile:
                 advice="the file is damaged or was not downloaded completely",
             )
         return tensor
+
+    def release(self) -> None:
+        """Take the whole file out of this process's memory; what is touched again comes back, from the page cache."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.memory.madvise(mmap.MADV_DONTNEED)
 
     def _bytes(self, tensor: StoredTensor, offset: int) -> Bytes:
         data = np.frombuffer(self.memory, np.uint8, tensor.n_bytes, offset) if tensor.n_bytes else np.empty(0, np.uint8)

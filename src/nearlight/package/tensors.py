@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,10 @@ from nearlight.dtypes import Format
 from nearlight.errors import ShapeError
 
 Bytes = NDArray[np.uint8]
+
+
+def _nothing() -> None:
+    """Release bytes that are held anyway."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class StoredTensor:
     shape: tuple[int, ...]
     read: Callable[[], Bytes]
     """Gives the bytes: a view of the mapped file where the stored order is already right, else a small copy."""
+    release: Callable[[], None] = _nothing
+    """Lets the system take back the pages of the file that were read: they count as this process's memory."""
+    make_rows: Callable[[int], Iterator[Bytes]] | None = None
+    """Makes the bytes so many rows at a time, where they are not stored but computed."""
 
     @property
     def n_rows(self) -> int:
@@ -42,6 +50,16 @@ class StoredTensor:
     @property
     def n_bytes(self) -> int:
         return self.n_rows * self.format.row_bytes(self.row_length)
+
+    def in_pieces(self, n_rows: int) -> Iterator[Bytes]:
+        """Give the bytes n_rows at a time, holding no more of them; each piece is good until the next is asked for."""
+        if self.make_rows:
+            yield from self.make_rows(n_rows)
+            return
+        whole = self.read()
+        for start in range(0, self.n_rows, n_rows):
+            yield whole[start : start + n_rows]
+            self.release()
 
     def renamed(self, name: str) -> StoredTensor:
         return replace(self, name=name)

@@ -8,12 +8,13 @@ Source: the `tokenizer.ggml.*` keys as llama.cpp reads them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError, UnsupportedError
 from nearlight.package.package import TokenizerTables
 from nearlight.text.hf_settings import added_token, wants
+from nearlight.text.lazy_bpe import LEAST_TOKENS, LazyBPE
 from nearlight.text.pre_tokenizers import BY_NAME, DEFAULT
 from nearlight.text.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, merges_of
 from nearlight.text.spelling import BYTE_LEVEL, SENTENCEPIECE, SENTENCEPIECE_PREFIXED, SPACE, printable_bytes
@@ -93,15 +94,18 @@ def _types(tables: TokenizerTables) -> list[int]:
     return tables.token_types or [NORMAL] * len(tables.tokens)
 
 
-def _finish(tables: TokenizerTables, backend: tokenizers.Tokenizer, add_bos: bool, **known: Any) -> BuiltTokenizer:
-    types = _types(tables)
-    backend.add_tokens(
-        [
-            added_token(text, normalized=False, special=kind != USER_DEFINED)
-            for text, kind in zip(tables.tokens, types, strict=True)
-            if kind in (CONTROL, UNKNOWN, USER_DEFINED) and text
-        ]
-    )
+def _added_tokens(tables: TokenizerTables) -> list[tokenizers.AddedToken]:
+    """List the tokens that are found in a text before anything is cut."""
+    return [
+        added_token(tables.tokens[id], normalized=False, special=kind != USER_DEFINED)
+        for id, kind in enumerate(tables.token_types)
+        if kind != NORMAL and kind in (CONTROL, UNKNOWN, USER_DEFINED) and tables.tokens[id]
+    ]
+
+
+def _finish(
+    tables: TokenizerTables, backend: tokenizers.Tokenizer | LazyBPE, add_bos: bool, **known: Any
+) -> BuiltTokenizer:
     special = _special_ids(tables)
     bos, eos = special.get("bos_token"), special.get("eos_token")
     starts = bos is not None and wants(tables.settings, "add_bos_token", add_bos)
@@ -112,7 +116,9 @@ def _finish(tables: TokenizerTables, backend: tokenizers.Tokenizer, add_bos: boo
         n_tokens=len(tables.tokens),
         special=special,
         token_text=lambda id: tables.tokens[id] if id < len(tables.tokens) else None,
-        special_ids=frozenset(id for id, kind in enumerate(types) if kind in (CONTROL, UNKNOWN)),
+        special_ids=frozenset(
+            id for id, kind in enumerate(tables.token_types) if kind != NORMAL and kind in (CONTROL, UNKNOWN)
+        ),
         end_ids=frozenset(id for id in given if id is not None and 0 <= id < len(tables.tokens)),
         prefix_ids=(bos,) if starts and bos is not None else (),
         suffix_ids=(eos,) if ends and eos is not None else (),
@@ -124,26 +130,38 @@ def _byte_level(tables: TokenizerTables) -> BuiltTokenizer:
     from tokenizers import Tokenizer, decoders
     from tokenizers.models import BPE
 
-    vocab, remarks = _vocabulary(tables)
     name = str(tables.settings.get("pre", "default"))
     pre_tokenizer = BY_NAME.get(name, DEFAULT)
+
+    def build(vocab: dict[str, int], merges: Sequence[str]) -> Tokenizer:
+        with errors_as_text("tables cannot be built", where=_WHERE):
+            pairs = [pair for number, merge in enumerate(merges) if _is_known(pair := _pair(merge, number), vocab)]
+            backend = Tokenizer(BPE(vocab=vocab, merges=pairs, ignore_merges=pre_tokenizer.ignore_merges))
+            backend.pre_tokenizer = pre_tokenizer.pipeline()
+            backend.decoder = decoders.ByteLevel()
+            backend.add_tokens(added)
+            return backend
+
+    added = _added_tokens(tables)
+    lazy = LazyBPE(tables.tokens, tables.merges, [token.content for token in added], build)
+    backend = lazy if len(tables.tokens) >= LEAST_TOKENS else lazy.whole()
+    return _finish(
+        tables, backend, pre_tokenizer.add_bos, spelling=BYTE_LEVEL, remarks=lambda: _byte_level_remarks(tables, name)
+    )
+
+
+def _byte_level_remarks(tables: TokenizerTables, name: str) -> tuple[str, ...]:
+    vocab, remarks = _vocabulary(tables)
     if name == "default" or name not in BY_NAME:
         said = "names no pre-tokenizer" if name == "default" else f"names the pre-tokenizer {name!r}, which is unknown"
         remarks.append(f"the file {said}; a general one is used, and token ids may differ from the model's training")
-
-    pairs = [_pair(merge, number) for number, merge in enumerate(tables.merges)]
-    merges = [(left, right) for left, right in pairs if left in vocab and right in vocab and left + right in vocab]
-    if len(merges) < len(pairs):
-        remarks.append(f"{len(pairs) - len(merges)} of {len(pairs)} merges name tokens that do not exist; left out")
+    unknown = sum(not _is_known(_pair(merge, number), vocab) for number, merge in enumerate(tables.merges))
+    if unknown:
+        remarks.append(f"{unknown} of {len(tables.merges)} merges name tokens that do not exist; left out")
     missing = 256 - sum(character in vocab for character in printable_bytes())
     if missing:
         remarks.append(f"{missing} of 256 bytes have no token; text with those bytes loses them")
-
-    with errors_as_text("tables cannot be built", where=_WHERE):
-        backend = Tokenizer(BPE(vocab=vocab, merges=merges, ignore_merges=pre_tokenizer.ignore_merges))
-        backend.pre_tokenizer = pre_tokenizer.pipeline()
-        backend.decoder = decoders.ByteLevel()
-        return _finish(tables, backend, pre_tokenizer.add_bos, spelling=BYTE_LEVEL, remarks=tuple(remarks))
+    return tuple(remarks)
 
 
 def _pair(merge: str, number: int) -> tuple[str, str]:
@@ -154,6 +172,11 @@ def _pair(merge: str, number: int) -> tuple[str, str]:
             f"merge {number}", where=f"{_WHERE}.merges", expected="two tokens with a space between", found=repr(merge)
         )
     return merge[:cut], merge[cut + 1 :]
+
+
+def _is_known(pair: tuple[str, str], vocab: Mapping[str, int]) -> bool:
+    left, right = pair
+    return left in vocab and right in vocab and left + right in vocab
 
 
 def _sentencepiece(tables: TokenizerTables) -> BuiltTokenizer:
@@ -180,6 +203,7 @@ def _sentencepiece(tables: TokenizerTables) -> BuiltTokenizer:
                 **({} if unk is None else {"unk_token": tables.tokens[unk]}),
             )
         )
+        backend.add_tokens(_added_tokens(tables))
         steps = [normalizers.Prepend(SPACE)] if prefix else []
         backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
         spelling = SENTENCEPIECE_PREFIXED if prefix else SENTENCEPIECE

@@ -8,7 +8,7 @@ read the same streamed or whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import RequestError, TextError, UnsupportedError
@@ -17,6 +17,8 @@ from nearlight.text.spelling import LITERAL, Spelling, literal_bytes
 
 if TYPE_CHECKING:
     import tokenizers
+
+    from nearlight.text.lazy_bpe import LazyBPE
 
 # Texts that end a turn or a document in some family. A package often names only one of them as its eos, and a model
 # that writes another one would otherwise never stop. Source: llama.cpp's end-of-generation set.
@@ -47,10 +49,11 @@ class BuiltTokenizer:
     """What a layout's builder hands over: the pipeline, and what it knows beyond it.
 
     `prefix_ids` and `suffix_ids` are put around a text (BOS, EOS) where the pipeline does not do it itself; `special`
-    maps "bos_token", "eos_token", … to ids; `end_ids` are ids the package itself says end a text.
+    maps "bos_token", "eos_token", … to ids; `end_ids` are ids the package itself says end a text. `remarks` may be a
+    function where finding them out takes long.
     """
 
-    backend: tokenizers.Tokenizer
+    backend: tokenizers.Tokenizer | LazyBPE
     spelling: Spelling
     n_tokens: int
     special: Mapping[str, int]
@@ -59,7 +62,7 @@ class BuiltTokenizer:
     end_ids: frozenset[int] = frozenset()
     prefix_ids: tuple[int, ...] = ()
     suffix_ids: tuple[int, ...] = ()
-    remarks: tuple[str, ...] = field(default_factory=tuple)
+    remarks: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
 
 
 class Tokenizer:
@@ -85,7 +88,11 @@ class Tokenizer:
         ends = {id for id in self.special_ids if self._token_text(id) in END_TEXTS}
         eos = {self.special["eos_token"]} if "eos_token" in self.special else set()
         self.stop_ids = frozenset(ends | eos | built.end_ids)
-        self.remarks = built.remarks
+        self._remarks = built.remarks
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        return self._remarks() if callable(self._remarks) else self._remarks
 
     @property
     def bos_id(self) -> int | None:

@@ -27,6 +27,9 @@ from nearlight.package.tensors import StoredTensor
 
 _FORMAT_NUMBERS = {format: number for number, format in enumerate(ALL)}
 _KV_FORMATS = {F32: 0, F16: 1}
+_TILE_ROWS = 16
+_PIECE_BYTES = 8 << 20
+"""Of stored rows that are packed at once; then their pages are given back."""
 
 GELU_APPROXIMATIONS = ("none", "tanh")
 
@@ -81,14 +84,22 @@ class CpuOps:
     # -- parameters ------------------------------------------------------------------------------------------------
 
     def matrix(self, tensor: StoredTensor) -> _native.Matrix:
-        if len(tensor.shape) != 2 or 0 in tensor.shape:
-            raise ShapeError(tensor.name, expected="a matrix [out, in]", found=list(tensor.shape))
-        n_out, n_in = tensor.shape
-        number = _FORMAT_NUMBERS[tensor.format]
+        matrix = self.empty_matrix(tensor)
+        tiles = max(1, _PIECE_BYTES // (_TILE_ROWS * tensor.format.row_bytes(tensor.row_length)))
+        first_row = 0
         try:
-            return _native.Matrix(self.runtime, tensor.name, number, n_out, n_in, tensor.read())
+            for rows in tensor.in_pieces(tiles * _TILE_ROWS):
+                matrix.fill(self.runtime, first_row, rows)
+                first_row += len(rows)
         except ValueError as error:
             raise PackageError(str(error), advice="the file is damaged; fetch it again") from None
+        return matrix
+
+    def empty_matrix(self, tensor: StoredTensor) -> _native.Matrix:
+        """Make the matrix that `tensor` becomes, in memory that is still to be filled."""
+        if len(tensor.shape) != 2 or 0 in tensor.shape:
+            raise ShapeError(tensor.name, expected="a matrix [out, in]", found=list(tensor.shape))
+        return _native.Matrix(self.runtime, tensor.name, _FORMAT_NUMBERS[tensor.format], *tensor.shape)
 
     def vector(self, tensor: StoredTensor) -> _native.Vector:
         values = dequantize(tensor.format, tensor.read(), tensor.row_length)

@@ -1,0 +1,132 @@
+"""A model's place in the cache of packed matrices: what it was made from, reading it, and writing it in the background.
+
+Writing waits for nothing and nothing waits for it: it happens in a thread of the lowest priority while the model is
+already answering, and ends early if it must. Only when the program ends sooner does it wait for the rest; Ctrl-C then
+gives up.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import nearlight
+from nearlight.dtypes import Format
+from nearlight.engine.packed_cache import PackedCache, entry_name
+from nearlight.formats import quantize
+from nearlight.kernels.cpu import packed
+from nearlight.package.package import Package
+from nearlight.package.tensors import StoredTensor
+
+if TYPE_CHECKING:
+    from nearlight.kernels.cpu import CpuOps
+
+WORTH_S = 0.1
+"""A model that is packed in less time is not kept: reading would be hardly any faster."""
+
+_ENDS_BYTES = 1 << 16
+
+
+class PackedModel:
+    """Where one model's packed matrices are kept.
+
+    `formats` are those that `weights` has matrices re-quantized to. Units: `worth_s` is seconds of packing.
+    Raises: OSError when the model's files cannot be read.
+    """
+
+    def __init__(
+        self,
+        cache: PackedCache,
+        package: Package,
+        weights: str | None,
+        ops: CpuOps,
+        formats: Collection[Format] = (),
+        worth_s: float | None = None,
+    ) -> None:
+        self.cache = cache
+        self.ops = ops
+        self._worth_s = WORTH_S if worth_s is None else worth_s
+        self._writing: _Writing | None = None
+        self.name = entry_name(package.name, weights, package.files)
+        self.key: packed.Key = {
+            "model": package.name,
+            "source": os.path.realpath(package.source),
+            "weights": weights or "stored",
+            "nearlight": nearlight.__version__,
+            "layout": packed.layout_fingerprint(),
+            "quantizer": _quantizer_fingerprint(formats),
+            "files": [_identity(file) for file in package.files],
+        }
+
+    def read(self, wanted: Sequence[StoredTensor], took: Callable[[int], None]) -> list[packed.Matrix] | None:
+        """Return the matrices that `wanted` would be packed into, None where they are not kept.
+
+        `took` is told the bytes of each as it is read.
+        """
+        return self.cache.read(self.name, self.key, self.ops, wanted, took)
+
+    def keep(self, matrices: Sequence[tuple[Format, packed.Matrix]], seconds: float) -> None:
+        """Begin to write the matrices, if making them took long enough."""
+        if seconds >= self._worth_s:
+            self._writing = _Writing(self, matrices)
+            self._writing.start()
+
+    def finish(self) -> None:
+        """Wait until what is to be kept is written; a program that ends does so by itself."""
+        if self._writing:
+            self._writing.finish()
+
+
+class _Writing(threading.Thread):
+    """The writing of one entry. A daemon, because Python waits for others before it asks anybody to finish."""
+
+    def __init__(self, model: PackedModel, matrices: Sequence[tuple[Format, packed.Matrix]]) -> None:
+        super().__init__(name=f"writing {model.name}", daemon=True)
+        self._model = model
+        self._matrices = matrices
+        self._stopped = threading.Event()
+        atexit.register(self.finish)
+
+    def run(self) -> None:
+        if sys.platform == "linux":  # elsewhere priorities are of processes, not threads
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        try:
+            self._model.cache.write(self._model.name, self._model.key, self._matrices, self._stopped.is_set)
+        finally:
+            self._matrices = ()
+            atexit.unregister(self.finish)
+
+    def finish(self) -> None:
+        """Wait for the end. Ctrl-C brings it about."""
+        try:
+            self.join()
+        except KeyboardInterrupt:
+            self._stopped.set()
+            self.join()
+
+
+def _quantizer_fingerprint(formats: Collection[Format]) -> int:
+    """Return a number for how values are quantized: what becomes of a fixed pattern of them."""
+    values = np.sin(np.arange(8 * 256, dtype=np.float32)).reshape(8, 256)
+    return zlib.crc32(b"".join(quantize(format, values).tobytes() for format in formats))
+
+
+def _identity(file: Path) -> list[str | int]:
+    """Describe a file so that any other content has another description, as far as that can be told without reading it.
+
+    The first and last bytes are read: a tool may put back size and time.
+    """
+    with file.open("rb") as content:
+        status = os.fstat(content.fileno())
+        crc = zlib.crc32(content.read(_ENDS_BYTES))
+        content.seek(max(0, status.st_size - _ENDS_BYTES))
+        crc = zlib.crc32(content.read(_ENDS_BYTES), crc)
+    return [os.path.realpath(file), status.st_size, status.st_mtime_ns, status.st_ino, crc]

@@ -1,0 +1,70 @@
+"""A byte-level BPE that is built only as far as a text needs it, until it is needed often.
+
+Building one of 150,000 tokens takes half a second, longer than a small model takes to read its weights and answer. But
+a text of a few lines can only ever meet the tokens whose spelling occurs in it: merging joins neighbours, so whatever
+it makes is a piece of the text. A BPE of those tokens and the merges among them, in their order, gives the same ids,
+and takes a pass over the vocabulary. Long texts, and many of them, are worth the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from nearlight.text.spelling import printable_bytes
+
+if TYPE_CHECKING:
+    import tokenizers
+
+LEAST_TOKENS = 20_000
+"""A smaller vocabulary is built whole."""
+LONGEST_TEXT, MOST_TEXTS = 4_000, 16
+
+Build: TypeAlias = Callable[[dict[str, int], Sequence[str]], "tokenizers.Tokenizer"]
+"""Makes a pipeline of a vocabulary and its merges, each written as two tokens with a space between."""
+
+
+class LazyBPE:
+    """Stands for the pipeline that `build` would make of all tokens; `always` are texts every part must know."""
+
+    def __init__(self, tokens: Sequence[str], merges: Sequence[str], always: Sequence[str], build: Build) -> None:
+        self._tokens, self._merges, self._build = tokens, merges, build
+        wanted = frozenset(always)
+        self._always = {token: id for id, token in enumerate(tokens) if token in wanted}
+        self._spelling = {byte: character for character, byte in printable_bytes().items()}
+        self._backwards = tokens[::-1]
+        self._n_texts = 0
+        self._whole: tokenizers.Tokenizer | None = None
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Any:
+        self._n_texts += 1
+        if self._whole is None and len(text) <= LONGEST_TEXT and self._n_texts <= MOST_TEXTS:
+            return self._part(text).encode(text, add_special_tokens=add_special_tokens)
+        return self.whole().encode(text, add_special_tokens=add_special_tokens)
+
+    def token_to_id(self, text: str) -> int | None:
+        """Return the id of a token; of two with one text the last, as everywhere."""
+        return len(self._tokens) - 1 - self._backwards.index(text) if text in self._backwards else None
+
+    def id_to_token(self, id: int) -> str | None:
+        return self._tokens[id] if 0 <= id < len(self._tokens) else None
+
+    def get_added_tokens_decoder(self) -> Any:
+        return self._build(self._always, []).get_added_tokens_decoder()
+
+    def whole(self) -> tokenizers.Tokenizer:
+        """Return the pipeline of all tokens, building it if that was not done yet."""
+        if self._whole is None:
+            self._whole = self._build({text: id for id, text in enumerate(self._tokens)}, self._merges)
+        return self._whole
+
+    def _part(self, text: str) -> tokenizers.Tokenizer:
+        spelled = "".join(self._spelling[byte] for byte in text.encode())
+        vocab = self._always | {token: id for id, token in enumerate(self._tokens) if token in spelled}
+        possible = {
+            f"{token[:cut]} {token[cut:]}"
+            for token in vocab
+            for cut in range(1, len(token))
+            if token[:cut] in vocab and token[cut:] in vocab
+        }
+        return self._build(vocab, [merge for merge in self._merges if merge in possible])
