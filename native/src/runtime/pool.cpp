@@ -81,10 +81,9 @@ struct Pool::State {
     const uint32_t n = stage < pieces->size() ? (*pieces)[stage] : 0;
     const uint64_t next = first + static_cast<uint32_t>(stage);
     unfinished.store(n, std::memory_order_relaxed);
-    if (n > 0) {
-      ahead_first.store((*ahead)[stage].first, std::memory_order_relaxed);
-      ahead_stride.store((*ahead)[stage].stride, std::memory_order_relaxed);
-    }
+    const Ahead then = n > 0 && stage < ahead->size() ? (*ahead)[stage] : Ahead{};
+    ahead_first.store(then.first, std::memory_order_relaxed);
+    ahead_stride.store(then.stride, std::memory_order_relaxed);
     tickets.store((next & 0xffffffff) << 32 | n, std::memory_order_release);
     changes.fetch_add(1, std::memory_order_release);
     changes.notify_all();
@@ -135,7 +134,7 @@ struct Pool::State {
     }
   }
 
-  void run(const std::vector<uint32_t>& all_pieces, const std::vector<Ahead>& all_ahead, const RunPiece& run) {
+  void run(const std::vector<uint32_t>& all_pieces, const RunPiece& run, const std::vector<Ahead>& all_ahead) {
     pieces = &all_pieces;
     ahead = &all_ahead;
     run_piece = &run;
@@ -152,7 +151,7 @@ struct Pool::State {
     stopping.store(true, std::memory_order_release);
     static const std::vector<uint32_t> nothing;
     static const RunPiece never;
-    run(nothing, {}, never);
+    run(nothing, never, {});
     for (auto& thread : threads) thread.join();
   }
 };
@@ -179,9 +178,9 @@ Pool::~Pool() {
   delete state_;
 }
 
-void Pool::run(const std::vector<uint32_t>& pieces, const std::vector<Ahead>& ahead, const RunPiece& run_piece) {
+void Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const std::vector<Ahead>& ahead) {
   if (state_->owner != process_id()) start();
-  if (n_threads_ > 1) return state_->run(pieces, ahead, run_piece);
+  if (n_threads_ > 1) return state_->run(pieces, run_piece, ahead);
   for (size_t stage = 0; stage < pieces.size(); ++stage) {
     for (uint32_t piece = 0; piece < pieces[stage]; ++piece) run_piece(stage, piece, 0);
   }
@@ -189,7 +188,7 @@ void Pool::run(const std::vector<uint32_t>& pieces, const std::vector<Ahead>& ah
 
 void Pool::run(const std::function<void(int)>& job) {
   const std::vector<uint32_t> pieces{static_cast<uint32_t>(n_threads_)};
-  run(pieces, {Ahead{}}, [&job](size_t, uint32_t piece, int) { job(static_cast<int>(piece)); });
+  run(pieces, [&job](size_t, uint32_t piece, int) { job(static_cast<int>(piece)); });
 }
 
 }  // namespace nearlight

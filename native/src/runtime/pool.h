@@ -45,9 +45,9 @@ class Pool {
   // What is called for each piece of each stage, by thread 0 (the caller) … n_threads-1. It must not throw.
   using RunPiece = std::function<void(size_t stage, uint32_t piece, int thread)>;
 
-  // Run all stages, stage i having pieces[i] pieces (at least one) and ahead[i] to be read in those after it. Not to be
-  // called by two threads at once.
-  void run(const std::vector<uint32_t>& pieces, const std::vector<Ahead>& ahead, const RunPiece& run_piece);
+  // Run all stages, stage i having pieces[i] pieces (at least one) and, if told, ahead[i] to be read in those after it.
+  // Not to be called by two threads at once.
+  void run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const std::vector<Ahead>& ahead = {});
 
   // Run one stage of n_threads pieces: job(piece).
   void run(const std::function<void(int)>& job);

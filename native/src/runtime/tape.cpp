@@ -93,9 +93,10 @@ void Tape::run(Step step, Place result, void* out) {
   std::byte* arena = runtime_->arena.data();
   if (stage_ahead_.size() != stages_.size()) look_ahead();
   auto start = Clock::now();
-  runtime_->pool.run(stage_pieces_, stage_ahead_, [this, arena](size_t stage, uint32_t piece, int thread) {
+  const auto run_one = [this, arena](size_t stage, uint32_t piece, int thread) {
     run_piece(stages_[stage], piece, {thread, arena});
-  });
+  };
+  runtime_->pool.run(stage_pieces_, run_one, stage_ahead_);
   if (profiling_) ran_s_ += static_cast<double>(since(start)) * 1e-9;
   std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
 }
