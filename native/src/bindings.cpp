@@ -9,6 +9,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 
 #include "level.h"
@@ -63,9 +64,33 @@ void expect_own(const Tape& tape, const Activation& x) {
   if (!x.slot->belongs_to(tape.slots())) throw std::invalid_argument("an activation of another step");
 }
 
+// Asked by a long step whether to go on: lets Python act on signals that came in the meantime (its Ctrl-C only leaves a
+// note while native code runs), and calls `watch`. What either raises ends the step, and is raised by it.
+class Watch {
+ public:
+  explicit Watch(nb::object watch) : watch_(std::move(watch)) {}
+
+  bool stops() noexcept {
+    const nb::gil_scoped_acquire locked;
+    try {
+      if (PyErr_CheckSignals() != 0) nb::raise_python_error();
+      if (!watch_.is_none()) watch_();
+    } catch (nb::python_error& error) {
+      raised_.emplace(std::move(error));
+    }
+    return raised_.has_value();
+  }
+
+  void raise() { throw nb::python_error(std::move(*raised_)); }
+
+ private:
+  nb::object watch_;
+  std::optional<nb::python_error> raised_;
+};
+
 nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& result, Int32Array tokens,
                                                Int32Array positions, Int32Array sequences, Int32Array wanted,
-                                               const std::vector<FloatArray>& frequencies) {
+                                               const std::vector<FloatArray>& frequencies, nb::object watch) {
   expect_own(tape, result);
   if (positions.shape(0) != tokens.shape(0) || sequences.shape(0) != tokens.shape(0)) {
     throw std::invalid_argument("tokens, positions and sequences must be as many");
@@ -73,13 +98,19 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& res
   Step step{numbers(tokens), numbers(positions), numbers(sequences), numbers(wanted), {}, {}};
   for (const auto& f : frequencies) step.frequencies.emplace_back(f.data(), f.data() + f.shape(0));
   const auto n = static_cast<size_t>(result.rows * result.width);
-  auto out = std::make_unique<float[]>(n);
+  auto out = tape.runtime()->results->take(n);
+  Watch watching(std::move(watch));
+  bool complete;
   {
     const nb::gil_scoped_release unlocked;
-    tape.run(std::move(step), {result.place().offset, n * sizeof(float)}, out.get());
+    complete = tape.run(std::move(step), {result.place().offset, n * sizeof(float)}, out.get(),
+                        [&watching] { return watching.stops(); });
   }
+  if (!complete) watching.raise();
   float* data = out.get();
-  nb::capsule owner(out.release(), [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
+  auto held = std::make_unique<std::shared_ptr<float[]>>(std::move(out));
+  nb::capsule owner(held.get(), [](void* memory) noexcept { delete static_cast<std::shared_ptr<float[]>*>(memory); });
+  held.release();
   return {data, {static_cast<size_t>(result.rows), static_cast<size_t>(result.width)}, owner};
 }
 
@@ -121,9 +152,35 @@ void bind_parameters(nb::module_& m) {
       .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
       .def("free", &KVStore::free, "sequence"_a, Unlocked())
-      .def_prop_ro("n_bytes", &KVStore::n_bytes)
+      .def_prop_ro("n_bytes", &KVStore::n_bytes, Unlocked())
       .def_prop_ro("n_kv_heads", [](const KVStore& s) { return s.layout().n_kv_heads; })
       .def_prop_ro("head_dim", [](const KVStore& s) { return s.layout().head_dim; });
+}
+
+// On vectors of Python's, called by the sampler; too short a work to release the interpreter lock for.
+void bind_scores(nb::module_& m) {
+  using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+  using Int32s = nb::ndarray<int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+  const auto expect_blocks = [](const FloatArray& scores, size_t n_maxima) {
+    const size_t n_blocks = (scores.shape(0) + kScoreBlock - 1) / kScoreBlock;
+    if (n_maxima != n_blocks) throw std::invalid_argument("maxima: expected one for each block of scores");
+  };
+  m.attr("score_block") = kScoreBlock;
+  m.def("block_maxima", [expect_blocks](FloatArray scores, Floats maxima) {
+    expect_blocks(scores, maxima.shape(0));
+    level().vector->block_maxima(scores.data(), static_cast<int64_t>(scores.shape(0)), maxima.data());
+  }, "scores"_a, "maxima"_a);
+  m.def("scores_reaching", [expect_blocks](FloatArray scores, FloatArray maxima, float floor, Int32s ids) {
+    expect_blocks(scores, maxima.shape(0));
+    const auto n = static_cast<int64_t>(scores.shape(0));
+    size_t room = 0;
+    for (size_t i = 0; i < maxima.shape(0); ++i) room += maxima(i) >= floor ? kScoreBlock : 0;
+    if (ids.shape(0) < room) throw std::invalid_argument("ids: expected room for the blocks that reach the floor");
+    return level().vector->scores_reaching(scores.data(), n, maxima.data(), floor, ids.data());
+  }, "scores"_a, "maxima"_a, "floor"_a, "ids"_a);
+  m.def("sum_of_powers", [](FloatArray scores, float highest, float factor) {
+    return level().vector->sum_of_powers(scores.data(), static_cast<int64_t>(scores.shape(0)), highest, factor);
+  }, "scores"_a, "highest"_a, "factor"_a);
 }
 
 void bind_tape(nb::module_& m) {
@@ -141,8 +198,9 @@ void bind_tape(nb::module_& m) {
       .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.n_rows()}; })
       .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.n_rows()}; })
       .def_prop_ro("wanted", [](const Tape& t) { return Input{&Step::wanted, t.n_wanted()}; })
-      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "wanted"_a, "frequencies"_a)
-      .def("set_profiling", &Tape::set_profiling, "on"_a)
+      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "wanted"_a, "frequencies"_a,
+           "watch"_a.none())
+      .def("set_profiling", &Tape::set_profiling, "on"_a, Unlocked())
       .def("profile",
            [](const Tape& t) {
              std::vector<std::pair<std::string, double>> times;
@@ -216,5 +274,6 @@ NB_MODULE(_native, m) {
   });
   bind_probes(m);
   bind_parameters(m);
+  bind_scores(m);
   bind_tape(m);
 }

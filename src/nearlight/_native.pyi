@@ -1,6 +1,6 @@
 """Types of the native library (native/src/bindings.cpp); `nearlight.kernels.cpu` is its only user."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import numpy as np
@@ -15,6 +15,14 @@ class DataType(Enum):
     fp32 = 0
     bf16 = 1
     int8 = 2
+
+score_block: int
+
+def block_maxima(scores: NDArray[np.float32], maxima: NDArray[np.float32]) -> None: ...
+def scores_reaching(
+    scores: NDArray[np.float32], maxima: NDArray[np.float32], floor: float, ids: NDArray[np.int32]
+) -> int: ...
+def sum_of_powers(scores: NDArray[np.float32], highest: float, factor: float) -> float: ...
 
 class Runtime:
     def __init__(self, n_threads: int) -> None: ...
@@ -79,6 +87,7 @@ class Tape:
         sequences: NDArray[np.int32],
         wanted: NDArray[np.int32],
         frequencies: Sequence[NDArray[np.float32]],
+        watch: Callable[[], None] | None,
     ) -> NDArray[np.float32]: ...
     def set_profiling(self, on: bool) -> None: ...
     def profile(self) -> list[tuple[str, float]]: ...

@@ -13,9 +13,13 @@
 // than cores spinning would steal the core from the thread that is waited for, so then nobody spins. Between steps all
 // threads but the caller sleep.
 //
+// Whoever waits for a long step may want to end it: the caller's thread asks now and then whether to go on, and if not,
+// the pieces that are left are taken and not done.
+//
 // After fork() a child has none of its parent's threads; the pool notices by the process id and makes new ones.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -34,8 +38,13 @@ class Pool {
   // What is called for each piece of each stage, by thread 0 (the caller) … n_threads-1. It must not throw.
   using RunPiece = std::function<void(size_t stage, uint32_t piece, int thread)>;
 
-  // Run all stages, stage i having pieces[i] pieces (at least one). Not to be called by two threads at once.
-  void run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece);
+  // Asked by the calling thread between two pieces, every kAskEvery of a run; true ends it. It must not throw.
+  using Stop = std::function<bool()>;
+  static constexpr std::chrono::milliseconds kAskEvery{50};
+
+  // Run all stages, stage i having pieces[i] pieces (at least one), and return whether all of them were done. Not to be
+  // called by two threads at once.
+  bool run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const Stop& stop = {});
 
   // Run one stage of n_threads pieces: job(piece).
   void run(const std::function<void(int)>& job);

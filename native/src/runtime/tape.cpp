@@ -67,8 +67,9 @@ void Tape::add(Command command) {
   commands_.push_back({std::move(command)});
 }
 
-void Tape::run(Step step, Place result, void* out) {
+bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
   const std::lock_guard lock(runtime_->mutex);
+  if (runtime_->stepping) throw std::runtime_error("a step was begun by what is called during another");
   find_spans(step);
   if (step.n_rows() != n_rows_ || static_cast<int64_t>(step.wanted.size()) != n_wanted_ ||
       step.frequencies.size() != step_.frequencies.size()) {
@@ -79,11 +80,15 @@ void Tape::run(Step step, Place result, void* out) {
   runtime_->arena.reserve(slots_->peak());
   std::byte* arena = runtime_->arena.data();
   auto start = Clock::now();
-  runtime_->pool.run(stage_pieces_, [this, arena](size_t stage, uint32_t piece, int thread) {
+  const auto work = [this, arena](size_t stage, uint32_t piece, int thread) {
     run_piece(stages_[stage], piece, {thread, arena});
-  });
+  };
+  runtime_->stepping = true;
+  const bool complete = runtime_->pool.run(stage_pieces_, work, stop);
+  runtime_->stepping = false;
   if (profiling_) ran_s_ += static_cast<double>(since(start)) * 1e-9;
-  std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
+  if (complete) std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
+  return complete;
 }
 
 void Tape::run_piece(const Stage& stage, uint32_t piece, const Worker& worker) {
