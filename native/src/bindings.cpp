@@ -14,6 +14,7 @@
 
 #include "level.h"
 #include "probe/probe.h"
+#include "ranking.h"
 #include "record/record.h"
 
 namespace nb = nanobind;
@@ -157,30 +158,41 @@ void bind_parameters(nb::module_& m) {
       .def_prop_ro("head_dim", [](const KVStore& s) { return s.layout().head_dim; });
 }
 
-// On vectors of Python's, called by the sampler; too short a work to release the interpreter lock for.
-void bind_scores(nb::module_& m) {
-  using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-  using Int32s = nb::ndarray<int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-  const auto expect_blocks = [](const FloatArray& scores, size_t n_maxima) {
-    const size_t n_blocks = (scores.shape(0) + kScoreBlock - 1) / kScoreBlock;
-    if (n_maxima != n_blocks) throw std::invalid_argument("maxima: expected one for each block of scores");
-  };
-  m.attr("score_block") = kScoreBlock;
-  m.def("block_maxima", [expect_blocks](FloatArray scores, Floats maxima) {
-    expect_blocks(scores, maxima.shape(0));
-    level().vector->block_maxima(scores.data(), static_cast<int64_t>(scores.shape(0)), maxima.data());
-  }, "scores"_a, "maxima"_a);
-  m.def("scores_reaching", [expect_blocks](FloatArray scores, FloatArray maxima, float floor, Int32s ids) {
-    expect_blocks(scores, maxima.shape(0));
-    const auto n = static_cast<int64_t>(scores.shape(0));
-    size_t room = 0;
-    for (size_t i = 0; i < maxima.shape(0); ++i) room += maxima(i) >= floor ? kScoreBlock : 0;
-    if (ids.shape(0) < room) throw std::invalid_argument("ids: expected room for the blocks that reach the floor");
-    return level().vector->scores_reaching(scores.data(), n, maxima.data(), floor, ids.data());
-  }, "scores"_a, "maxima"_a, "floor"_a, "ids"_a);
-  m.def("sum_of_powers", [](FloatArray scores, float highest, float factor) {
-    return level().vector->sum_of_powers(scores.data(), static_cast<int64_t>(scores.shape(0)), highest, factor);
-  }, "scores"_a, "highest"_a, "factor"_a);
+// Called by the sampler on a step's logits; too short a work to release the interpreter lock for. Keeps them alive.
+struct RankedScores {
+  FloatArray scores;
+  Ranking ranking;
+};
+
+nb::tuple ids_and_scores(const std::vector<Ranked>& ranked) {
+  const size_t n = ranked.size();
+  auto* memory = new std::byte[n * (sizeof(int32_t) + sizeof(float))];
+  const nb::capsule owner(memory, [](void* data) noexcept { delete[] static_cast<std::byte*>(data); });
+  auto* ids = reinterpret_cast<int32_t*>(memory);
+  auto* scores = reinterpret_cast<float*>(ids + n);
+  for (size_t i = 0; i < n; ++i) ids[i] = ranked[i].id, scores[i] = ranked[i].score;
+  return nb::make_tuple(nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>(ids, {n}, owner),
+                        nb::ndarray<nb::numpy, float, nb::ndim<1>>(scores, {n}, owner));
+}
+
+void bind_ranking(nb::module_& m) {
+  nb::class_<RankedScores>(m, "Ranking")
+      .def(nb::new_([](FloatArray scores) {
+             if (scores.shape(0) == 0) throw std::invalid_argument("scores: expected at least one");
+             return RankedScores{scores, Ranking(scores.data(), static_cast<int64_t>(scores.shape(0)))};
+           }),
+           "scores"_a)
+      .def("__len__", [](const RankedScores& r) { return r.ranking.size(); })
+      .def_prop_ro("highest", [](const RankedScores& r) { return r.ranking.highest(); })
+      .def("best", [](const RankedScores& r) { return r.ranking.best(); })
+      .def("top", [](const RankedScores& r, int64_t n) {
+        if (n < 1) throw std::invalid_argument("n: expected at least 1");
+        return ids_and_scores(r.ranking.top(n));
+      }, "n"_a)
+      .def("reaching", [](const RankedScores& r, float floor) { return ids_and_scores(r.ranking.reaching(floor)); },
+           "floor"_a)
+      .def("sum_of_powers", [](const RankedScores& r, float factor) { return r.ranking.sum_of_powers(factor); },
+           "factor"_a);
 }
 
 void bind_tape(nb::module_& m) {
@@ -274,6 +286,6 @@ NB_MODULE(_native, m) {
   });
   bind_probes(m);
   bind_parameters(m);
-  bind_scores(m);
+  bind_ranking(m);
   bind_tape(m);
 }

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nearlight.decode.policy import SamplingPolicy
-from nearlight.decode.ranking import Ranking
+from nearlight.kernels.cpu.ranking import Ranking
 from nearlight.decode.sampler import Sampler, draw
 from nearlight.errors import NearlightError, RequestError, ShapeError
 

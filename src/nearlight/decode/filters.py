@@ -2,7 +2,7 @@
 
 Put the tokens in one order, the most probable first and ties by id, and every filter keeps a prefix of it. So a
 filter here is a question about that order, "how many?", and what remains for all of them is to sort only as deep as
-the answer: a vocabulary has 150,000 tokens, and the nucleus of a confident model ten. That is `ranking`'s business.
+the answer: a vocabulary has 150,000 tokens, and the nucleus of a confident model ten. `Ranking` does that.
 
 Order: temperature, top-k, top-p, min-p, each on what the one before kept, renormalized. It is transformers' order.
 (vLLM cuts min-p before top-k and top-p; llama.cpp applies the temperature last.)
@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from nearlight.decode.ranking import Ranking, Top
+from nearlight.kernels.cpu.ranking import Ranking, Top
 
 # How deep to sort at first when a mass is asked for, and by how much to go deeper when that was not enough.
 _FIRST_DEPTH = 64

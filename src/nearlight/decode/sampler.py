@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from nearlight.decode import filters, penalties
 from nearlight.decode.policy import SamplingPolicy
-from nearlight.decode.ranking import Ranking
+from nearlight.kernels.cpu.ranking import Ranking
 from nearlight.decode.tally import Tally, TallyState
 from nearlight.errors import NearlightError, RequestError, ShapeError
 
@@ -88,9 +88,10 @@ class Sampler:
         if logits.shape != (self.vocab_size,):
             raise ShapeError("logits", expected=f"shape [{self.vocab_size}]", found=list(logits.shape))
         logits = np.ascontiguousarray(logits, dtype=np.float32)
-        ranking = Ranking(self._penalized(logits))
+        scores = self._penalized(logits)
+        ranking = Ranking(scores)
         if not math.isfinite(ranking.highest):
-            raise _unusable(logits, ranking.scores)
+            raise _unusable(logits, scores)
         token = ranking.best() if self._random is None else draw(ranking, self.policy, _uniform(self._random))
         if self.policy.logprobs is None:
             return Choice(token)
