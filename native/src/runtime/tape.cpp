@@ -30,7 +30,8 @@ size_t Tape::add_frequencies() {
 
 int64_t Tape::pieces(int64_t n) const {
   const int n_threads = runtime_->pool.n_threads();
-  return n_threads == 1 ? 1 : std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
+  if (n_threads == 1 && n_rows_ < kLongStep) return 1;
+  return std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
 }
 
 // Whether a command has to wait for one of the current stage.

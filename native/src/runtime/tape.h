@@ -34,6 +34,8 @@ namespace nearlight {
 
 // Pieces of a command for each thread: enough that a thread which is held up leaves its rest to the others.
 constexpr int64_t kPiecesPerThread = 8;
+// Rows of a step that may take so long that one thread by itself does it in pieces too: it can be stopped after each.
+constexpr int64_t kLongStep = 64;
 
 // What a command is given by the thread that does a piece of it.
 struct Worker {
