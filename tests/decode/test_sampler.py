@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nearlight.decode.policy import SamplingPolicy
-from nearlight.kernels.cpu.ranking import Ranking
 from nearlight.decode.sampler import Sampler, draw
 from nearlight.errors import NearlightError, RequestError, ShapeError
+from nearlight.kernels.cpu.ranking import Ranking
 
 VOCAB = 61
 SEED_42 = [21, 59, 39, 26, 18, 24, 49, 21, 41, 59, 36]
@@ -110,7 +110,9 @@ def test_one_number_of_the_documented_generator_is_used_for_each_token() -> None
     uniforms = np.random.Generator(np.random.PCG64(9)).random(13)
     logits = random_logits()
     sampler = Sampler(SamplingPolicy(seed=9), VOCAB)
-    assert [sampler.choose(logits).token for _ in uniforms] == [draw(Ranking(logits), sampler.policy, u) for u in uniforms]
+    assert [sampler.choose(logits).token for _ in uniforms] == [
+        draw(Ranking(logits), sampler.policy, u) for u in uniforms
+    ]
 
 
 def test_greedy_takes_the_first_of_the_best() -> None:

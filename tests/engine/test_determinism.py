@@ -13,7 +13,7 @@ from nearlight.engine.engine import Engine
 from nearlight.kernels.cpu import CpuOps
 from nearlight.models import build_model
 
-# Rows of Q4_K are whole blocks of 256 values, so the inputs of all matrices are multiples of it; no two sizes are equal.
+# Rows of Q4_K are whole blocks of 256 values, so the inputs of all matrices are multiples of it.
 LLAMA: dict[str, Any] = {
     "vocab_size": 307,
     "hidden_size": 256,

@@ -19,9 +19,10 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform ha
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    paths = [tmp_path_factory.mktemp(name) for name in ("qwen3", "gpt2")]
-    for path in paths:
-        write_model(path, CONFIGS[path.name.rstrip("0")])
+    paths = []
+    for name in ("qwen3", "gpt2"):
+        paths.append(tmp_path_factory.mktemp(name))
+        write_model(paths[-1], CONFIGS[name])
     return paths
 
 

@@ -1,9 +1,9 @@
 """From a row of logits to the next token, for one sequence.
 
-Penalties and biases change a copy of the logits (`penalties`), filters cut the distribution down (`filters`) by going
-down the tokens in order (`ranking`), and one token is drawn by inverse CDF over what is left, most probable first. What must survive from token to token is little: which
-tokens were seen, and where the random sequence stands. Both can be saved and restored, so that drafted tokens can be
-taken back.
+Penalties and biases change a copy of the logits (`penalties`), filters cut the distribution down by going down the
+tokens in order (`filters`), and one token is drawn by inverse CDF over what is left, most probable first. What must
+survive from token to token is little: which tokens were seen (`tally`), and where the random sequence stands. Both can
+be saved and restored, so that drafted tokens can be taken back.
 
 The same seed draws the same tokens on every platform. Each token uses one number of PCG64, read from the bit
 generator itself: numpy promises that its stream never changes (NEP 19), and promises it for nothing built on it.
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from nearlight.decode import filters, penalties
 from nearlight.decode.policy import SamplingPolicy
-from nearlight.kernels.cpu.ranking import Ranking
 from nearlight.decode.tally import Tally, TallyState
 from nearlight.errors import NearlightError, RequestError, ShapeError
+from nearlight.kernels.cpu.ranking import Ranking
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,8 +102,8 @@ class Stream:
         self._closing = True
         try:
             self._pieces.close()
-        except ValueError:  # the generator is running, in another thread; `_watch` makes it end
-            if not self._pieces.gi_running:
+        except ValueError as error:
+            if str(error) != "generator already executing":  # by another thread, in which `_watch` makes it end
                 raise
         else:
             self._end()

@@ -99,7 +99,6 @@ class Program(Protocol):
     def __call__(self, rows: Rows, watch: Watch | None = None) -> Float32: ...
 
 
-
 class Ops(Protocol):
     """A kernel set.
 
