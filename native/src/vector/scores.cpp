@@ -13,7 +13,8 @@ namespace {
 
 // 2^x for x <= 0; 0 below -126. As in exp.h, 2^x = 2^n * 2^f with n = round(x), |f| <= 1/2; 2^f is the Taylor sum of
 // exp(f ln 2) up to the sixth power, whose rest is below 1.3e-7 of it.
-NEARLIGHT_INLINE f32x16 exp2_below_0(const f32x16& x) {
+NEARLIGHT_INLINE f32x16 exp2_below_0(const f32x16& given) {
+  const f32x16 lowest = broadcast(-126.0f), x = max(given, lowest);
   const f32x16 magic = broadcast(12582912.0f);  // 1.5 * 2^23: the low mantissa bits of x + magic are n
   const f32x16 shifted = x + magic;
   const f32x16 f = x - (shifted - magic);
@@ -25,9 +26,8 @@ NEARLIGHT_INLINE f32x16 exp2_below_0(const f32x16& x) {
   sum = sum * f + broadcast(6.9314718e-1f);
   sum = sum * f + broadcast(1.0f);
   f32x16 result = bits_as<f32x16>(bits_as<i32x16>(sum) + (bits_as<i32x16>(shifted) << 23));  // times 2^n
-  const f32x16 lowest = broadcast(-126.0f);
   for (int i = 0; i < kRegisters; i++) {
-    result.part[i] = x.part[i] < lowest.part[i] ? f32x16::Register{} : result.part[i];
+    result.part[i] = given.part[i] < lowest.part[i] ? f32x16::Register{} : result.part[i];
   }
   return result;
 }
