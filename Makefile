@@ -2,13 +2,13 @@
 #
 #   make run  ARGS='"def fib(n):"'     complete Python with the embedded model; ARGS go to `nearlight run`
 #   make test ARGS='tests/text -k gguf'    all tests, or those that ARGS choose
-#   make lint format levels sanitize clean
+#   make lint format levels sanitize tsan clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find native)
 
-.PHONY: run test lint format levels sanitize clean
+.PHONY: run test lint format levels sanitize tsan clean
 .DELETE_ON_ERROR:
 
 run: ARGS ?= 'def copy_file(src, dst):'
@@ -37,18 +37,33 @@ levels: $(VENV)/.test
 # The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on the plain level. The sanitized build lies
 # beside the usual one, and is the one found because the base interpreter, which is given the venv's packages as a mere
 # path, does not run the venv's hook for editable installs.
-SANITIZERS := address,undefined
-SANITIZED := build/sanitize
-PRELOAD = $(shell $${CXX:-c++} -print-file-name=libasan.so):$(shell $${CXX:-c++} -print-file-name=libstdc++.so)
+sanitize: SANITIZERS := address,undefined
+sanitize: PRELOADED := libasan.so libstdc++.so
 sanitize: $(VENV)/.test
-	@echo 'building with sanitizers' >&2
-	@rm -rf $(SANITIZED)/site
-	@$(call quietly,$(BIN)/python -m pip install --no-build-isolation --no-deps --target $(SANITIZED)/site \
-	  -C build-dir=$(SANITIZED)/cmake -C cmake.define.NEARLIGHT_SANITIZE=$(SANITIZERS) -C install.strip=false .)
-	@site=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
-	LD_PRELOAD=$(PRELOAD) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	NEARLIGHT_ISA=plain PYTHONPATH=$(SANITIZED)/site:$$site \
-	$$($(BIN)/python -c 'import sys; print(sys._base_executable)') -S -m pytest tests/kernels $(ARGS)
+	@$(build_sanitized)
+	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	$(run_sanitized) tests/kernels $(ARGS)
+
+# Recording and replaying with 1, 2 and 3 threads under ThreadSanitizer, likewise. Addresses are not randomized, as its
+# shadow memory has fixed places; and it cannot follow threads that are started after a fork.
+tsan: SANITIZERS := thread
+tsan: PRELOADED := libtsan.so
+tsan: $(VENV)/.test
+	@$(build_sanitized)
+	@TSAN_OPTIONS=halt_on_error=1:exitcode=66 setarch -R env $(run_sanitized) \
+	  tests/kernels/test_cpu_program.py -k 'not fork' -p no:xdist $(ARGS)
+
+sanitized = build/$@
+define build_sanitized
+echo 'building with sanitizers: $(SANITIZERS)' >&2; rm -rf $(sanitized)/site; \
+$(call quietly,$(BIN)/python -m pip install --no-build-isolation --no-deps --target $(sanitized)/site \
+  -C build-dir=$(sanitized)/cmake -C cmake.define.NEARLIGHT_SANITIZE=$(SANITIZERS) -C install.strip=false .)
+endef
+run_sanitized = LD_PRELOAD=$(subst $(space),:,$(foreach library,$(PRELOADED),$(shell $${CXX:-c++} -print-file-name=$(library)))) \
+  NEARLIGHT_ISA=plain \
+  PYTHONPATH=$(sanitized)/site:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+  $$($(BIN)/python -c 'import sys; print(sys._base_executable)') -S -m pytest
+space := $(subst ,, )
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -9,10 +9,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 
 #include "level.h"
 #include "probe/probe.h"
+#include "ranking.h"
 #include "record/record.h"
 
 namespace nb = nanobind;
@@ -79,9 +81,33 @@ void expect_own(const Tape& tape, const Activation& x) {
   if (!x.slot->belongs_to(tape.slots())) throw std::invalid_argument("an activation of another step");
 }
 
+// Asked by a long step whether to go on: lets Python act on signals that came in the meantime (its Ctrl-C only leaves a
+// note while native code runs), and calls `watch`. What either raises ends the step, and is raised by it.
+class Watch {
+ public:
+  explicit Watch(nb::object watch) : watch_(std::move(watch)) {}
+
+  bool stops() noexcept {
+    const nb::gil_scoped_acquire locked;
+    try {
+      if (PyErr_CheckSignals() != 0) nb::raise_python_error();
+      if (!watch_.is_none()) watch_();
+    } catch (nb::python_error& error) {
+      raised_.emplace(std::move(error));
+    }
+    return raised_.has_value();
+  }
+
+  void raise() { throw nb::python_error(std::move(*raised_)); }
+
+ private:
+  nb::object watch_;
+  std::optional<nb::python_error> raised_;
+};
+
 nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& result, Int32Array tokens,
                                                Int32Array positions, Int32Array sequences, Int32Array wanted,
-                                               const std::vector<FloatArray>& frequencies) {
+                                               const std::vector<FloatArray>& frequencies, nb::object watch) {
   expect_own(tape, result);
   if (positions.shape(0) != tokens.shape(0) || sequences.shape(0) != tokens.shape(0)) {
     throw std::invalid_argument("tokens, positions and sequences must be as many");
@@ -89,13 +115,19 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& res
   Step step{numbers(tokens), numbers(positions), numbers(sequences), numbers(wanted), {}, {}};
   for (const auto& f : frequencies) step.frequencies.emplace_back(f.data(), f.data() + f.shape(0));
   const auto n = static_cast<size_t>(result.rows * result.width);
-  auto out = std::make_unique<float[]>(n);
+  auto out = tape.runtime()->results->take(n);
+  Watch watching(std::move(watch));
+  bool complete;
   {
     const nb::gil_scoped_release unlocked;
-    tape.run(std::move(step), {result.place().offset, n * sizeof(float)}, out.get());
+    complete = tape.run(std::move(step), {result.place().offset, n * sizeof(float)}, out.get(),
+                        [&watching] { return watching.stops(); });
   }
+  if (!complete) watching.raise();
   float* data = out.get();
-  nb::capsule owner(out.release(), [](void* memory) noexcept { delete[] static_cast<float*>(memory); });
+  auto held = std::make_unique<std::shared_ptr<float[]>>(std::move(out));
+  nb::capsule owner(held.get(), [](void* memory) noexcept { delete static_cast<std::shared_ptr<float[]>*>(memory); });
+  held.release();
   return {data, {static_cast<size_t>(result.rows), static_cast<size_t>(result.width)}, owner};
 }
 
@@ -148,9 +180,46 @@ void bind_parameters(nb::module_& m) {
       .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
       .def("free", &KVStore::free, "sequence"_a, Unlocked())
-      .def_prop_ro("n_bytes", &KVStore::n_bytes)
+      .def_prop_ro("n_bytes", &KVStore::n_bytes, Unlocked())
       .def_prop_ro("n_kv_heads", [](const KVStore& s) { return s.layout().n_kv_heads; })
       .def_prop_ro("head_dim", [](const KVStore& s) { return s.layout().head_dim; });
+}
+
+// Called by the sampler on a step's logits; too short a work to release the interpreter lock for. Keeps them alive.
+struct RankedScores {
+  FloatArray scores;
+  Ranking ranking;
+};
+
+nb::tuple ids_and_scores(const std::vector<Ranked>& ranked) {
+  const size_t n = ranked.size();
+  auto* memory = new std::byte[n * (sizeof(int32_t) + sizeof(float))];
+  const nb::capsule owner(memory, [](void* data) noexcept { delete[] static_cast<std::byte*>(data); });
+  auto* ids = reinterpret_cast<int32_t*>(memory);
+  auto* scores = reinterpret_cast<float*>(ids + n);
+  for (size_t i = 0; i < n; ++i) ids[i] = ranked[i].id, scores[i] = ranked[i].score;
+  return nb::make_tuple(nb::ndarray<nb::numpy, int32_t, nb::ndim<1>>(ids, {n}, owner),
+                        nb::ndarray<nb::numpy, float, nb::ndim<1>>(scores, {n}, owner));
+}
+
+void bind_ranking(nb::module_& m) {
+  nb::class_<RankedScores>(m, "Ranking")
+      .def(nb::new_([](FloatArray scores) {
+             if (scores.shape(0) == 0) throw std::invalid_argument("scores: expected at least one");
+             return RankedScores{scores, Ranking(scores.data(), static_cast<int64_t>(scores.shape(0)))};
+           }),
+           "scores"_a)
+      .def("__len__", [](const RankedScores& r) { return r.ranking.size(); })
+      .def_prop_ro("highest", [](const RankedScores& r) { return r.ranking.highest(); })
+      .def("best", [](const RankedScores& r) { return r.ranking.best(); })
+      .def("top", [](const RankedScores& r, int64_t n) {
+        if (n < 1) throw std::invalid_argument("n: expected at least 1");
+        return ids_and_scores(r.ranking.top(n));
+      }, "n"_a)
+      .def("reaching", [](const RankedScores& r, float floor) { return ids_and_scores(r.ranking.reaching(floor)); },
+           "floor"_a)
+      .def("sum_of_powers", [](const RankedScores& r, float factor) { return r.ranking.sum_of_powers(factor); },
+           "factor"_a);
 }
 
 void bind_tape(nb::module_& m) {
@@ -168,8 +237,9 @@ void bind_tape(nb::module_& m) {
       .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.n_rows()}; })
       .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.n_rows()}; })
       .def_prop_ro("wanted", [](const Tape& t) { return Input{&Step::wanted, t.n_wanted()}; })
-      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "wanted"_a, "frequencies"_a)
-      .def("set_profiling", &Tape::set_profiling, "on"_a)
+      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "wanted"_a, "frequencies"_a,
+           "watch"_a.none())
+      .def("set_profiling", &Tape::set_profiling, "on"_a, Unlocked())
       .def("profile",
            [](const Tape& t) {
              std::vector<std::pair<std::string, double>> times;
@@ -243,5 +313,6 @@ NB_MODULE(_native, m) {
   });
   bind_probes(m);
   bind_parameters(m);
+  bind_ranking(m);
   bind_tape(m);
 }

@@ -23,9 +23,9 @@ def shapes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[i
     seen: list[tuple[list[int], int]] = []
     program = engine.program
 
-    def spy(rows):
+    def spy(rows, watch=None):
         seen.append((rows.positions.tolist(), len(rows.wanted)))
-        return program(rows)
+        return program(rows, watch)
 
     monkeypatch.setattr(engine, "_program", spy)
     return seen

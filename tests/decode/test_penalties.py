@@ -23,9 +23,8 @@ def test_repetition_equals_transformers(penalty: float) -> None:
     expected = RepetitionPenaltyLogitsProcessor(penalty)(
         torch.tensor([prompt_and_answer]), torch.from_numpy(scores.copy())[None]
     )
-    actual = penalize_repetition(scores, np.unique(prompt_and_answer), penalty)
-    assert actual.dtype == np.float32
-    np.testing.assert_array_equal(actual, expected[0].numpy())
+    penalize_repetition(scores, np.unique(prompt_and_answer), penalty)
+    np.testing.assert_array_equal(scores, expected[0].numpy())
 
 
 def test_presence_and_frequency_follow_the_openai_definition() -> None:
@@ -35,33 +34,23 @@ def test_presence_and_frequency_follow_the_openai_definition() -> None:
     expected = [
         score - answer.count(token) * 0.25 - float(answer.count(token) > 0) * 0.5 for token, score in enumerate(scores)
     ]
-    actual = penalize_presence_and_frequency(scores, ids, counts.astype(np.int32), 0.5, 0.25)
-    assert actual.dtype == np.float32
-    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+    penalize_presence_and_frequency(scores, ids, counts.astype(np.int32), 0.5, 0.25)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
 
 
 def test_bias_is_added_and_minus_infinity_excludes() -> None:
     scores = random_scores()
-    actual = add_bias(scores, np.array([7, 2]), np.array([1.5, -np.inf], dtype=np.float32))
-    expected = scores.copy()
+    add_bias(scores, np.array([7, 2]), np.array([1.5, -np.inf], dtype=np.float32))
+    expected = random_scores()
     expected[7] += 1.5
     expected[2] = -np.inf
-    np.testing.assert_array_equal(actual, expected)
-
-
-def test_the_models_own_logits_stay_as_they_were() -> None:
-    scores = random_scores()
-    ids = np.array([1, 4])
-    penalize_repetition(scores, ids, 1.5)
-    penalize_presence_and_frequency(scores, ids, np.array([1, 2], dtype=np.int32), 1.0, 1.0)
-    add_bias(scores, ids, np.array([1, 2], dtype=np.float32))
-    np.testing.assert_array_equal(scores, random_scores())
+    np.testing.assert_array_equal(scores, expected)
 
 
 def test_no_tokens_seen_changes_nothing() -> None:
     scores = random_scores()
     none = np.array([], dtype=np.intp)
-    np.testing.assert_array_equal(penalize_repetition(scores, none, 1.5), scores)
-    np.testing.assert_array_equal(
-        penalize_presence_and_frequency(scores, none, none.astype(np.int32), 1.0, 1.0), scores
-    )
+    penalize_repetition(scores, none, 1.5)
+    penalize_presence_and_frequency(scores, none, none.astype(np.int32), 1.0, 1.0)
+    add_bias(scores, none, np.array([], dtype=np.float32))
+    np.testing.assert_array_equal(scores, random_scores())

@@ -68,7 +68,7 @@ def test_a_failed_step_leaves_the_sequence_as_it_was(engine: Engine, monkeypatch
     engine.extend(sequence, IDS[5:])
     program = engine._program
 
-    def interrupted(rows: object) -> np.ndarray:
+    def interrupted(rows: object, watch: object) -> np.ndarray:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "_program", interrupted)

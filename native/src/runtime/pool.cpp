@@ -10,6 +10,7 @@
 #endif
 #if defined(__linux__)
 #include <sched.h>
+#include <time.h>
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -47,6 +48,35 @@ int n_usable_cpus() {
   return static_cast<int>(std::thread::hardware_concurrency());
 }
 
+// Decides when a run's caller is to be asked whether to go on. The clock is one that takes 5 ns to read, and not 30 as
+// the exact one: it is read before each piece, and those of a decode step take some microseconds.
+class Asking {
+ public:
+  explicit Asking(const Pool::Stop& stop) : stop_(stop), next_(now() + Pool::kAskEvery) {}
+
+  bool stops() {
+    if (!stop_ || now() < next_) return false;
+    const bool stop = stop_();
+    next_ = now() + Pool::kAskEvery;
+    return stop;
+  }
+
+ private:
+  using Time = std::chrono::nanoseconds;
+  static Time now() {
+#if defined(__linux__)
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return std::chrono::seconds(t.tv_sec) + Time(t.tv_nsec);
+#else
+    return std::chrono::steady_clock::now().time_since_epoch();
+#endif
+  }
+
+  const Pool::Stop& stop_;
+  Time next_;
+};
+
 }  // namespace
 
 struct Pool::State {
@@ -65,6 +95,8 @@ struct Pool::State {
   const std::vector<Ahead>* ahead = nullptr;
   const RunPiece* run_piece = nullptr;
   uint32_t first = 0;  // number of its first stage
+  Asking* asking = nullptr;  // used by the caller only
+  std::atomic<bool> stopped{false};  // if the rest of its pieces is not to be done
 
   int spins;
   long owner = process_id();
@@ -95,7 +127,8 @@ struct Pool::State {
     while (number_of(t) == stage_number && left(t) > 0) {
       if (!tickets.compare_exchange_weak(t, t - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
       const size_t stage = stage_number - first;
-      (*run_piece)(stage, (*pieces)[stage] - left(t), thread);
+      if (thread == 0 && asking->stops()) stopped.store(true, std::memory_order_relaxed);
+      if (!stopped.load(std::memory_order_relaxed)) (*run_piece)(stage, (*pieces)[stage] - left(t), thread);
       if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) begin(stage + 1);
       t = tickets.load(std::memory_order_acquire);
     }
@@ -134,10 +167,14 @@ struct Pool::State {
     }
   }
 
-  void run(const std::vector<uint32_t>& all_pieces, const RunPiece& run, const std::vector<Ahead>& all_ahead) {
+  bool run(const std::vector<uint32_t>& all_pieces, const RunPiece& run, const Stop& stop,
+           const std::vector<Ahead>& all_ahead) {
+    Asking of_this_run(stop);
     pieces = &all_pieces;
     ahead = &all_ahead;
     run_piece = &run;
+    asking = &of_this_run;
+    stopped.store(false, std::memory_order_relaxed);
     first = number() + 1;
     const uint32_t end = first + static_cast<uint32_t>(all_pieces.size());
     begin(0);
@@ -145,13 +182,14 @@ struct Pool::State {
       take_part(current, 0);
       wait_past(current, 0);
     }
+    return !stopped.load(std::memory_order_relaxed);
   }
 
   void stop() {
     stopping.store(true, std::memory_order_release);
     static const std::vector<uint32_t> nothing;
     static const RunPiece never;
-    run(nothing, never, {});
+    run(nothing, never, {}, {});
     for (auto& thread : threads) thread.join();
   }
 };
@@ -178,12 +216,18 @@ Pool::~Pool() {
   delete state_;
 }
 
-void Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const std::vector<Ahead>& ahead) {
+bool Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const Stop& stop,
+               const std::vector<Ahead>& ahead) {
   if (state_->owner != process_id()) start();
-  if (n_threads_ > 1) return state_->run(pieces, run_piece, ahead);
+  if (n_threads_ > 1) return state_->run(pieces, run_piece, stop, ahead);
+  Asking asking(stop);
   for (size_t stage = 0; stage < pieces.size(); ++stage) {
-    for (uint32_t piece = 0; piece < pieces[stage]; ++piece) run_piece(stage, piece, 0);
+    for (uint32_t piece = 0; piece < pieces[stage]; ++piece) {
+      if (asking.stops()) return false;
+      run_piece(stage, piece, 0);
+    }
   }
+  return true;
 }
 
 void Pool::run(const std::function<void(int)>& job) {

@@ -16,9 +16,13 @@
 // While it waits, a thread asks for the memory that the next stage will read first (Ahead), so that stages too short to
 // keep memory busy, and the gaps between stages, cost a bandwidth-bound step less than their time.
 //
+// Whoever waits for a long step may want to end it: the caller's thread asks now and then whether to go on, and if not,
+// the pieces that are left are taken and not done.
+//
 // After fork() a child has none of its parent's threads; the pool notices by the process id and makes new ones.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -45,9 +49,14 @@ class Pool {
   // What is called for each piece of each stage, by thread 0 (the caller) … n_threads-1. It must not throw.
   using RunPiece = std::function<void(size_t stage, uint32_t piece, int thread)>;
 
-  // Run all stages, stage i having pieces[i] pieces (at least one) and, if told, ahead[i] to be read in those after it.
-  // Not to be called by two threads at once.
-  void run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const std::vector<Ahead>& ahead = {});
+  // Asked by the calling thread between two pieces, every kAskEvery of a run; true ends it. It must not throw.
+  using Stop = std::function<bool()>;
+  static constexpr std::chrono::milliseconds kAskEvery{50};
+
+  // Run all stages, stage i having pieces[i] pieces (at least one) and, if told, ahead[i] to be read in those after it;
+  // return whether all of them were done. Not to be called by two threads at once.
+  bool run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const Stop& stop = {},
+           const std::vector<Ahead>& ahead = {});
 
   // Run one stage of n_threads pieces: job(piece).
   void run(const std::function<void(int)>& job);

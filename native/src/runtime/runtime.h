@@ -5,6 +5,7 @@
 
 #include "arena.h"
 #include "pool.h"
+#include "results.h"
 
 namespace nearlight {
 
@@ -13,8 +14,10 @@ struct Runtime {
 
   Pool pool;
   Arena arena;
+  std::shared_ptr<Results> results = std::make_shared<Results>();
   Slabs slabs;  // where matrices lie
   std::recursive_mutex mutex;  // held during a step; storage that a step reads is only changed while holding it
+  bool stepping = false;       // whether a step is running: Python that it lets in must not begin another
 };
 
 }  // namespace nearlight

@@ -30,7 +30,8 @@ size_t Tape::add_frequencies() {
 
 int64_t Tape::pieces(int64_t n) const {
   const int n_threads = runtime_->pool.n_threads();
-  return n_threads == 1 ? 1 : std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
+  if (n_threads == 1 && n_rows_ < kLongStep) return 1;
+  return std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
 }
 
 // Whether a command has to wait for one of the current stage.
@@ -80,8 +81,9 @@ void Tape::look_ahead() {
   }
 }
 
-void Tape::run(Step step, Place result, void* out) {
+bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
   const std::lock_guard lock(runtime_->mutex);
+  if (runtime_->stepping) throw std::runtime_error("a step was begun by what is called during another");
   find_spans(step);
   if (step.n_rows() != n_rows_ || static_cast<int64_t>(step.wanted.size()) != n_wanted_ ||
       step.frequencies.size() != step_.frequencies.size()) {
@@ -93,12 +95,15 @@ void Tape::run(Step step, Place result, void* out) {
   std::byte* arena = runtime_->arena.data();
   if (stage_ahead_.size() != stages_.size()) look_ahead();
   auto start = Clock::now();
-  const auto run_one = [this, arena](size_t stage, uint32_t piece, int thread) {
+  const auto work = [this, arena](size_t stage, uint32_t piece, int thread) {
     run_piece(stages_[stage], piece, {thread, arena});
   };
-  runtime_->pool.run(stage_pieces_, run_one, stage_ahead_);
+  runtime_->stepping = true;
+  const bool complete = runtime_->pool.run(stage_pieces_, work, stop, stage_ahead_);
+  runtime_->stepping = false;
   if (profiling_) ran_s_ += static_cast<double>(since(start)) * 1e-9;
-  std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
+  if (complete) std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
+  return complete;
 }
 
 void Tape::run_piece(const Stage& stage, uint32_t piece, const Worker& worker) {

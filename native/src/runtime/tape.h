@@ -34,6 +34,8 @@ namespace nearlight {
 
 // Pieces of a command for each thread: enough that a thread which is held up leaves its rest to the others.
 constexpr int64_t kPiecesPerThread = 8;
+// Rows of a step that may take so long that one thread by itself does it in pieces too: it can be stopped after each.
+constexpr int64_t kLongStep = 64;
 
 // What a command is given by the thread that does a piece of it.
 struct Worker {
@@ -86,9 +88,9 @@ class Tape {
   void add_check(std::function<void(const Step&)> check) { checks_.push_back(std::move(check)); }
 
   // -- replaying --
-  // Run the commands for these rows, then copy n_bytes at `result` out. Raises std::invalid_argument, with nothing
-  // touched, for rows that do not fit the tables and stores.
-  void run(Step step, Place result, void* out);
+  // Run the commands for these rows, then copy n_bytes at `result` out; or return false if `stop` ended it (pool.h).
+  // Raises std::invalid_argument, with nothing touched, for rows that do not fit the tables and stores.
+  bool run(Step step, Place result, void* out, const Pool::Stop& stop = {});
 
   void set_profiling(bool on);
   // Seconds in each command and seconds without work, both as averages over the threads, so that they add up to the

@@ -37,6 +37,8 @@ constexpr int kStretchTokens = 128;  // tokens between two looks at the running 
   return n_queries * (2 * layout.padded_dim() + kStretchTokens);
 }
 
+constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
+
 struct VectorKernels {
   // y = x / rms(x) * weight for n_vectors stretches of n values.
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n_vectors, int64_t n, float eps);
@@ -61,6 +63,15 @@ struct VectorKernels {
   void (*keep)(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v);
   // Attends causally over the cache: out = softmax(scale * q . keys) . values, over positions 0 .. a row's own.
   void (*attend)(const AttendTile& tile);
+
+  // For sampling: scores are n floats, `highest` is the largest of them. These three give the same bits at all levels.
+  // maxima[i] = the largest of the i-th kScoreBlock scores, NaN if one of them is.
+  void (*block_maxima)(const float* scores, int64_t n, float* maxima);
+  // Puts the indices of scores >= floor into ids, ascending, and returns how many there are. It needs room for
+  // every score of the blocks whose maximum is one of them.
+  int64_t (*scores_reaching)(const float* scores, int64_t n, const float* maxima, float floor, int32_t* ids);
+  // The sum of 2^(factor * (score - highest)), where scores below 2^-126 count nothing; factor is positive and finite.
+  double (*sum_of_powers)(const float* scores, int64_t n, float highest, float factor);
 };
 
 namespace plain {

@@ -1,7 +1,7 @@
 """Penalties and biases: what is added to or scaled in the logits before a token is chosen.
 
-They touch few tokens of a large vocabulary, so each takes the ids it concerns and leaves the rest alone. Each returns
-new scores: the logits as the model gave them are still needed, for log-probabilities.
+They touch few tokens of a large vocabulary, so each takes the ids it concerns and changes their scores in place. Give
+them a copy: the logits as the model gave them are still needed, for log-probabilities.
 
 Order: repetition, then presence and frequency, then bias. llama.cpp's penalty sampler and vLLM apply the penalties in
 this order too. The bias comes last so that -inf, and the size of any other bias, mean the same whatever was generated
@@ -14,18 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def penalize_repetition(scores: NDArray[np.float32], ids: NDArray[np.intp], penalty: float) -> NDArray[np.float32]:
+def penalize_repetition(scores: NDArray[np.float32], ids: NDArray[np.intp], penalty: float) -> None:
     """Divide the positive scores of tokens already seen by the penalty, and multiply the negative ones.
 
     It counts a token once, however often it was seen, and in the prompt as well as in the answer.
 
-    Shapes: scores [V]; ids [n], each id once -> [V].
+    Shapes: scores [V]; ids [n], each id once.
     Source: arXiv:1909.05858 (CTRL), in the sign-aware form of transformers' RepetitionPenaltyLogitsProcessor.
     """
     seen = scores[ids]
-    penalized = scores.copy()
-    penalized[ids] = np.where(seen < 0, seen * np.float32(penalty), seen / np.float32(penalty))
-    return penalized
+    scores[ids] = np.where(seen < 0, seen * np.float32(penalty), seen / np.float32(penalty))
 
 
 def penalize_presence_and_frequency(
@@ -34,25 +32,21 @@ def penalize_presence_and_frequency(
     counts: NDArray[np.int32],
     presence: float,
     frequency: float,
-) -> NDArray[np.float32]:
+) -> None:
     """Subtract `presence` once and `frequency` per occurrence from tokens already generated.
 
     Only the answer counts, not the prompt.
 
-    Shapes: scores [V]; ids [n], each id once; counts [n], at least 1 -> [V].
+    Shapes: scores [V]; ids [n], each id once; counts [n], at least 1.
     Source: OpenAI API, "frequency and presence penalties": mu[j] -= c[j]*frequency + (c[j] > 0)*presence.
     """
-    penalized = scores.copy()
-    penalized[ids] -= (counts * frequency + presence).astype(np.float32)
-    return penalized
+    scores[ids] -= (counts * frequency + presence).astype(np.float32)
 
 
-def add_bias(scores: NDArray[np.float32], ids: NDArray[np.intp], bias: NDArray[np.float32]) -> NDArray[np.float32]:
+def add_bias(scores: NDArray[np.float32], ids: NDArray[np.intp], bias: NDArray[np.float32]) -> None:
     """Add a bias to the scores of some tokens; -inf excludes a token.
 
-    Shapes: scores [V]; ids [n], each id once; bias [n] -> [V].
+    Shapes: scores [V]; ids [n], each id once; bias [n].
     Source: OpenAI API, logit_bias; transformers' SuppressTokensLogitsProcessor for -inf.
     """
-    biased = scores.copy()
-    biased[ids] += bias
-    return biased
+    scores[ids] += bias

@@ -1,9 +1,9 @@
 """From a row of logits to the next token, for one sequence.
 
-Penalties and biases change the logits (`penalties`), filters cut the distribution down (`filters`), and one token is
-drawn by inverse CDF over what is left, most probable first. What must survive from token to token is little: which
-tokens were seen, and where the random sequence stands. Both can be saved and restored, so that drafted tokens can be
-taken back.
+Penalties and biases change a copy of the logits (`penalties`), filters cut the distribution down by going down the
+tokens in order (`filters`), and one token is drawn by inverse CDF over what is left, most probable first. What must
+survive from token to token is little: which tokens were seen (`tally`), and where the random sequence stands. Both can
+be saved and restored, so that drafted tokens can be taken back.
 
 The same seed draws the same tokens on every platform. Each token uses one number of PCG64, read from the bit
 generator itself: numpy promises that its stream never changes (NEP 19), and promises it for nothing built on it.
@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from nearlight.decode import filters, penalties
 from nearlight.decode.policy import SamplingPolicy
+from nearlight.decode.tally import Tally, TallyState
 from nearlight.errors import NearlightError, RequestError, ShapeError
+from nearlight.kernels.cpu.ranking import Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,8 @@ class Choice:
 class SamplerState:
     """All that a sampler remembers at one moment; changes of the sampler do not reach it."""
 
-    seen: NDArray[np.bool_]
-    counts: NDArray[np.int32]
-    n_generated: int
+    seen: TallyState
+    generated: TallyState
     random: Any  # PCG64.state, or None for a greedy policy
 
 
@@ -56,9 +57,9 @@ class Sampler:
         self._bias_ids = self._checked("logit_bias", list(policy.logit_bias))
         self._bias = np.array(list(policy.logit_bias.values()), dtype=np.float32)
         self._not_first = self._checked("begin_suppress_tokens", policy.begin_suppress_tokens)
-        self._seen = np.zeros(vocab_size, dtype=np.bool_)
-        self._counts = np.zeros(vocab_size, dtype=np.int32)
-        self._n_generated = 0
+        self._seen = Tally(vocab_size)  # prompt and answer
+        self._generated = Tally(vocab_size)
+        self._scores: NDArray[np.float32] | None = None  # where penalties work; the same memory for every token
         self._random = None if policy.greedy else np.random.PCG64(policy.seed)
 
     def accept_prompt(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> None:
@@ -66,7 +67,7 @@ class Sampler:
 
         Raises: RequestError for an id outside the vocabulary.
         """
-        self._seen[self._checked("prompt", ids)] = True
+        self._seen.add_all(self._checked("prompt", ids))
 
     def accept(self, token: int) -> None:
         """Remember a token of the answer.
@@ -75,9 +76,8 @@ class Sampler:
         """
         if not 0 <= token < self.vocab_size:
             raise self._out_of_range("generated token", token)
-        self._seen[token] = True
-        self._counts[token] += 1
-        self._n_generated += 1
+        self._seen.add(token)
+        self._generated.add(token)
 
     def choose(self, logits: NDArray[np.float32]) -> Choice:
         """Choose the next token, using up one random number unless the policy is greedy.
@@ -87,13 +87,12 @@ class Sampler:
         """
         if logits.shape != (self.vocab_size,):
             raise ShapeError("logits", expected=f"shape [{self.vocab_size}]", found=list(logits.shape))
-        logits = np.asarray(logits, dtype=np.float32)
+        logits = np.ascontiguousarray(logits, dtype=np.float32)
         scores = self._penalized(logits)
-        best = int(scores.argmax())
-        # NaN is the largest number to argmax, and +inf the next: the best score alone tells whether all are usable.
-        if not math.isfinite(scores[best]):
+        ranking = Ranking(scores)
+        if not math.isfinite(ranking.highest):
             raise _unusable(logits, scores)
-        token = best if self._random is None else draw(scores, self.policy, _uniform(self._random))
+        token = ranking.best() if self._random is None else draw(ranking, self.policy, _uniform(self._random))
         if self.policy.logprobs is None:
             return Choice(token)
         return _with_logprobs(token, logits, self.policy.logprobs)
@@ -101,32 +100,38 @@ class Sampler:
     def state(self) -> SamplerState:
         """Save what the sampler remembers."""
         random = None if self._random is None else self._random.state
-        return SamplerState(self._seen.copy(), self._counts.copy(), self._n_generated, random)
+        return SamplerState(self._seen.state(), self._generated.state(), random)
 
     def restore(self, state: SamplerState) -> None:
         """Go back (or forward) to a saved state; the next choices repeat what they were then."""
-        self._seen[:] = state.seen
-        self._counts[:] = state.counts
-        self._n_generated = state.n_generated
+        self._seen.restore(state.seen)
+        self._generated.restore(state.generated)
         if self._random is not None and state.random is not None:
             self._random.state = state.random
 
     def _penalized(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply what the policy asks for; where it asks for nothing these are the logits themselves."""
-        policy, scores = self.policy, logits
+        policy, generated = self.policy, self._generated
+        counts = bool(policy.presence_penalty or policy.frequency_penalty)
+        first = len(self._not_first) > 0 and len(generated.ids) == 0
+        if policy.repetition_penalty == 1 and not counts and not len(self._bias_ids) and not first:
+            return logits
+        if self._scores is None:
+            self._scores = np.empty_like(logits)
+        scores = self._scores
+        np.copyto(scores, logits)
         with np.errstate(all="ignore"):  # an overflow ends as an infinite best score, which `choose` reports
             if policy.repetition_penalty != 1:
-                scores = penalties.penalize_repetition(scores, np.flatnonzero(self._seen), policy.repetition_penalty)
-            if policy.presence_penalty or policy.frequency_penalty:
-                ids = np.flatnonzero(self._counts > 0)
-                presence, frequency = policy.presence_penalty, policy.frequency_penalty
-                counts = self._counts[ids]
-                scores = penalties.penalize_presence_and_frequency(scores, ids, counts, presence, frequency)
+                penalties.penalize_repetition(scores, self._seen.ids, policy.repetition_penalty)
+            if counts:
+                penalties.penalize_presence_and_frequency(
+                    scores, generated.ids, generated.counts, policy.presence_penalty, policy.frequency_penalty
+                )
             if len(self._bias_ids):
-                scores = penalties.add_bias(scores, self._bias_ids, self._bias)
-            if len(self._not_first) and self._n_generated == 0:
+                penalties.add_bias(scores, self._bias_ids, self._bias)
+            if first:
                 excluded = np.full(len(self._not_first), -np.inf, dtype=np.float32)
-                scores = penalties.add_bias(scores, self._not_first, excluded)
+                penalties.add_bias(scores, self._not_first, excluded)
         return scores
 
     def _checked(self, what: str, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.intp]:
@@ -145,36 +150,37 @@ class Sampler:
         return RequestError(what, expected=expected, found=token, advice="these ids belong to another vocabulary")
 
 
-def draw(scores: NDArray[np.float32], policy: SamplingPolicy, uniform: float) -> int:
+def draw(ranking: Ranking, policy: SamplingPolicy, uniform: float) -> int:
     """Draw a token from the distribution that the policy's temperature and filters leave, by inverse CDF.
 
-    Shapes: scores [V], the highest of them finite. `uniform` is in [0, 1).
+    The highest score must be finite. `uniform` is in [0, 1).
     """
     if not policy.top_k and policy.top_p == 1 and policy.min_p == 0:
         # With nothing cut off, the token at which the CDF reaches `uniform` is the last of the nucleus of that mass.
-        return int(filters.nucleus(scores, policy.temperature, uniform)[-1])
-    ids = kept(scores, policy)
-    ranked = filters.relative_probabilities(scores[ids], policy.temperature)
+        return int(filters.nucleus(ranking, policy.temperature, uniform).ids[-1])
+    ids, ranked = kept(ranking, policy)
     return int(ids[filters.top_p(ranked, uniform, float(ranked.sum())) - 1])
 
 
-def kept(scores: NDArray[np.float32], policy: SamplingPolicy) -> NDArray[np.intp]:
-    """Rank the tokens that the policy's filters keep, best first and ties by id.
+def kept(ranking: Ranking, policy: SamplingPolicy) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Rank the tokens that the policy's filters keep, best first and ties by id, with their relative probabilities.
 
-    Shapes: scores [V], the highest of them finite -> ids [n], n at least 1.
+    Shapes: -> ids [n], relative probabilities [n]; n at least 1.
     """
-    temperature = policy.temperature
+    temperature, p = policy.temperature, policy.top_p
     if policy.top_k:
-        ids = filters.top_k(scores, policy.top_k)
-    elif policy.min_p > 0 and policy.top_p == 1:
-        ids = filters.at_least_min_p(scores, temperature, policy.min_p)
+        top = filters.top_k(ranking, policy.top_k)
+    elif p < 1:
+        top = filters.nucleus(ranking, temperature, p)
+    elif policy.min_p > 0:
+        top = filters.at_least_min_p(ranking, temperature, policy.min_p)
     else:
-        ids = filters.nucleus(scores, temperature, policy.top_p)
-    ranked = filters.relative_probabilities(scores[ids], temperature)
-    ranked = ranked[: np.count_nonzero(ranked)]
-    if policy.top_k and policy.top_p < 1:
-        ranked = ranked[: filters.top_p(ranked, policy.top_p, float(ranked.sum()))]
-    return ids[: filters.min_p(ranked, policy.min_p)]
+        top = ranking.top(len(ranking))
+    ranked = filters.relative_probabilities(top.scores, temperature)
+    if policy.top_k and p < 1:
+        ranked = ranked[: filters.top_p(ranked, p, float(ranked.sum()))]
+    ranked = ranked[: filters.min_p(ranked, policy.min_p)]
+    return top.ids[: len(ranked)], ranked
 
 
 def _uniform(random: np.random.PCG64) -> float:
@@ -187,9 +193,9 @@ def _with_logprobs(token: int, logits: NDArray[np.float32], n_top: int) -> Choic
 
     Source: OpenAI API, logprobs and top_logprobs.
     """
-    highest = float(logits.max())
-    log_total = highest + math.log(float(filters.relative_probabilities(logits, 1.0).sum()))
-    best = filters.top_k(logits, n_top)[:n_top] if n_top else ()
+    ranking = Ranking(logits)
+    log_total = ranking.highest + math.log(ranking.total(1.0))
+    best = ranking.top(n_top).ids[:n_top] if n_top else ()
     top = tuple((int(id_), float(logits[id_]) - log_total) for id_ in best if logits[id_] > -np.inf)
     return Choice(token, float(logits[token]) - log_total, top)
 

@@ -14,7 +14,7 @@ from nearlight.cache.kv import KVCache
 from nearlight.dtypes import F16, Format
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
-from nearlight.kernels.ops import Float32, Ops, Program, Rows
+from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch
 from nearlight.layers.decoder import Decoder
 
 CHUNK_ROWS = 512
@@ -79,12 +79,17 @@ class Engine:
         sequence.computed = min(sequence.computed, length)
         self.cache.truncate(sequence.number, sequence.computed)
 
-    def step(self, sequences: Ordered[Sequence], max_rows: int = CHUNK_ROWS) -> dict[Sequence, Float32]:
-        """Compute one step; return the logits [V] of every sequence that has no token left to compute."""
+    def step(
+        self, sequences: Ordered[Sequence], max_rows: int = CHUNK_ROWS, watch: Watch | None = None
+    ) -> dict[Sequence, Float32]:
+        """Compute one step; return the logits [V] of every sequence that has no token left to compute.
+
+        A step that takes long calls `watch` some times a second, and ends with what it raises, as with Ctrl-C.
+        """
         shares = plan_step(sequences, max_rows)
         if not shares:
             return {}
-        logits = self._run(shares, all_rows=False)
+        logits = self._run(shares, all_rows=False, watch=watch)
         finished = [share.sequence for share in shares if share.sequence.n_pending == 0]
         return dict(zip(finished, logits, strict=True))
 
@@ -95,12 +100,12 @@ class Engine:
             parts.append(self._run(shares, all_rows=True))
         return np.concatenate(parts)
 
-    def _run(self, shares: Ordered[Share], *, all_rows: bool) -> Float32:
+    def _run(self, shares: Ordered[Share], *, all_rows: bool, watch: Watch | None = None) -> Float32:
         rows = _rows(shares, all_rows)
         try:
             for share in shares:
                 self.cache.extend(share.sequence.number, share.n_rows)
-            logits = self._program(rows)
+            logits = self._program(rows, watch)
         except BaseException:
             for share in shares:
                 self.cache.truncate(share.sequence.number, share.sequence.computed)
@@ -113,21 +118,17 @@ class Engine:
 def _rows(shares: Ordered[Share], all_rows: bool) -> Rows:
     """Lay the shares' tokens out one after the other."""
     tokens: list[int] = []
+    positions: list[int] = []
+    numbers: list[int] = []
     wanted: list[int] = []
-    positions, numbers = [], []
     for share in shares:
         start, stop = share.sequence.computed, share.sequence.computed + share.n_rows
         first = len(tokens)
         tokens += share.sequence.tokens[start:stop]
-        positions.append(np.arange(start, stop, dtype=np.int32))
-        numbers.append(np.full(share.n_rows, share.sequence.number, dtype=np.int32))
+        positions += range(start, stop)
+        numbers += [share.sequence.number] * share.n_rows
         if all_rows:
             wanted += range(first, len(tokens))
         elif share.completes:
             wanted.append(len(tokens) - 1)
-    return Rows(
-        tokens=np.array(tokens, dtype=np.int32),
-        positions=np.concatenate(positions),
-        sequences=np.concatenate(numbers),
-        wanted=np.array(wanted, dtype=np.int32),
-    )
+    return Rows(*(np.array(field, dtype=np.int32) for field in (tokens, positions, numbers, wanted)))

@@ -60,6 +60,10 @@ class Request:
                 raise RequestError(name, expected="0 or more", found=value)
 
 
+class _Closed(Exception):  # noqa: N818  (a wish, not a mistake)
+    """Raised inside a stream's own steps when another thread has closed it."""
+
+
 class Stream:
     """Pieces of an answer while it is made. Iterate once."""
 
@@ -81,6 +85,7 @@ class Stream:
         self._answer = answer
         self._on_end = on_end
         self._forced: list[int] = []
+        self._closing = False
         self._ended = False
         self._started = perf_counter()
         self.completion.cached_tokens = engine.replace(sequence, request.prompt_ids)
@@ -90,9 +95,18 @@ class Stream:
         return self._pieces
 
     def close(self) -> None:
-        """Stop the answer where it is; nothing happens if it has ended."""
-        self._pieces.close()
-        self._end()
+        """Stop the answer where it is; nothing happens if it has ended.
+
+        Another thread than the one that iterates may do it, also during a step: the iteration then ends soon after.
+        """
+        self._closing = True
+        try:
+            self._pieces.close()
+        except ValueError as error:
+            if str(error) != "generator already executing":  # by another thread, in which `_watch` makes it end
+                raise
+        else:
+            self._end()
 
     def finish(self) -> Completion:
         """Run to the end and return the completion."""
@@ -107,6 +121,7 @@ class Stream:
         try:
             logits = self._prefill()
             while (reason := self._limit()) is None:
+                self._watch()
                 choice = self._choose(sampler, logits)
                 completion.token_ids.append(choice.token)
                 if request.policy.logprobs is not None:
@@ -124,8 +139,14 @@ class Stream:
                 logits = self._decode(choice.token)
             completion.finish_reason = reason
             yield from self._keep(self._answer.finish() if self._answer else [])
+        except _Closed:
+            return
         finally:
             self._end()
+
+    def _watch(self) -> None:
+        if self._closing:
+            raise _Closed
 
     def _end(self) -> None:
         """Take in what was held back, and tell who asked; once, however the answer ends."""
@@ -142,7 +163,7 @@ class Stream:
         sequence, request, timing = self._sequence, self._request, self.completion.timing
         timing.prefill_tokens = sequence.n_pending
         while True:
-            logits = self._engine.step([sequence])
+            logits = self._engine.step([sequence], watch=self._watch)
             if request.on_prefill:
                 request.on_prefill(sequence.computed, len(sequence.tokens))
             if sequence in logits:
@@ -153,7 +174,7 @@ class Stream:
         """Compute one token; return the logits after it."""
         timing = self.completion.timing
         self._engine.extend(self._sequence, [token])
-        logits = self._engine.step([self._sequence])[self._sequence]
+        logits = self._engine.step([self._sequence], watch=self._watch)[self._sequence]
         timing.decode_steps += 1
         timing.decode_s = perf_counter() - self._started - timing.prefill_s
         return logits

@@ -85,8 +85,18 @@ class WholeSequences:
 Frequencies: TypeAlias = Callable[[int], Float32]
 """Rotary frequencies [rotary/2] in radians per position, for a step whose longest sequence has this many tokens."""
 
-Program: TypeAlias = Callable[[Rows], Float32]
-"""A forward made ready to run again and again: rows of int32 in, logits [W, V] out."""
+Watch: TypeAlias = Callable[[], None]
+"""Called now and then while a step is computed; what it raises ends the step."""
+
+
+class Program(Protocol):
+    """A forward made ready to run again and again: rows of int32 in, logits [W, V] out.
+
+    A step that takes long lets Python act on signals (Ctrl-C) and calls `watch`, some times a second. What they raise
+    is raised by the step; of its rows' keys and values in the stores, then, anything may have been written.
+    """
+
+    def __call__(self, rows: Rows, watch: Watch | None = None) -> Float32: ...
 
 
 class Ops(Protocol):

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812, the name everyone knows
 from nearlight.dtypes import F16, Format
 from nearlight.errors import PackageError, ShapeError
 from nearlight.formats import dequantize
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, WholeSequences
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Watch, WholeSequences
 from nearlight.package.tensors import StoredTensor
 
 
@@ -96,7 +96,7 @@ class ReferenceOps:
         return TorchKVStore(n_kv_heads, head_dim, dtype, self.device)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
-        def run(rows: Rows) -> Float32:
+        def run(rows: Rows, watch: Watch | None = None) -> Float32:
             fields = (rows.tokens, rows.positions, rows.sequences, rows.wanted)
             with torch.inference_mode():
                 logits = forward(Rows(*(torch.as_tensor(field, device=self.device) for field in fields)))

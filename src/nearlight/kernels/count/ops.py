@@ -22,7 +22,7 @@ from nearlight.kernels.count.activation import Activation, Room
 from nearlight.kernels.count.ledger import Entry, Ledger
 from nearlight.kernels.count.rows import Visible
 from nearlight.kernels.count.target import ACCELERATOR, Target
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, WholeSequences
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Watch, WholeSequences
 from nearlight.package.tensors import StoredTensor
 
 NORM_OPERATIONS, ROPE_OPERATIONS, ACTIVATION_OPERATIONS, SOFTMAX_OPERATIONS = 4, 3, 8, 4
@@ -109,7 +109,7 @@ class CountOps:
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         """Make a program that enters its steps in `ledger` and returns zeros, so that an engine can run on counts."""
 
-        def run(rows: Rows) -> Float32:
+        def run(rows: Rows, watch: Watch | None = None) -> Float32:
             return np.broadcast_to(np.float32(0), forward(rows).shape)
 
         return run

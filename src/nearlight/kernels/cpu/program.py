@@ -16,7 +16,7 @@ import numpy as np
 
 from nearlight import _native
 from nearlight.errors import RequestError, ShapeError
-from nearlight.kernels.ops import Array, Float32, Frequencies, Int32, Rows
+from nearlight.kernels.ops import Array, Float32, Frequencies, Int32, Rows, Watch
 
 if TYPE_CHECKING:
     from nearlight.kernels.cpu.ops import CpuOps
@@ -38,13 +38,15 @@ class Recording:
         self._frequencies.append(frequencies)
         return frequencies(self._longest)
 
-    def replay(self, rows: Rows) -> Float32:
+    def replay(self, rows: Rows, watch: Watch | None) -> Float32:
         """Compute the logits of other rows of the same shape. Raises: RequestError for rows that do not fit."""
         assert self.result is not None
         longest = int(rows.positions.max()) + 1
         frequencies = [np.ascontiguousarray(ask(longest), dtype=np.float32) for ask in self._frequencies]
         try:
-            return self.tape.run(self.result, rows.tokens, rows.positions, rows.sequences, rows.wanted, frequencies)
+            return self.tape.run(
+                self.result, rows.tokens, rows.positions, rows.sequences, rows.wanted, frequencies, watch
+            )
         except ValueError as error:
             raise RequestError(str(error)) from None
 
@@ -61,13 +63,13 @@ class CpuProgram:
         self._recordings: OrderedDict[tuple[int, int], Recording] = OrderedDict()
         self._lock = threading.RLock()
 
-    def __call__(self, rows: Rows) -> Float32:
+    def __call__(self, rows: Rows, watch: Watch | None = None) -> Float32:
         rows = Rows(_int32(rows.tokens), _int32(rows.positions), _int32(rows.sequences), _int32(rows.wanted))
         if not len(rows.tokens) == len(rows.positions) == len(rows.sequences) > 0:
             found = [len(rows.tokens), len(rows.positions), len(rows.sequences)]
             raise ShapeError("tokens, positions, sequences", expected="equal numbers, at least 1", found=found)
         with self._lock:
-            return self.recording(rows).replay(rows)
+            return self.recording(rows).replay(rows, watch)
 
     def recording(self, rows: Rows) -> Recording:
         """Return the recording for rows of this shape, making it if it is not kept."""
