@@ -4,8 +4,8 @@
 namespace nearlight::NEARLIGHT_LEVEL {
 
 const VectorKernels& vector_kernels() {
-  static constexpr VectorKernels kernels{rms_norm, layer_norm, rope_angles, rope, add,
-                                         swiglu,   gelu_erf,   gelu_tanh,   keep, attend};
+  static constexpr VectorKernels kernels{rms_norm, layer_norm, rope_angles, rope,   add,         swiglu,
+                                         gelu_erf, gelu_tanh,  keep,        attend, attend_part, merge_parts};
   return kernels;
 }
 
