@@ -81,13 +81,13 @@ def test_rows_of_several_sequences_see_their_own():
     assert attention.kv_read_bytes == L * (5 + 5) * 2 * K * D * 2
 
 
-def test_window_caps_what_is_seen_read_and_kept():
+def test_window_caps_what_is_seen_and_read():
     ops = CountOps()
-    store = ops.kv_store(K, D, F16, window=5)
+    store = ops.kv_store(K, D, F16)
     store.reserve(0, 64)
-    assert store.n_bytes == 5 * 2 * K * D * 2
+    assert store.n_bytes == 64 * 2 * K * D * 2  # kept, in case a sequence is cut back
     q, kv = (counted_activation(ops, 3, heads * D) for heads in (H, K))
-    ops.attend(q, kv, kv, store, rows([3, 4, 5]), head_dim=D, scale=1.0)
+    ops.attend(q, kv, kv, store, rows([3, 4, 5]), head_dim=D, scale=1.0, window=5)
     attention = ops.ledger.by_kind()["attend"]
     assert attention.operations["bf16"] == (4 + 5 + 5) * 4 * H * D
     assert attention.kv_read_bytes == 6 * 2 * K * D * 2  # positions 0 … 5: the first row still sees 0

@@ -64,7 +64,7 @@ def test_fused_projections_are_parts_of_one_tensor() -> None:
     [
         ({}, 96),
         ({"sliding_window": 40}, 96),
-        ({"sliding_window": 40, "use_sliding_window": True}, 40),
+        ({"sliding_window": 40, "use_sliding_window": True}, 96),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.5}}, 240),
     ],
 )

@@ -81,7 +81,7 @@ class Target:
         heads = -(-group // -(-group // _TILE_QUERIES))
         n_queries = heads * min(n_rows, _TILE_QUERIES // heads)
         queries = n_queries * (3 * padded_dim + 2 * _STRETCH_TOKENS + 4)
-        return 4 * (queries + (2 * _STRETCH_TOKENS + 1) * padded_dim + 256)
+        return 4 * _rounded_up(queries + (2 * _STRETCH_TOKENS + 1) * padded_dim + 256, 16)
 
     def prepared_bytes(self, format: Format, n_rows: int, n_in: int) -> int:
         """Return the bytes of activations made ready for a product: converted in blocks of 32 inputs."""
