@@ -83,7 +83,7 @@ def test_q8_0_takes_the_same_greedy_path(tmp_path: Path, prompt: str) -> None:
     theirs = transformers.AutoModelForCausalLM.from_pretrained(PICO, dtype=torch.float32)
     tokenizer = json.loads((PICO / "tokenizer.json").read_text())
     theirs = convert(tmp_path / "pico.gguf", "qwen3", theirs, Q8_0, quantized(Q8_0), tokenizer)
-    model = nearlight.load(tmp_path / "pico.gguf")
+    model = nearlight.load(tmp_path / "pico.gguf", kv="f32")
     completion = model.generate(prompt, max_tokens=32, temperature=0)
     ids = torch.tensor([model.render(prompt).ids])
     wanted = theirs.generate(ids, max_new_tokens=32, do_sample=False, repetition_penalty=1.0)

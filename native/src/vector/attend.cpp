@@ -4,9 +4,10 @@
 // converted once for all of them. The cache is walked in parts (kernels.h), and these in stretches of 128 tokens:
 //
 //     scores   [queries][128] = queries . keys        a block of 16 tokens is a vector: no horizontal sum
-//     maximum, correction     running maximum m; what was summed so far is scaled by exp(m_old - m_new)
-//     sums     [queries][D]   = sums * correction + exp(scores - m) . values
+//     maximum, correction     running maximum m; what was summed so far is scaled by 2^(m_old - m_new)
+//     sums     [queries][D]   = sums * correction + 2^(scores - m) . values
 //
+// Scores are in units of ln 2, the factor being part of the query's scale: powers of 2 are cheaper than those of e.
 // How queries meet keys, and weights values, is the matter of the cache's format: attend_floats.h, attend_q8.h. Either
 // way a row's result does not depend on which other rows were computed with it.
 // Source: arXiv:1805.02867 (online softmax), arXiv:2205.14135 (FlashAttention).
@@ -20,7 +21,7 @@
 namespace nearlight::NEARLIGHT_LEVEL {
 namespace {
 
-constexpr float kNothing = -INFINITY;
+constexpr float kNothing = -INFINITY, kLog2e = 1.44269504f;
 
 // What was summed for the queries of a tile: of a part, or of the parts merged so far.
 struct Sums {
@@ -40,7 +41,8 @@ struct Sums {
     for (int64_t i = 0; i < n; i++) {
       if (part.maxima[i] == kNothing) continue;  // a part that this row does not see
       const float most = maxima[i] > part.maxima[i] ? maxima[i] : part.maxima[i];
-      const f32x16 of_own = exp(broadcast(maxima[i] - most)), of_part = exp(broadcast(part.maxima[i] - most));
+      const f32x16 of_own = exp2_of_negative(broadcast(maxima[i] - most));
+      const f32x16 of_part = exp2_of_negative(broadcast(part.maxima[i] - most));
       for (int64_t d = i * padded; d < (i + 1) * padded; d += 16) {
         store(sums + d, fma(load(part.sums + d), of_part, load(sums + d) * of_own));
       }
@@ -53,9 +55,10 @@ struct Sums {
   NEARLIGHT_MEMBER void write(const AttendTile& tile) const {
     const int64_t dim = tile.layout.head_dim;
     for (int64_t i = 0; i < n; i++) {
-      const float sink = tile.sinks ? tile.sinks[i % tile.group] : kNothing;
+      const float sink = tile.sinks ? tile.sinks[i % tile.group] * kLog2e : kNothing;
       const float most = maxima[i] > sink ? maxima[i] : sink;
-      const f32x16 own = exp(broadcast(maxima[i] - most)), of_sink = exp(broadcast(sink - most));
+      const f32x16 own = exp2_of_negative(broadcast(maxima[i] - most));
+      const f32x16 of_sink = exp2_of_negative(broadcast(sink - most));
       const f32x16 factor = own / fma(broadcast(totals[i]), own, of_sink);
       float* out = tile.out + (i / tile.group) * tile.row_stride + (i % tile.group) * dim;
       for (int64_t d = 0; d < dim; d += 16) {
@@ -70,17 +73,18 @@ struct Sums {
   }
 };
 
-// softcap * tanh(score / softcap), with tanh(x) = 1 - 2 / (exp(2 x) + 1).
+// softcap * tanh(score / softcap) in units of ln 2, with tanh(x) = 1 - 2 / (exp(2 x) + 1).
 NEARLIGHT_INLINE f32x16 capped(const f32x16& score, float softcap) {
   const f32x16 power = exp(score * broadcast(2.0f / softcap)), one = broadcast(1.0f);
-  return broadcast(softcap) * (one - broadcast(2.0f) / (power + one));
+  return broadcast(softcap * kLog2e) * (one - broadcast(2.0f) / (power + one));
 }
 
-// Turns a query's scores of tokens begin .. end-1 into weights exp(score - maximum), zeros from `from` (a multiple of
-// 16) to begin and up to the next multiple of 16. Brings maximum and total up to date and returns the correction of
-// what was summed before.
+// Turns a query's scores of tokens begin .. end-1 into weights 2^(score - maximum), zeros from `from` (a multiple of
+// 16) to begin and up to the next multiple of 16; put(token, weights) takes them, 16 at a time. Brings maximum and total
+// up to date and returns the correction of what was summed before.
+template <typename Put>
 NEARLIGHT_INLINE float soften(float* scores, int64_t from, int64_t begin, int64_t end, float softcap, float& maximum,
-                              float& total) {
+                              float& total, const Put& put) {
   const int64_t whole = (end + 15) / 16 * 16;
   if (softcap > 0) {
     for (int64_t t = from; t < whole; t += 16) store(scores + t, capped(load(scores + t), softcap));
@@ -94,11 +98,11 @@ NEARLIGHT_INLINE float soften(float* scores, int64_t from, int64_t begin, int64_
   const f32x16 shift = broadcast(maximum);
   f32x16 gained = broadcast(0.0f);
   for (int64_t t = from; t < whole; t += 16) {
-    const f32x16 p = exp(load(scores + t) - shift);
-    store(scores + t, p);
+    const f32x16 p = exp2_of_negative(load(scores + t) - shift);
+    put(t, p);
     gained = gained + p;
   }
-  const float correction = exp(broadcast(before) - shift).part[0][0];
+  const float correction = exp2_of_negative(broadcast(before) - shift).part[0][0];
   total = total * correction + sum(gained);
   return correction;
 }
@@ -111,10 +115,11 @@ class Walk {
       : tile_(tile), n_(tile.n_rows * tile.group), cache_(tile, n_, scratch),
         scores_(scratch.take<float>(n_ * kStretchTokens)) {
     const int64_t dim = tile.layout.head_dim, padded = tile.layout.padded_dim();
+    const float scale = tile.scale * (tile.softcap > 0 ? 1.0f : kLog2e);
     auto* query = scratch.take<float>(padded);
     for (int64_t i = 0; i < n_; i++) {
       const float* q = tile.q + (i / tile.group) * tile.row_stride + (i % tile.group) * dim;
-      for (int64_t d = 0; d < dim; d++) query[d] = q[d] * tile.scale;
+      for (int64_t d = 0; d < dim; d++) query[d] = q[d] * scale;
       for (int64_t d = dim; d < padded; d++) query[d] = 0.0f;
       cache_.take_query(i, query);
     }
@@ -137,10 +142,11 @@ class Walk {
     cache_.score(view, scores_);
     float corrections[kMaxQueries];
     for (int64_t i = view.first; i < view.last; i++) {
-      float* scores = scores_ + i * kStretchTokens;
-      corrections[i] = soften(scores, view.begin, begins[i], view.ends[i], tile_.softcap, part.maxima[i],
-                              part.totals[i]);
-      cache_.take_weights(view, i, scores, (view.ends[i] + 15) / 16 * 16);
+      auto weights = cache_.weights(view, i, scores_ + i * kStretchTokens);
+      corrections[i] = soften(scores_ + i * kStretchTokens, view.begin, begins[i], view.ends[i], tile_.softcap,
+                              part.maxima[i], part.totals[i],
+                              [&](int64_t token, const f32x16& p) { weights.put(token, p); });
+      weights.end((view.ends[i] + 15) / 16 * 16);
     }
     cache_.weigh(view, corrections, part.sums);
   }
@@ -158,7 +164,11 @@ class Walk {
         view.ends[i] = after < kStretchTokens ? after : kStretchTokens;
       }
     }
+    const int64_t next = start + kStretchTokens;
     view.at = stretch_of(tile_.layout, tile_.segments, tile_.kv_head, start);
+    view.next = next > tile_.positions[tile_.n_rows - 1]
+                    ? view.at
+                    : stretch_of(tile_.layout, tile_.segments, tile_.kv_head, next);
     view.first = first * tile_.group, view.last = last * tile_.group;
     view.begin = begins[view.first] / kBlock * kBlock, view.end = view.ends[view.last - 1];
     return true;

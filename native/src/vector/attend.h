@@ -11,13 +11,18 @@ namespace nearlight::NEARLIGHT_LEVEL {
 // One stretch of the cache, as the queries of a tile see it.
 struct View {
   const std::byte* at;               // keys, their scales, values, their scales
+  const std::byte* next;             // the stretch that is read after this one, to be fetched ahead
   int64_t first, last;               // the queries that see some of it
   int64_t begin, end;                // tokens that some query sees; begin is rounded down to a block of 16
   int64_t ends[kMaxQueries];         // of each query: one past the last token it sees
 };
 
-// Tokens a block of vectors covers, and bytes that are fetched ahead of those being read.
-constexpr int64_t kBlock = 16, kAhead = 4096;
+constexpr int64_t kBlock = 16;  // tokens that a vector of scores covers
+
+// Fetches what will be read half a stretch from now: values while keys are read, the next keys while values are. That
+// is 32 kB ahead at 128 dimensions of f16, so it goes to the second cache; nearer would be too late for the memory of a
+// machine whose threads all read, and on a stride, where vectors are taken in more than one strip.
+NEARLIGHT_INLINE void fetch(const void* address) { __builtin_prefetch(address, 0, 2); }
 
 // Before loops over what a kernel keeps in registers: an array that is indexed by a loop left standing is kept in memory.
 #define NEARLIGHT_UNROLLED _Pragma("GCC unroll 16")

@@ -24,13 +24,13 @@ namespace nearlight::NEARLIGHT_LEVEL {
 // Vectors of pairs in memory, vector v of pair i at begin + i * pair_bytes + v * vector_bytes.
 template <typename P, typename Cell>
 struct Stored {
-  const std::byte* begin;
+  const std::byte *begin, *ahead;  // what is fetched meanwhile
   int64_t pair_bytes;
 
   NEARLIGHT_MEMBER typename P::Operand load(int64_t i, int64_t v) const {
-    const std::byte* at = begin + i * pair_bytes + v * static_cast<int64_t>(32 * sizeof(Cell));
-    for (size_t line = 0; line < 32 * sizeof(Cell); line += 64) prefetch(at + kAhead + line);
-    return P::take(reinterpret_cast<const Cell*>(at));
+    const int64_t at = i * pair_bytes + v * static_cast<int64_t>(32 * sizeof(Cell));
+    for (int64_t line = 0; line < static_cast<int64_t>(32 * sizeof(Cell)); line += 64) fetch(ahead + at + line);
+    return P::take(reinterpret_cast<const Cell*>(begin + at));
   }
 };
 
@@ -101,7 +101,7 @@ class FloatCache {
 
   // scores[query][token] for the queries and tokens of the view, in blocks of 16 tokens.
   void score(const View& view, float* scores) {
-    const Operands keys{view.at, keys_, kStretchTokens / kBlock, layout_.key_dim() / 2};
+    const Operands keys{view.at, view.at + layout_.keys_bytes(), keys_, kStretchTokens / kBlock, layout_.key_dim() / 2};
     const int64_t begin = view.begin / kBlock, end = (view.end + kBlock - 1) / kBlock;
     if (!few_) open(keys, 0, keys.n_pairs, begin, end);
     multiply(view, keys, begin, end, {queries_, layout_.padded_dim(), 0, dims_},
@@ -110,15 +110,18 @@ class FloatCache {
              });
   }
 
-  // Takes in softmax weights of a query, [kStretchTokens], for tokens view.begin .. end-1, `end` a multiple of 16.
-  NEARLIGHT_MEMBER void take_weights(const View& view, int64_t i, const float* weights, int64_t end) {
-    for (int64_t t = view.begin; t < end; t += 16) P::put(weights_ + i * kStretchTokens + t, load(weights + t));
-  }
+  // Takes in the softmax weights of a query, 16 at a time from view.begin on.
+  struct Weights {
+    Weight* row;
+    NEARLIGHT_MEMBER void put(int64_t token, const f32x16& weights) { P::put(row + token, weights); }
+    NEARLIGHT_MEMBER void end(int64_t) {}
+  };
+  NEARLIGHT_MEMBER Weights weights(const View&, int64_t i, float*) { return {weights_ + i * kStretchTokens}; }
 
   // sums[query] = sums[query] * corrections[query] + weights . values
   void weigh(const View& view, const float* corrections, float* sums) {
     const int64_t padded = layout_.padded_dim();
-    const Operands values{view.at + layout_.keys_bytes(), values_, padded / 16, kStretchTokens / 2};
+    const Operands values{view.at + layout_.keys_bytes(), view.next, values_, padded / 16, kStretchTokens / 2};
     if (!few_) open(values, view.begin / 2, (view.end + 1) / 2, 0, values.n_vectors);
     multiply(view, values, 0, values.n_vectors, {weights_, kStretchTokens, view.begin, view.ends},
              [&](int64_t query, int64_t vector, const f32x16& sum) {
@@ -131,7 +134,7 @@ class FloatCache {
   // Keys or values of a stretch: [n_pairs][n_vectors] in the cache; in panels of kTileVectors, each
   // [n_pairs][its width], where they are opened.
   struct Operands {
-    const std::byte* stored;
+    const std::byte *stored, *ahead;
     std::byte* opened;
     int64_t n_vectors, n_pairs;
 
@@ -151,13 +154,14 @@ class FloatCache {
     const int64_t* ends;
   };
 
-  // Opens pairs first .. last-1 of vectors begin .. end-1.
+  // Opens pairs first .. last-1 of the panels in which vectors begin .. end-1 lie.
   void open(const Operands& operands, int64_t first, int64_t last, int64_t begin, int64_t end) {
-    const Stored<P, Cell> source{operands.stored, operands.n_vectors * 32 * kCellBytes};
-    for (int64_t i = first; i < last; i++) {
-      for (int64_t v = begin; v < end; v++) {
-        const int64_t number = v / P::kTileVectors, at = i * operands.width(number) + v % P::kTileVectors;
-        P::open(source.load(i, v), operands.panel(number) + at * P::kOpenedBytes);
+    const Stored<P, Cell> source{operands.stored, operands.ahead, operands.n_vectors * 32 * kCellBytes};
+    for (int64_t number = begin / P::kTileVectors; number * P::kTileVectors < end; number++) {
+      const int64_t width = operands.width(number), vector = number * P::kTileVectors;
+      std::byte* to = operands.panel(number) + first * width * P::kOpenedBytes;
+      for (int64_t i = first; i < last; i++, to += width * P::kOpenedBytes) {
+        for (int64_t v = 0; v < width; v++) P::open(source.load(i, vector + v), to + v * P::kOpenedBytes);
       }
     }
   }
@@ -167,7 +171,7 @@ class FloatCache {
   void multiply(const View& view, const Operands& operands, int64_t begin, int64_t end, const Factors& factors,
                 const Finish& finish) {
     if (few_) {
-      const Stored<P, Cell> source{operands.stored, operands.n_vectors * 32 * kCellBytes};
+      const Stored<P, Cell> source{operands.stored, operands.ahead, operands.n_vectors * 32 * kCellBytes};
       multiply_rows<kFewQueries, 8>(source, view.first, view.last, begin, end, 0, factors, finish);
       return;
     }

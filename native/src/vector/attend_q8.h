@@ -65,34 +65,45 @@ class Q8Cache {
     const int64_t begin = view.begin / kBlock, end = (view.end + kBlock - 1) / kBlock;
     in_tiles(view, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / 2 / rows)>(begin, end, [&](int64_t first, auto blocks) {
-        score_tile<rows, blocks>(view.at, query, first, scores);
+        score_tile<rows, blocks>(view, query, first, scores);
       });
     });
   }
 
-  // Takes in softmax weights of a query, [kStretchTokens], for tokens view.begin .. end-1, `end` a multiple of 16.
-  NEARLIGHT_MEMBER void take_weights(const View& view, int64_t i, float* weights, int64_t end) {
+  // Takes in the softmax weights of a query, 16 at a time from view.begin on; `row`, [kStretchTokens], is to work in.
+  struct Weights {
+    const View& view;
+    const uint16_t* scales;
+    float* row;
+    int8_t *high, *low;
+    float& unit;
+    f32x16 largest;
+
+    NEARLIGHT_MEMBER void put(int64_t token, const f32x16& weights) {
+      const f32x16 scaled = where_positive(weights, weights * load_f16(scales + token));
+      store(row + token, scaled);
+      largest = max(largest, scaled);
+    }
+    // Quantizes what was put up to token `end`; the rest of the view is nothing.
+    NEARLIGHT_MEMBER void end(int64_t end) {
+      const float most = max_lane(largest);
+      unit = most / 16383.0f;
+      const f32x16 inverse = broadcast(most > 1e-30f ? 16383.0f / most : 0.0f);
+      for (int64_t t = view.begin; t < end; t += 16) {
+        const i32x16 code = round_to_i32(load(row + t) * inverse);
+        store_low_bytes(high + t, code >> 7);
+        store_low_bytes(low + t, code & broadcast(127));
+      }
+      for (int64_t t = end; t < view.end; t += 16) {
+        store_low_bytes(high + t, i32x16{});
+        store_low_bytes(low + t, i32x16{});
+      }
+    }
+  };
+  NEARLIGHT_MEMBER Weights weights(const View& view, int64_t i, float* row) {
+    int8_t* high = weights_ + i * 2 * kStretchTokens;
     const auto* scales = reinterpret_cast<const uint16_t*>(values_of(view) + layout_.values_bytes());
-    f32x16 largest = broadcast(0.0f);
-    for (int64_t t = view.begin; t < end; t += 16) {
-      const f32x16 p = load(weights + t), w = where_positive(p, p * load_f16(scales + t));
-      store(weights + t, w);
-      largest = max(largest, w);
-    }
-    const float most = max_lane(largest);
-    units_[i] = most / 16383.0f;
-    const f32x16 inverse = broadcast(most > 1e-30f ? 16383.0f / most : 0.0f);
-    int8_t *high = weights_ + i * 2 * kStretchTokens, *low = high + kStretchTokens;
-    for (int64_t t = view.begin; t < end; t += 16) {
-      const i32x16 code = round_to_i32(load(weights + t) * inverse);
-      store_low_bytes(high + t, code >> 7);
-      store_low_bytes(low + t, code & broadcast(127));
-    }
-    const i32x16 nothing{};
-    for (int64_t t = end; t < view.end; t += 16) {
-      store_low_bytes(high + t, nothing);
-      store_low_bytes(low + t, nothing);
-    }
+    return {view, scales, row, high, high + kStretchTokens, units_[i], broadcast(0.0f)};
   }
 
   void weigh(const View& view, const float* corrections, float* sums) {
@@ -117,9 +128,10 @@ class Q8Cache {
   }
 
   template <int rows, int blocks>
-  NEARLIGHT_MEMBER void score_tile(const std::byte* keys, int64_t query, int64_t first, float* scores) {
-    const auto* codes = reinterpret_cast<const uint8_t*>(keys) + first * 64;
-    const auto* scales = reinterpret_cast<const uint16_t*>(keys + layout_.keys_bytes()) + first * kBlock;
+  NEARLIGHT_MEMBER void score_tile(const View& view, int64_t query, int64_t first, float* scores) {
+    const auto* codes = reinterpret_cast<const uint8_t*>(view.at) + first * 64;
+    const auto* scales = reinterpret_cast<const uint16_t*>(view.at + layout_.keys_bytes()) + first * kBlock;
+    const int64_t to_values = layout_.keys_bytes() + layout_.key_scales_bytes();
     f32x16 total[rows][blocks] = {};
     for (int64_t g = 0; g < groups_; g++, scales += kStretchTokens) {
       i32x16 dots[rows][blocks];
@@ -130,7 +142,7 @@ class Q8Cache {
       for (int64_t j = 0; j < n; j++, codes += 4 * kStretchTokens) {
         NEARLIGHT_UNROLLED for (int b = 0; b < blocks; b++) {
           const u8x64 key = load(codes + 64 * b);
-          prefetch(codes + 64 * b + kAhead);
+          fetch(codes + 64 * b + to_values);
           NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
             dots[r][b] = dot4(dots[r][b], key, broadcast4(codes_ + ((query + r) * groups_ + g) * kKeyGroup + 4 * j));
           }
@@ -156,11 +168,12 @@ class Q8Cache {
                                    float* sums) {
     const int64_t padded = layout_.padded_dim();
     const auto* values = reinterpret_cast<const int8_t*>(values_of(view)) + first * 64;
+    const std::byte* ahead = view.next + first * 64;
     i32x16 high[rows][vectors] = {}, low[rows][vectors] = {};
     for (int64_t t = view.begin; t < view.end; t += 4) {
       NEARLIGHT_UNROLLED for (int v = 0; v < vectors; v++) {
         const s8x64 codes = load(values + t * padded + 64 * v);
-        prefetch(values + t * padded + 64 * v + kAhead);
+        fetch(ahead + t * padded + 64 * v);
         NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
           const int8_t* weights = weights_ + (query + r) * 2 * kStretchTokens + t;
           high[r][v] = dot4_7bit(high[r][v], bits_as<u8x64>(broadcast4(weights)), codes);
