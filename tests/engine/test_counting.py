@@ -57,7 +57,9 @@ def test_counted_cache_is_the_allocated_one(name, n_tokens, kv_format):
     engine.cache.extend(engine.cache.open(), n_tokens)
     model = counted(CONFIGS[name], kv_format=kv_format, target=cpu_target(ops.isa))
     assert model.kv_bytes(n_tokens) == engine.cache.n_bytes
-    assert model.kv_bytes_per_token == engine.cache.bytes_per_token == engine.cache.n_bytes / (256 * -(-n_tokens // 256))
+    assert (
+        model.kv_bytes_per_token == engine.cache.bytes_per_token == engine.cache.n_bytes / (256 * -(-n_tokens // 256))
+    )
 
 
 @pytest.mark.parametrize("format", [F32, Q8_0], ids=str)

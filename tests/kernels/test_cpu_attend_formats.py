@@ -57,9 +57,7 @@ def error(found: Floats, wanted: Floats) -> float:
     return float(np.sqrt(np.mean((found - wanted) ** 2) / np.mean(wanted**2)))
 
 
-def in_chunks(
-    ops: CpuOps, store: Any, inputs: tuple[Floats, ...], d: int, sizes: list[int], **options: Any
-) -> Floats:
+def in_chunks(ops: CpuOps, store: Any, inputs: tuple[Floats, ...], d: int, sizes: list[int], **options: Any) -> Floats:
     start, parts = 0, []
     for size in sizes:
         chunk = tuple(x[start : start + size] for x in inputs)

@@ -2,7 +2,8 @@
 
 A matrix on an accelerator is as large as it is stored. This engine's CPU kernels pack it into tiles of 16 output rows,
 so the last tile may be padded, and grow the KV cache by segments of 256 tokens. The rules mirror native/src
-(matmul/layout.h and pack.cpp, kv_layout.h, vector/kernels.h, matmul/floats.h); a test holds them to what the native library allocates.
+(matmul/layout.h and pack.cpp, kv_layout.h, vector/kernels.h, matmul/floats.h); a test holds them to what the native
+library allocates.
 """
 
 from __future__ import annotations
@@ -93,12 +94,24 @@ _PREPARED_BLOCK_BYTES = {"fp32": 128, "bf16": 64, "int8": 48}  # int8: codes, a 
 
 ACCELERATOR = Target("accelerator")
 
-_PACKED = {"tile_rows": 16, "pair_inputs": 2, "segment_tokens": 256, "packs_kv": True}
+
+def _packing(level: str, bf16: str) -> Target:
+    return Target(
+        f"cpu {level}",
+        tile_rows=16,
+        pair_inputs=2,
+        segment_tokens=256,
+        packs_kv=True,
+        bf16=bf16,
+        f16="fp32",
+        attention=bf16,
+    )
+
 
 CPU_TARGETS: dict[str, Target] = {
-    "avx512": Target("cpu avx512", **_PACKED, bf16="bf16", f16="fp32", attention="bf16"),
-    "avx2": Target("cpu avx2", **_PACKED, bf16="fp32", f16="fp32", attention="fp32"),
-    "plain": Target("cpu plain", **_PACKED, bf16="fp32", f16="fp32", attention="fp32"),
+    "avx512": _packing("avx512", bf16="bf16"),
+    "avx2": _packing("avx2", bf16="fp32"),
+    "plain": _packing("plain", bf16="fp32"),
 }
 """This engine's CPU kernels, by the instruction level that `CpuOps.isa` names."""
 
