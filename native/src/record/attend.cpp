@@ -4,7 +4,8 @@
 // of later rows see more tokens, so they come first, and what is left for the end is short.
 //
 // With few rows, tiles would be too few, or too unlike, for the threads. Then the pieces of work are the parts of the
-// tiles' tokens: each leaves what it summed in a place of its own, and whoever does the last part of a tile merges them.
+// tiles' tokens: each leaves what it summed in a place of its own, and whoever does the last part of a tile merges
+// them.
 #include <algorithm>
 #include <atomic>
 #include <optional>
@@ -46,85 +47,98 @@ struct Attention {
 
   int64_t n_head_tiles() const { return store->layout().n_kv_heads * shape.tiles_per_kv_head; }
 
+  // Where a tile lies.
+  struct Position {
+    const Span& span;
+    int64_t begin, n_rows;  // its rows, counted from the span's first
+    int64_t head_tile;
+
+    int64_t first_row() const { return span.first_row + begin; }
+  };
+
+  // Calls f(position) for every tile of the step, later rows of a span first.
+  template <typename F>
+  void for_tiles(const Step& step, const F& f) const {
+    for (const Span& span : step.spans) {
+      std::vector<int64_t> ends;
+      for (int64_t row = 0; row < span.n_rows; ends.push_back(row)) row += n_tile_rows(step, span, row);
+      for (size_t i = ends.size(); i-- > 0;) {
+        const int64_t begin = i > 0 ? ends[i - 1] : 0;
+        for (int64_t tile = 0; tile < n_head_tiles(); tile++) f(Position{span, begin, ends[i] - begin, tile});
+      }
+    }
+  }
+
   // Rows of a tile: those of `span` from `begin` on, as far as they are divided into parts alike.
   int64_t n_tile_rows(const Step& step, const Span& span, int64_t begin) const {
     int64_t n = std::min(shape.rows_per_tile, span.n_rows - begin);
-    while (part_tokens(step, span, begin + n - 1) != part_tokens(step, span, begin)) n--;
+    const int64_t first_row = span.first_row + begin;
+    while (part_tokens(step, first_row + n - 1) != part_tokens(step, first_row)) n--;
     return n;
   }
 
-  int64_t part_tokens(const Step& step, const Span& span, int64_t row) const {
-    const int64_t position = step.positions[static_cast<size_t>(span.first_row + row)];
-    return nearlight::part_tokens(std::min(position + 1, options.window));
+  int64_t part_tokens(const Step& step, int64_t row) const {
+    const int64_t n = int64_t{step.positions[static_cast<size_t>(row)]} + 1;
+    return nearlight::part_tokens(std::min(n, options.window));
   }
 
-  AttendTile tile(const Step& step, const Span& span, int64_t begin, int64_t n_rows, int64_t head_tile,
-                  const Worker& w) const {
+  AttendTile tile(const Step& step, const Position& at, const Worker& w) const {
     const KVLayout& layout = store->layout();
-    const int64_t kv_head = head_tile / shape.tiles_per_kv_head, group = shape.n_heads / layout.n_kv_heads;
-    const int64_t first = head_tile % shape.tiles_per_kv_head * shape.heads_per_tile;
-    const int64_t head = kv_head * group + first, row = span.first_row + begin, width = shape.n_heads * shape.head_dim;
-    const int64_t at = row * width + head * shape.head_dim, room = attend_scratch_floats(layout, shape.n_queries());
+    const int64_t kv_head = at.head_tile / shape.tiles_per_kv_head, group = shape.n_heads / layout.n_kv_heads;
+    const int64_t first = at.head_tile % shape.tiles_per_kv_head * shape.heads_per_tile;
+    const int64_t head = kv_head * group + first, row = at.first_row(), width = shape.n_heads * shape.head_dim;
+    const int64_t offset = row * width + head * shape.head_dim;
     return {.layout = layout,
-            .segments = store->segments(span.sequence),
+            .segments = store->segments(at.span.sequence),
             .kv_head = kv_head,
             .group = std::min(shape.heads_per_tile, group - first),
-            .n_rows = n_rows,
+            .n_rows = at.n_rows,
             .positions = step.positions.data() + row,
-            .part_tokens = part_tokens(step, span, begin),
-            .q = q.in<float>(w.arena) + at,
-            .out = out.in<float>(w.arena) + at,
+            .part_tokens = part_tokens(step, row),
+            .q = q.in<float>(w.arena) + offset,
+            .out = out.in<float>(w.arena) + offset,
             .row_stride = width,
             .scale = options.scale,
             .window = options.window,
             .softcap = options.softcap,
             .sinks = options.sinks ? options.sinks->data() + head : nullptr,
-            .scratch = scratch.in<float>(w.arena) + w.thread * room};
-  }
-
-  // Calls f(number, tile) for every tile of the step, later rows of a span first.
-  template <typename F>
-  void for_tiles(const Step& step, const Worker& w, const F& f) const {
-    int64_t number = 0;
-    for (const Span& span : step.spans) {
-      std::vector<int64_t> begins;
-      for (int64_t row = 0; row < span.n_rows; row += n_tile_rows(step, span, row)) begins.push_back(row);
-      for (auto begin = begins.rbegin(); begin != begins.rend(); ++begin) {
-        const int64_t n_rows = n_tile_rows(step, span, *begin);
-        for (int64_t head_tile = 0; head_tile < n_head_tiles(); head_tile++) {
-          f(number++, tile(step, span, *begin, n_rows, head_tile, w));
-        }
-      }
-    }
+            .scratch = scratch.in<float>(w.arena) + w.thread * attend_scratch_floats(layout, shape.n_queries())};
   }
 
   // Piece `piece` of n_pieces: a range of the tiles.
   void run_tiles(const Step& step, int64_t piece, int64_t n_pieces, const Worker& w) const {
-    int64_t n_tiles = 0;
-    for_tiles(step, w, [&](int64_t, const AttendTile&) { n_tiles++; });
+    int64_t n_tiles = 0, number = 0;
+    for_tiles(step, [&](const Position&) { n_tiles++; });
     const Share mine = share(n_tiles, piece, n_pieces);
-    for_tiles(step, w, [&](int64_t number, const AttendTile& tile) {
-      if (mine.begin <= number && number < mine.end) level().vector->attend(tile);
+    for_tiles(step, [&](const Position& at) {
+      if (mine.begin <= number && number < mine.end) level().vector->attend(tile(step, at, w));
+      number++;
     });
   }
 
   // Piece `piece` of n_pieces: a range of the parts of all tiles.
   void run_parts(const Step& step, int64_t piece, int64_t n_pieces, const Worker& w) const {
-    int64_t n_parts = 0, before = 0;  // `before`: parts of the tiles passed
-    for_tiles(step, w, [&](int64_t, const AttendTile& tile) { n_parts += tile.end_part() - tile.first_part(); });
+    int64_t n_parts = 0, before = 0, number = 0;  // `before`: parts of the tiles passed
+    for_tiles(step, [&](const Position& at) {
+      const AttendTile whole = tile(step, at, w);
+      n_parts += whole.end_part() - whole.first_part();
+    });
     const Share mine = share(n_parts, piece, n_pieces);
-    const int64_t room = attend_part_floats(store->layout(), shape.n_queries());
-    for_tiles(step, w, [&](int64_t number, const AttendTile& tile) {
-      const int64_t first = tile.first_part(), n = tile.end_part() - first;
-      float* parts_of_tile = parts.in<float>(w.arena) + number * kMostParts * room;
-      const int64_t floats = attend_part_floats(store->layout(), tile.n_rows * tile.group);
+    for_tiles(step, [&](const Position& at) {
+      const AttendTile whole = tile(step, at, w);
+      const int64_t first = whole.first_part(), n = whole.end_part() - first;
       const int64_t begin = std::max(mine.begin - before, int64_t{0}), end = std::min(mine.end - before, n);
+      std::atomic<int64_t>& n_done = done[number++];
       before += n;
       if (begin >= end) return;
-      for (int64_t i = begin; i < end; i++) level().vector->attend_part(tile, first + i, parts_of_tile + i * floats);
-      if (done[number].fetch_add(end - begin, std::memory_order_acq_rel) + end - begin < n) return;
-      done[number].store(0, std::memory_order_relaxed);
-      level().vector->merge_parts(tile, parts_of_tile, n);
+      // Every query has room for kMostParts; those of a tile lie together.
+      const int64_t place = (at.first_row() * n_head_tiles() + at.head_tile * at.n_rows) * shape.heads_per_tile;
+      const int64_t floats = attend_part_floats(whole.layout, whole.n_rows * whole.group);
+      float* results = parts.in<float>(w.arena) + attend_part_floats(whole.layout, place) * kMostParts;
+      for (int64_t i = begin; i < end; i++) level().vector->attend_part(whole, first + i, results + i * floats);
+      if (n_done.fetch_add(end - begin, std::memory_order_acq_rel) + end - begin < n) return;
+      n_done.store(0, std::memory_order_relaxed);
+      level().vector->merge_parts(whole, results, n);
     });
   }
 };
@@ -180,9 +194,9 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
   const bool shares_parts = n_threads > 1 && q.rows <= kFewRows;
   std::optional<Slot> parts;
   if (shares_parts) {
-    parts.emplace(tape.slots(), bytes_of(most_tiles * kMostParts * attend_part_floats(layout, shape.n_queries())));
+    parts.emplace(tape.slots(), bytes_of(attend_part_floats(layout, most_tiles * shape.heads_per_tile) * kMostParts));
     attention.parts = parts->place();
-    attention.done = std::shared_ptr<std::atomic<int64_t>[]>(new std::atomic<int64_t>[static_cast<size_t>(most_tiles)]());
+    attention.done.reset(new std::atomic<int64_t>[static_cast<size_t>(most_tiles)]());
     touches.push_back(writes(parts->place()));
   }
   const Step& step = tape.step();

@@ -80,8 +80,8 @@ NEARLIGHT_INLINE f32x16 capped(const f32x16& score, float softcap) {
 }
 
 // Turns a query's scores of tokens begin .. end-1 into weights 2^(score - maximum), zeros from `from` (a multiple of
-// 16) to begin and up to the next multiple of 16; put(token, weights) takes them, 16 at a time. Brings maximum and total
-// up to date and returns the correction of what was summed before.
+// 16) to begin and up to the next multiple of 16; put(token, weights) takes them, 16 at a time. Brings maximum and
+// total up to date and returns the correction of what was summed before.
 template <typename Put>
 NEARLIGHT_INLINE float soften(float* scores, int64_t from, int64_t begin, int64_t end, float softcap, float& maximum,
                               float& total, const Put& put) {

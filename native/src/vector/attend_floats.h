@@ -58,7 +58,9 @@ NEARLIGHT_INLINE void multiply_tile(const Source& source, int64_t first, const t
   for (int64_t i = begin / 2; i < common; i++) {
     NEARLIGHT_UNROLLED for (int v = 0; v < vectors; v++) {
       const auto operand = source.load(i, first + v);
-      NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) P::add(sum[r][v], operand, P::factor(factors + r * stride + 2 * i));
+      NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
+        P::add(sum[r][v], operand, P::factor(factors + r * stride + 2 * i));
+      }
     }
   }
   NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
@@ -69,7 +71,9 @@ NEARLIGHT_INLINE void multiply_tile(const Source& source, int64_t first, const t
     }
     if (ends[r] % 2) {
       const auto factor = P::factor(factors + r * stride + 2 * i);
-      NEARLIGHT_UNROLLED for (int v = 0; v < vectors; v++) P::add(sum[r][v], P::first_of(source.load(i, first + v)), factor);
+      NEARLIGHT_UNROLLED for (int v = 0; v < vectors; v++) {
+        P::add(sum[r][v], P::first_of(source.load(i, first + v)), factor);
+      }
     }
     NEARLIGHT_UNROLLED for (int v = 0; v < vectors; v++) finish(r, first + v, P::total(sum[r][v]));
   }

@@ -63,6 +63,7 @@ class Q8Cache {
 
   void score(const View& view, float* scores) {
     const int64_t begin = view.begin / kBlock, end = (view.end + kBlock - 1) / kBlock;
+    fetch_all(values_of(view) + layout_.values_bytes(), layout_.value_scales_bytes());
     in_tiles(view, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / 2 / rows)>(begin, end, [&](int64_t first, auto blocks) {
         score_tile<rows, blocks>(view, query, first, scores);
@@ -107,6 +108,7 @@ class Q8Cache {
   }
 
   void weigh(const View& view, const float* corrections, float* sums) {
+    fetch_all(view.next + layout_.keys_bytes(), layout_.key_scales_bytes());
     in_tiles(view, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / 2 / rows)>(0, layout_.padded_dim() / 16, [&](int64_t first, auto vectors) {
         weigh_tile<rows, vectors>(view, query, first, corrections, sums);
@@ -115,6 +117,11 @@ class Q8Cache {
   }
 
  private:
+  // Scales are few, but waiting for them would be long.
+  NEARLIGHT_MEMBER static void fetch_all(const std::byte* from, int64_t n_bytes) {
+    for (int64_t at = 0; at < n_bytes; at += 64) fetch(from + at);
+  }
+
   template <typename F>
   NEARLIGHT_MEMBER void in_tiles(const View& view, const F& f) {
     for (int64_t query = view.first; query < view.last; query += kTileRows) {
@@ -199,17 +206,16 @@ class Q8Cache {
   float units_[kMaxQueries];
 };
 
-// Quantizes n values to codes at `codes`, `stride` apart, and returns the scale's bits. Codes are for the scale as it
-// is kept, so they are as near as they can be.
+// Quantizes n values to codes, `stride` apart and `packed_stride` from one four to the next, and returns the scale's
+// bits. Codes are for the scale as it is kept, so they are as near as they can be.
 NEARLIGHT_INLINE uint16_t put_codes(const float* values, int64_t n, uint8_t offset, uint8_t* codes, int64_t stride,
                                     int64_t packed_stride) {
-  f32x16 largest = broadcast(0.0f);
   const auto part = [&](int64_t d) {
     return n - d >= 16 ? load(values + d) : load_lanes(values + d, static_cast<int>(n - d));
   };
-  for (int64_t d = 0; d < n; d += 16) largest = bits_as<f32x16>(max(bits_as<i32x16>(largest), bits_as<i32x16>(abs(part(d)))));
-  // Compared as integers a NaN is the largest: it becomes the scale and is not lost.
-  const float most = f32_from_bits(static_cast<uint32_t>(max_lane(bits_as<i32x16>(largest))));
+  i32x16 largest{};  // compared as integers a NaN is the largest: it becomes the scale and is not lost
+  for (int64_t d = 0; d < n; d += 16) largest = max(largest, bits_as<i32x16>(abs(part(d))));
+  const float most = f32_from_bits(static_cast<uint32_t>(max_lane(largest)));
   const uint16_t scale = f16_from_f32(most / 127.0f);
   const float kept = f32_from_f16(scale);
   const f32x16 inverse = broadcast(kept > 0 ? 1.0f / kept : 0.0f);

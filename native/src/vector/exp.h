@@ -35,9 +35,9 @@ NEARLIGHT_INLINE f32x16 exp(const f32x16& given) {
 
 // 2^x for x <= 0, exactly 1 for 0, and 0 below 2^-126; a NaN stays one.
 //
-// x = n + r with |r| <= 1/2; 2^r is a polynomial of degree 5, fitted for the smallest relative error under the condition
-// that it is 1 at 0, within 2e-7 with its roundings. Half the work of exp: for softmax, whose scores can be had in units
-// of ln 2 for nothing.
+// x = n + r with |r| <= 1/2; 2^r is a polynomial of degree 5, fitted for the smallest relative error under the
+// condition that it is 1 at 0, within 2e-7 with its roundings. Half the work of exp: for softmax, whose scores can be
+// had in units of ln 2 for nothing.
 NEARLIGHT_INLINE f32x16 exp2_of_negative(const f32x16& given) {
   const f32x16 lowest = broadcast(-126.0f), magic = broadcast(12582912.0f);  // 1.5 * 2^23: n is in the low bits
   const f32x16 x = max(lowest, given);
