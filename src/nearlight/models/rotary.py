@@ -106,6 +106,8 @@ def windows_by_layer(config: Mapping[str, Any]) -> Callable[[int], int | None]:
     Raises: PackageError for a list of another length than the model, or with other types of attention.
     """
     window = window_in_use(config)
+    if window is None:
+        return lambda i: None
     n_full = ConfigReader(config).count("max_window_layers", 28)
     types = config.get("layer_types")
     if types is None:
