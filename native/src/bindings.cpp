@@ -181,6 +181,7 @@ void bind_parameters(nb::module_& m) {
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
       .def("free", &KVStore::free, "sequence"_a, Unlocked())
       .def_prop_ro("n_bytes", &KVStore::n_bytes, Unlocked())
+      .def_prop_ro("token_bytes", [](const KVStore& s) { return s.layout().token_bytes(); })
       .def_prop_ro("n_kv_heads", [](const KVStore& s) { return s.layout().n_kv_heads; })
       .def_prop_ro("head_dim", [](const KVStore& s) { return s.layout().head_dim; });
 }
@@ -272,14 +273,16 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x), expect_own(*t, angles);
     return rope(*t, x, angles, head_dim);
   });
-  tape.def("attend", [](TapeRef t, X q, X k, X v, std::shared_ptr<KVStore> store, int64_t head_dim, float scale) {
+  tape.def("attend", [](TapeRef t, X q, X k, X v, std::shared_ptr<KVStore> store, int64_t head_dim, float scale,
+                        int64_t window, float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
-    return attend(*t, q, k, v, store, head_dim, scale);
-  });
-  tape.def("attend_whole", [](TapeRef t, X q, X k, X v, int64_t length, int64_t head_dim, float scale) {
+    return attend(*t, q, k, v, store, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "k"_a, "v"_a, "store"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+  tape.def("attend_whole", [](TapeRef t, X q, X k, X v, int64_t length, int64_t head_dim, float scale, int64_t window,
+                              float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
-    return attend_whole(*t, q, k, v, length, head_dim, scale);
-  });
+    return attend_whole(*t, q, k, v, length, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
   tape.def("swiglu", [](TapeRef t, X gate, X up) {
     expect_own(*t, gate), expect_own(*t, up);
     return swiglu(*t, gate, up);

@@ -206,6 +206,36 @@ NEARLIGHT_INLINE T max_lane(const Vec<T>& a) {
 }
 #endif
 
+// Lane i is the sum of lanes 2i and 2i + 1 of the 32 in a and b.
+NEARLIGHT_INLINE f32x16 add_pairs(const f32x16& a, const f32x16& b) {
+#if defined(NEARLIGHT_AVX512)
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_or_si512(even, _mm512_set1_epi32(1));
+  return {{_mm512_add_ps(_mm512_permutex2var_ps(a.part[0], even, b.part[0]),
+                         _mm512_permutex2var_ps(a.part[0], odd, b.part[0]))}};
+#elif defined(NEARLIGHT_AVX2)
+  f32x16 v;  // hadd leaves the sums of b between the halves of those of a
+  const __m256d first = _mm256_castps_pd(_mm256_hadd_ps(a.part[0], a.part[1]));
+  const __m256d second = _mm256_castps_pd(_mm256_hadd_ps(b.part[0], b.part[1]));
+  v.part[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(first, 0xd8));
+  v.part[1] = _mm256_castpd_ps(_mm256_permute4x64_pd(second, 0xd8));
+  return v;
+#else
+  float lanes[32], sums[16];
+  store(lanes, a);
+  store(lanes + 16, b);
+  for (int i = 0; i < 16; i++) sums[i] = lanes[2 * i] + lanes[2 * i + 1];
+  return load(sums);
+#endif
+}
+
+// a where the condition's lane is above 0, else 0.
+NEARLIGHT_INLINE f32x16 where_positive(const f32x16& condition, const f32x16& a) {
+  f32x16 v;
+  for (int i = 0; i < kRegisters; i++) v.part[i] = condition.part[i] > 0 ? a.part[i] : f32x16::Register{};
+  return v;
+}
+
 // ---- conversions ---------------------------------------------------------------------------------------------------
 
 NEARLIGHT_INLINE f32x16 to_f32(const i32x16& a) {

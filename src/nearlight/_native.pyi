@@ -64,6 +64,8 @@ class KVStore:
     @property
     def n_bytes(self) -> int: ...
     @property
+    def token_bytes(self) -> int: ...
+    @property
     def n_kv_heads(self) -> int: ...
     @property
     def head_dim(self) -> int: ...
@@ -113,10 +115,28 @@ class Tape:
     def rope_angles(self, positions: Input, half: int, magnitude: float) -> Activation: ...
     def rope(self, x: Activation, angles: Activation, head_dim: int) -> Activation: ...
     def attend(
-        self, q: Activation, k: Activation, v: Activation, store: KVStore, head_dim: int, scale: float
+        self,
+        q: Activation,
+        k: Activation,
+        v: Activation,
+        store: KVStore,
+        head_dim: int,
+        scale: float,
+        window: int,
+        softcap: float,
+        sinks: Vector | None,
     ) -> Activation: ...
     def attend_whole(
-        self, q: Activation, k: Activation, v: Activation, length: int, head_dim: int, scale: float
+        self,
+        q: Activation,
+        k: Activation,
+        v: Activation,
+        length: int,
+        head_dim: int,
+        scale: float,
+        window: int,
+        softcap: float,
+        sinks: Vector | None,
     ) -> Activation: ...
     def swiglu(self, gate: Activation, up: Activation) -> Activation: ...
     def gelu(self, x: Activation, tanh: bool) -> Activation: ...

@@ -95,5 +95,5 @@ def test_unknown_families_and_caches_are_refused() -> None:
         description(model_type="mamba9").engine(1)
     with pytest.raises(UnsupportedError, match="model_type"):
         synthetic("mixtral-8x7b")
-    with pytest.raises(RequestError, match="kv: expected one of f16, f32, found 'q2'"):
+    with pytest.raises(RequestError, match="kv: expected one of f16, q8, f32, found 'q2'"):
         synthetic("qwen3-0.6b", kv="q2")

@@ -50,7 +50,7 @@ def test_packed_tiles_are_counted():
     test_counted_weights_are_the_allocated_ones("llama", Q4_0)
 
 
-@pytest.mark.parametrize("kv_format", [F16, F32], ids=str)
+@pytest.mark.parametrize("kv_format", [F16, Q8_0, F32], ids=str)
 @pytest.mark.parametrize("n_tokens", [1, 256, 257])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_counted_cache_is_the_allocated_one(name, n_tokens, kv_format):
@@ -59,6 +59,9 @@ def test_counted_cache_is_the_allocated_one(name, n_tokens, kv_format):
     engine.cache.extend(engine.cache.open(), n_tokens)
     model = counted(CONFIGS[name], kv_format=kv_format, target=cpu_target(ops.isa))
     assert model.kv_bytes(n_tokens) == engine.cache.n_bytes
+    assert (
+        model.kv_bytes_per_token == engine.cache.bytes_per_token == engine.cache.n_bytes / (256 * -(-n_tokens // 256))
+    )
 
 
 @pytest.mark.parametrize("format", [F32, Q8_0], ids=str)

@@ -81,16 +81,48 @@ def test_rows_of_several_sequences_see_their_own():
     assert attention.kv_read_bytes == L * (5 + 5) * 2 * K * D * 2
 
 
-def test_window_caps_what_is_seen_read_and_kept():
+def test_window_caps_what_is_seen_and_read():
     ops = CountOps()
-    store = ops.kv_store(K, D, F16, window=5)
+    store = ops.kv_store(K, D, F16)
     store.reserve(0, 64)
-    assert store.n_bytes == 5 * 2 * K * D * 2
+    assert store.n_bytes == 64 * 2 * K * D * 2  # kept, in case a sequence is cut back
     q, kv = (counted_activation(ops, 3, heads * D) for heads in (H, K))
-    ops.attend(q, kv, kv, store, rows([3, 4, 5]), head_dim=D, scale=1.0)
+    ops.attend(q, kv, kv, store, rows([3, 4, 5]), head_dim=D, scale=1.0, window=5)
     attention = ops.ledger.by_kind()["attend"]
     assert attention.operations["bf16"] == (4 + 5 + 5) * 4 * H * D
     assert attention.kv_read_bytes == 6 * 2 * K * D * 2  # positions 0 … 5: the first row still sees 0
+
+
+def test_windows_of_a_config_cap_what_decoding_reads():
+    windowed = counted(LLAMA | {"sliding_window": 5, "use_sliding_window": True})
+    assert windowed.decode(3).kv_read_bytes == L * 4 * 2 * K * D * 2
+    assert windowed.decode(20).kv_read_bytes == L * 5 * 2 * K * D * 2
+    assert windowed.decode(20).kv_read_bytes < counted(LLAMA).decode(20).kv_read_bytes
+
+
+def test_eight_bit_caches_are_counted_as_they_are_kept_and_multiplied():
+    """Of a key 14 codes in fours and a scale; of a value 14 codes in a vector and a scale; weights in two planes."""
+    token_bytes = K * (16 + 2 + 16 + 2)
+    attention = counted(LLAMA, kv_format=Q8_0, target=cpu_target()).decode(11).by_kind()["attend"]
+    assert attention.kv_read_bytes == L * 12 * token_bytes
+    assert attention.operations["int8"] == L * 12 * 6 * H * D
+    elsewhere = counted(LLAMA, kv_format=Q8_0).decode(11).by_kind()["attend"]
+    assert elsewhere.kv_read_bytes == L * 12 * 2 * K * 34
+    assert elsewhere.operations["bf16"] == L * 12 * 4 * H * D
+
+
+def test_sinks_are_read_and_as_many_as_heads():
+    ops = CountOps()
+    q, kv = (counted_activation(ops, 3, heads * D) for heads in (H, K))
+    options = {"head_dim": D, "scale": 1.0}
+    for n in (H, H + 1):
+        sinks = ops.vector(StoredTensor("sinks", F32, (n,), lambda: np.zeros((0, 0), np.uint8)))
+        if n == H:
+            ops.attend(q, kv, kv, ops.kv_store(K, D, F16), rows([0, 1, 2]), **options, sinks=sinks)
+            assert ops.ledger.by_kind()["attend"].weight_bytes == 4 * H
+        else:
+            with pytest.raises(ShapeError, match="sinks: expected 6, found 7"):
+                ops.attend(q, kv, kv, ops.kv_store(K, D, F16), rows([0, 1, 2]), **options, sinks=sinks)
 
 
 def counted_activation(ops: CountOps, n_rows: int, width: int):

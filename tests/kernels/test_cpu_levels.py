@@ -25,7 +25,8 @@ def run(level: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("level", OTHERS)
 def test_level(level: str) -> None:
-    files = [str(HERE / f"test_cpu_{part}.py") for part in ("ops", "attend", "matmul", "program", "ranking")]
+    parts = ("ops", "attend", "attend_formats", "matmul", "program", "ranking")
+    files = [str(HERE / f"test_cpu_{part}.py") for part in parts]
     done = run(level, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files)
     assert done.returncode == 0, done.stdout[-3000:]
 

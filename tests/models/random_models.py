@@ -73,6 +73,21 @@ CONFIGS: dict[str, Any] = {
     ),
 }
 
+WINDOW: dict[str, Any] = {"sliding_window": 11, "use_sliding_window": True}
+
+WINDOWED: dict[str, Any] = {
+    "mistral": transformers.MistralConfig(**SIZES, head_dim=14, sliding_window=11),
+    "qwen2-window": transformers.Qwen2Config(**{**SIZES, "hidden_size": 60}, **WINDOW, max_window_layers=0),
+    "qwen2-window-from-1": transformers.Qwen2Config(**{**SIZES, "hidden_size": 60}, **WINDOW, max_window_layers=1),
+    "qwen3-window": transformers.Qwen3Config(
+        **SIZES,
+        head_dim=18,
+        **WINDOW,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
+}
+"""Whose window is shorter than what the tests give them to read."""
+
 
 def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     """Make a model whose every parameter matters: norms and biases are random too."""

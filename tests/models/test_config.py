@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from nearlight.errors import NearlightError
+from nearlight.errors import NearlightError, PackageError
 from nearlight.kernels.reference import ReferenceOps
 from nearlight.models import build_model
 
@@ -64,12 +64,30 @@ def test_fused_projections_are_parts_of_one_tensor() -> None:
     [
         ({}, 96),
         ({"sliding_window": 40}, 96),
-        ({"sliding_window": 40, "use_sliding_window": True}, 40),
+        ({"sliding_window": 40, "use_sliding_window": True}, 96),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.5}}, 240),
     ],
 )
 def test_how_far_a_context_reaches(changes: dict[str, Any], positions: int) -> None:
     assert build(**changes).max_positions == positions
+
+
+def windows(model_type: str, **changes: Any) -> list[int | None]:
+    decoder = build(model_type=model_type, **changes)
+    return [block.attention.window for block in decoder.blocks]
+
+
+def test_windows_are_those_in_use() -> None:
+    on = {"sliding_window": 40, "use_sliding_window": True, "num_hidden_layers": 3}
+    assert windows("llama", num_hidden_layers=3, sliding_window=40) == [None, None, None]
+    assert windows("llama", **on) == [40, 40, 40]
+    assert windows("qwen2", **on, max_window_layers=1) == [None, 40, 40]
+    assert windows("qwen2", **on, max_window_layers=0) == [40, 40, 40]
+    assert windows("qwen3", **on) == [None, None, None]  # from layer 28 on
+    types = ["sliding_attention", "full_attention", "sliding_attention"]
+    assert windows("qwen3", **on, layer_types=types, max_window_layers=2) == [40, None, 40]
+    with pytest.raises(PackageError, match="layer_types: expected 3 of full_attention, sliding_attention, found"):
+        windows("qwen3", **on, layer_types=["sliding_attention", "linear_attention", "full_attention"])
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,8 @@ Fault = Callable[[pytest.MonkeyPatch], None]
 def query_heads_for_kv_heads(patch: pytest.MonkeyPatch) -> None:
     original = CountOps.kv_store
 
-    def kv_store(ops: CountOps, n_kv_heads: int, head_dim: int, format: Format, window: int | None = None) -> Any:
-        store = original(ops, n_kv_heads, head_dim, format, window)
+    def kv_store(ops: CountOps, n_kv_heads: int, head_dim: int, format: Format) -> Any:
+        store = original(ops, n_kv_heads, head_dim, format)
         store.token_bytes *= 3  # 6 query heads share 2 key heads
         return store
 
@@ -189,7 +189,7 @@ FAULTS: list[tuple[Fault, Callable[[], None]]] = [
     (head_on_every_row, test_count.test_head_works_on_the_last_row_only),
     (tied_head_not_counted, test_count.test_tied_head_is_read_from_the_embedding),
     (embedding_read_whole, test_count.test_decode_reads_every_matrix_once_and_looks_one_embedding_row_up),
-    (window_ignored, test_count.test_window_caps_what_is_seen_read_and_kept),
+    (window_ignored, test_count.test_window_caps_what_is_seen_and_read),
     (causal_half_forgotten, test_count.test_prompt_attends_over_its_causal_half),
     (keys_read_twice, test_count.test_attention_reads_keys_and_values_of_key_heads_once),
     (keys_of_a_batch_read_once, test_count.test_batch_reads_weights_once_and_every_sequence_of_keys),

@@ -48,11 +48,18 @@ Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorR
 // `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude);
 Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim);
+// How scores are made and what they include; see AttendTile in vector/kernels.h. `sinks` may be null.
+struct AttendOptions {
+  float scale;
+  int64_t window;
+  float softcap;
+  VectorRef sinks;
+};
 Activation attend(Tape& tape, const Activation& q, const Activation& k, const Activation& v,
-                  std::shared_ptr<KVStore> store, int64_t head_dim, float scale);
+                  std::shared_ptr<KVStore> store, int64_t head_dim, const AttendOptions& options);
 // The same where the rows are whole sequences of `length` tokens and nothing is kept.
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
-                        int64_t head_dim, float scale);
+                        int64_t head_dim, const AttendOptions& options);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
 Activation gelu(Tape& tape, const Activation& x, bool tanh);
 Activation add(Tape& tape, const Activation& x, const Activation& y);

@@ -1,13 +1,17 @@
 // Keys and values of one attention layer, for any number of sequences.
 //
 // A sequence is a list of segments of 256 tokens, so growing copies nothing and a recorded command can keep pointing
-// at the store. Within a segment the tokens of one key head lie together, since that is what one thread reads:
+// at the store. Within a segment the tokens of one key head lie together, since that is what one thread reads, and
+// among these stretches of 128 tokens, in the order in which they are read:
 //
-//     segment:  head 0: keys | values    head 1: keys | values    …
-//     keys      [16 blocks][head_dim][16 tokens]   a token per vector lane: scores need no horizontal sum
-//     values    [256 tokens][padded_dim]           padded_dim: head_dim rounded up to whole vectors
+//     segment:  head 0: stretch | stretch    head 1: stretch | stretch    …
+//     stretch:  keys | key scales | values | value scales
+//     keys      [head_dim / P][128 tokens][P]      a token per vector lane: scores need no horizontal sum
+//     values    [128 tokens / P][padded_dim][P]    padded_dim: head_dim rounded up to whole vectors
 //
-// Values are f16 or f32, as the store was made.
+// P values that are multiplied and added by one instruction lie side by side in a lane: pairs of f16 or f32, fours of
+// 8 bits. Only those have scales, f16: of keys [head_dim / 32][128 tokens], of values [128 tokens]. What is rounded up
+// stays zero in f16 and f32 keys, and meets zeros otherwise.
 #pragma once
 
 #include <cstdint>

@@ -1,242 +1,235 @@
 // Attention over the KV store, in one pass over the keys and values (online softmax).
 //
 // A tile is a few rows of one sequence times the query heads that share a key head, so keys and values are read and
-// converted once for all of them. The cache is walked in stretches of 128 tokens from position 0:
+// converted once for all of them. The cache is walked in parts (kernels.h), and these in stretches of 128 tokens:
 //
 //     scores   [queries][128] = queries . keys        a block of 16 tokens is a vector: no horizontal sum
-//     maximum, correction     running maximum m; what was summed so far is scaled by exp(m_old - m_new)
-//     sums     [queries][D]  += exp(scores - m) . values
+//     maximum, correction     running maximum m; what was summed so far is scaled by 2^(m_old - m_new)
+//     sums     [queries][D]   = sums * correction + 2^(scores - m) . values
 //
-// Every sum runs in the order of dimensions or tokens, whatever the tile, so a row's result does not depend on which
-// other rows were computed with it.
+// Scores are in units of ln 2, the factor being part of the query's scale: powers of 2 are cheaper than those of e.
+// How queries meet keys, and weights values, is the matter of the cache's format: attend_floats.h, attend_q8.h. Either
+// way a row's result does not depend on which other rows were computed with it.
 // Source: arXiv:1805.02867 (online softmax), arXiv:2205.14135 (FlashAttention).
 #include <cmath>
 
+#include "attend_floats.h"
+#include "attend_q8.h"
 #include "exp.h"
 #include "ops.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
 namespace {
 
-// Sums that a kernel keeps in registers at once.
-constexpr int kSums = kRegisters == 1 ? 16 : 4;
+constexpr float kNothing = -INFINITY, kLog2e = 1.44269504f;
 
-NEARLIGHT_INLINE f32x16 load_cells(const float* from) { return load(from); }
-NEARLIGHT_INLINE f32x16 load_cells(const uint16_t* from) { return load_f16(from); }
-NEARLIGHT_INLINE void store_cell(float* to, float value) { *to = value; }
-NEARLIGHT_INLINE void store_cell(uint16_t* to, float value) { *to = f16_from_f32(value); }
+// What was summed for the queries of a tile: of a part, or of the parts merged so far.
+struct Sums {
+  int64_t n, padded;
+  float *sums, *maxima, *totals;  // [n][padded], [n], [n]
 
-// scores[q][16 * b ...] = query q . key block b, for NQ queries and NB blocks.
-template <int NQ, int NB, typename Cell>
-NEARLIGHT_INLINE void score_tile(const Cell* keys, const float* queries, float* scores, int64_t dim, int64_t stride) {
-  f32x16 total[NQ][NB];
-  for (int q = 0; q < NQ; q++) {
-    for (int b = 0; b < NB; b++) total[q][b] = broadcast(0.0f);
+  NEARLIGHT_MEMBER Sums(const AttendTile& tile, float* at)
+      : n(tile.n_rows * tile.group), padded(tile.layout.padded_dim()), sums(at), maxima(at + n * padded),
+        totals(maxima + n) {}
+
+  NEARLIGHT_MEMBER void clear() {
+    std::memset(sums, 0, sizeof(float) * static_cast<size_t>(n * padded));
+    for (int64_t i = 0; i < n; i++) maxima[i] = kNothing, totals[i] = 0.0f;
   }
-  for (int64_t d = 0; d < dim; d++) {
-    f32x16 key[NB];
-    for (int b = 0; b < NB; b++) key[b] = load_cells(keys + (b * dim + d) * kBlockTokens);
-    for (int q = 0; q < NQ; q++) {
-      const f32x16 value = broadcast(queries[q * stride + d]);
-      for (int b = 0; b < NB; b++) total[q][b] = fma(key[b], value, total[q][b]);
+
+  NEARLIGHT_MEMBER void merge(const Sums& part) {
+    for (int64_t i = 0; i < n; i++) {
+      if (part.maxima[i] == kNothing) continue;  // a part that this row does not see
+      const float most = maxima[i] > part.maxima[i] ? maxima[i] : part.maxima[i];
+      const f32x16 of_own = exp2_of_negative(broadcast(maxima[i] - most));
+      const f32x16 of_part = exp2_of_negative(broadcast(part.maxima[i] - most));
+      for (int64_t d = i * padded; d < (i + 1) * padded; d += 16) {
+        store(sums + d, fma(load(part.sums + d), of_part, load(sums + d) * of_own));
+      }
+      maxima[i] = most;
+      totals[i] = totals[i] * of_own.part[0][0] + part.totals[i] * of_part.part[0][0];
     }
   }
-  for (int q = 0; q < NQ; q++) {
-    for (int b = 0; b < NB; b++) store(scores + q * kStretchTokens + b * kBlockTokens, total[q][b]);
+
+  // A sink's logit takes part in the softmax but has no value.
+  NEARLIGHT_MEMBER void write(const AttendTile& tile) const {
+    const int64_t dim = tile.layout.head_dim;
+    for (int64_t i = 0; i < n; i++) {
+      const float sink = tile.sinks ? tile.sinks[i % tile.group] * kLog2e : kNothing;
+      const float most = maxima[i] > sink ? maxima[i] : sink;
+      const f32x16 own = exp2_of_negative(broadcast(maxima[i] - most));
+      const f32x16 of_sink = exp2_of_negative(broadcast(sink - most));
+      const f32x16 factor = own / fma(broadcast(totals[i]), own, of_sink);
+      float* out = tile.out + (i / tile.group) * tile.row_stride + (i % tile.group) * dim;
+      for (int64_t d = 0; d < dim; d += 16) {
+        const f32x16 result = load(sums + i * padded + d) * factor;
+        if (d + 16 <= dim) {
+          store(out + d, result);
+        } else {
+          store_lanes(out + d, result, static_cast<int>(dim - d));
+        }
+      }
+    }
   }
+};
+
+// softcap * tanh(score / softcap) in units of ln 2, with tanh(x) = 1 - 2 / (exp(2 x) + 1).
+NEARLIGHT_INLINE f32x16 capped(const f32x16& score, float softcap) {
+  const f32x16 power = exp(score * broadcast(2.0f / softcap)), one = broadcast(1.0f);
+  return broadcast(softcap * kLog2e) * (one - broadcast(2.0f) / (power + one));
 }
 
-template <int NQ, typename Cell>
-NEARLIGHT_INLINE void score_blocks(const Cell* keys, int64_t n_blocks, const float* queries, float* scores, int64_t dim,
-                                   int64_t stride) {
-  constexpr int NB = kSums / NQ < 8 ? kSums / NQ : 8;
-  int64_t b = 0;
-  for (; b + NB <= n_blocks; b += NB) {
-    score_tile<NQ, NB>(keys + b * dim * kBlockTokens, queries, scores + b * kBlockTokens, dim, stride);
+// Turns a query's scores of tokens begin .. end-1 into weights 2^(score - maximum), zeros from `from` (a multiple of
+// 16) to begin and up to the next multiple of 16; put(token, weights) takes them, 16 at a time. Brings maximum and
+// total up to date and returns the correction of what was summed before.
+template <typename Put>
+NEARLIGHT_INLINE float soften(float* scores, int64_t from, int64_t begin, int64_t end, float softcap, float& maximum,
+                              float& total, const Put& put) {
+  const int64_t whole = (end + 15) / 16 * 16;
+  if (softcap > 0) {
+    for (int64_t t = from; t < whole; t += 16) store(scores + t, capped(load(scores + t), softcap));
   }
-  for (; b < n_blocks; b++) {
-    score_tile<NQ, 1>(keys + b * dim * kBlockTokens, queries, scores + b * kBlockTokens, dim, stride);
-  }
-}
-
-template <typename Cell>
-void score(const Cell* keys, int64_t n_blocks, const float* queries, float* scores, int64_t n_queries, int64_t dim,
-           int64_t stride) {
-  int64_t q = 0;
-  for (; q + 4 <= n_queries; q += 4) {
-    score_blocks<4>(keys, n_blocks, queries + q * stride, scores + q * kStretchTokens, dim, stride);
-  }
-  for (; q < n_queries; q++) {
-    score_blocks<1>(keys, n_blocks, queries + q * stride, scores + q * kStretchTokens, dim, stride);
-  }
-}
-
-// Turn n scores of a query into exp(score - maximum), bringing maximum, total and sums up to date.
-NEARLIGHT_INLINE void soften(float* scores, int64_t n, float& maximum, float& total, float* sums, int64_t padded) {
-  const float nothing = -INFINITY;
-  const int64_t whole = (n + 15) / 16 * 16;
-  for (int64_t i = n; i < whole; i++) scores[i] = nothing;
+  for (int64_t t = from; t < begin; t++) scores[t] = kNothing;
+  for (int64_t t = end; t < whole; t++) scores[t] = kNothing;
   f32x16 highest = broadcast(maximum);
-  for (int64_t i = 0; i < whole; i += 16) highest = max(highest, load(scores + i));
+  for (int64_t t = from; t < whole; t += 16) highest = max(highest, load(scores + t));
   const float before = maximum;
   maximum = max_lane(highest);
   const f32x16 shift = broadcast(maximum);
   f32x16 gained = broadcast(0.0f);
-  for (int64_t i = 0; i < whole; i += 16) {
-    const f32x16 p = exp(load(scores + i) - shift);
-    store(scores + i, p);
+  for (int64_t t = from; t < whole; t += 16) {
+    const f32x16 p = exp2_of_negative(load(scores + t) - shift);
+    put(t, p);
     gained = gained + p;
   }
-  const f32x16 correction = exp(broadcast(before) - shift);
-  total = total * correction.part[0][0] + sum(gained);
-  for (int64_t d = 0; d < padded; d += 16) store(sums + d, load(sums + d) * correction);
+  const float correction = exp2_of_negative(broadcast(before) - shift).part[0][0];
+  total = total * correction + sum(gained);
+  return correction;
 }
 
-// sums[q][16 * c ...] += over tokens p[q][t] * values[t][16 * c ...], for NQ queries and NC vectors of dimensions.
-template <int NQ, int NC, typename Cell>
-NEARLIGHT_INLINE void weigh_tile(const Cell* values, const float* p, int64_t begin, int64_t end, float* sums,
-                                 int64_t padded) {
-  f32x16 total[NQ][NC];
-  for (int q = 0; q < NQ; q++) {
-    for (int c = 0; c < NC; c++) total[q][c] = load(sums + q * padded + 16 * c);
-  }
-  for (int64_t t = begin; t < end; t++) {
-    f32x16 value[NC];
-    for (int c = 0; c < NC; c++) value[c] = load_cells(values + t * padded + 16 * c);
-    for (int q = 0; q < NQ; q++) {
-      const f32x16 weight = broadcast(p[q * kStretchTokens + t]);
-      for (int c = 0; c < NC; c++) total[q][c] = fma(value[c], weight, total[q][c]);
+// A tile's walk over one format of cache.
+template <typename Cache>
+class Walk {
+ public:
+  Walk(const AttendTile& tile, Scratch& scratch)
+      : tile_(tile), n_(tile.n_rows * tile.group), cache_(tile, n_, scratch),
+        scores_(scratch.take<float>(n_ * kStretchTokens)) {
+    const int64_t dim = tile.layout.head_dim, padded = tile.layout.padded_dim();
+    const float scale = tile.scale * (tile.softcap > 0 ? 1.0f : kLog2e);
+    auto* query = scratch.take<float>(padded);
+    for (int64_t i = 0; i < n_; i++) {
+      const float* q = tile.q + (i / tile.group) * tile.row_stride + (i % tile.group) * dim;
+      for (int64_t d = 0; d < dim; d++) query[d] = q[d] * scale;
+      for (int64_t d = dim; d < padded; d++) query[d] = 0.0f;
+      cache_.take_query(i, query);
     }
   }
-  for (int q = 0; q < NQ; q++) {
-    for (int c = 0; c < NC; c++) store(sums + q * padded + 16 * c, total[q][c]);
+
+  void part(int64_t number, Sums& part) {
+    part.clear();
+    const int64_t after = tile_.positions[tile_.n_rows - 1] + 1, end = (number + 1) * tile_.part_tokens;
+    const int64_t first = tile_.first_token(0) / kStretchTokens * kStretchTokens;
+    int64_t start = number * tile_.part_tokens;
+    if (start < first) start = first;
+    for (; start < (end < after ? end : after); start += kStretchTokens) stretch(start, part);
   }
-}
 
-template <int NQ, typename Cell>
-NEARLIGHT_INLINE void weigh(const Cell* values, const float* p, int64_t begin, int64_t end, float* sums,
-                            int64_t padded) {
-  constexpr int NC = kSums / NQ < 8 ? kSums / NQ : 8;
-  int64_t d = 0;
-  for (; d + 16 * NC <= padded; d += 16 * NC) weigh_tile<NQ, NC>(values + d, p, begin, end, sums + d, padded);
-  for (; d < padded; d += 16) weigh_tile<NQ, 1>(values + d, p, begin, end, sums + d, padded);
-}
+ private:
+  void stretch(int64_t start, Sums& part) {
+    View view;
+    int64_t begins[kMaxQueries];
+    if (!look(start, view, begins)) return;
+    cache_.score(view, scores_);
+    float corrections[kMaxQueries];
+    for (int64_t i = view.first; i < view.last; i++) {
+      auto weights = cache_.weights(view, i, scores_ + i * kStretchTokens);
+      corrections[i] = soften(scores_ + i * kStretchTokens, view.begin, begins[i], view.ends[i], tile_.softcap,
+                              part.maxima[i], part.totals[i],
+                              [&](int64_t token, const f32x16& p) { weights.put(token, p); });
+      weights.end((view.ends[i] + 15) / 16 * 16);
+    }
+    cache_.weigh(view, corrections, part.sums);
+  }
 
-// The queries of a tile and what has been summed for each.
-struct Queries {
-  int64_t n, dim, padded;
-  float *queries, *sums, *scores;  // [n][padded], [n][padded], [n][kStretchTokens]
-  float maximum[kMaxQueries], total[kMaxQueries];
+  // What the tile sees of the stretch from `start` on, and where each query begins; false if nothing.
+  bool look(int64_t start, View& view, int64_t* begins) const {
+    int64_t first = 0, last = tile_.n_rows;
+    while (first < last && tile_.positions[first] < start) first++;
+    while (first < last && tile_.first_token(last - 1) >= start + kStretchTokens) last--;
+    if (first == last) return false;
+    for (int64_t row = first; row < last; row++) {
+      const int64_t before = tile_.first_token(row) - start, after = tile_.positions[row] + 1 - start;
+      for (int64_t i = row * tile_.group; i < (row + 1) * tile_.group; i++) {
+        begins[i] = before > 0 ? before : 0;
+        view.ends[i] = after < kStretchTokens ? after : kStretchTokens;
+      }
+    }
+    const int64_t next = start + kStretchTokens;
+    view.at = stretch_of(tile_.layout, tile_.segments, tile_.kv_head, start);
+    view.next = next > tile_.positions[tile_.n_rows - 1]
+                    ? view.at
+                    : stretch_of(tile_.layout, tile_.segments, tile_.kv_head, next);
+    view.first = first * tile_.group, view.last = last * tile_.group;
+    view.begin = begins[view.first] / kBlock * kBlock, view.end = view.ends[view.last - 1];
+    return true;
+  }
+
+  const AttendTile& tile_;
+  int64_t n_;
+  Cache cache_;
+  float* scores_;  // [query][token]
 };
 
-NEARLIGHT_INLINE void begin_queries(const AttendTile& tile, Queries& state) {
-  const int64_t dim = tile.layout.head_dim, padded = tile.layout.padded_dim(), n = tile.n_rows * tile.group;
-  state.n = n, state.dim = dim, state.padded = padded;
-  state.queries = tile.scratch;
-  state.sums = state.queries + n * padded;
-  state.scores = state.sums + n * padded;
-  for (int64_t i = 0; i < n; i++) {
-    const float* q = tile.q + (i / tile.group) * tile.row_stride + (i % tile.group) * dim;
-    for (int64_t d = 0; d < dim; d++) state.queries[i * padded + d] = q[d] * tile.scale;
-    for (int64_t d = 0; d < padded; d++) state.sums[i * padded + d] = 0.0f;
-    state.maximum[i] = -INFINITY;
-    state.total[i] = 0.0f;
-  }
-}
-
-NEARLIGHT_INLINE void end_queries(const AttendTile& tile, const Queries& state) {
-  for (int64_t i = 0; i < state.n; i++) {
-    float* out = tile.out + (i / tile.group) * tile.row_stride + (i % tile.group) * state.dim;
-    for (int64_t d = 0; d < state.dim; d++) out[d] = state.sums[i * state.padded + d] / state.total[i];
-  }
-}
-
-// Tokens of the stretch from `start` that a row at `position` sees.
-NEARLIGHT_INLINE int64_t n_seen(int64_t position, int64_t start) {
-  const int64_t n = position - start + 1;
-  return n < 0 ? 0 : n < kStretchTokens ? n : kStretchTokens;
-}
-
-// One stretch: the rows from `first_row` on see some of it.
-template <typename Cell>
-NEARLIGHT_INLINE void attend_stretch(const AttendTile& tile, Queries& state, int64_t start, int64_t first_row,
-                                     const Cell* keys, const Cell* values) {
-  const int64_t first = first_row * tile.group, padded = state.padded;
-  const int64_t most = n_seen(tile.positions[tile.n_rows - 1], start);
-  score(keys, (most + kBlockTokens - 1) / kBlockTokens, state.queries + first * padded,
-        state.scores + first * kStretchTokens, state.n - first, state.dim, padded);
-  for (int64_t i = first; i < state.n; i++) {
-    soften(state.scores + i * kStretchTokens, n_seen(tile.positions[i / tile.group], start), state.maximum[i],
-           state.total[i], state.sums + i * padded, padded);
-  }
-  // Four queries together as far as the first of them sees, then each alone: a token beyond a row's own position is
-  // not even multiplied with zero.
-  int64_t i = first;
-  for (; i + 4 <= state.n; i += 4) {
-    const int64_t common = n_seen(tile.positions[i / tile.group], start);
-    const float* p = state.scores + i * kStretchTokens;
-    float* sums = state.sums + i * padded;
-    weigh<4>(values, p, 0, common, sums, padded);
-    for (int64_t j = 1; j < 4; j++) {
-      const int64_t seen = n_seen(tile.positions[(i + j) / tile.group], start);
-      if (seen > common) weigh<1>(values, p + j * kStretchTokens, common, seen, sums + j * padded, padded);
-    }
-  }
-  for (; i < state.n; i++) {
-    const int64_t seen = n_seen(tile.positions[i / tile.group], start);
-    weigh<1>(values, state.scores + i * kStretchTokens, 0, seen, state.sums + i * padded, padded);
-  }
-}
-
-template <typename Cell>
-void attend_cells(const AttendTile& tile) {
-  Queries state;
-  begin_queries(tile, state);
-  const int64_t last = tile.positions[tile.n_rows - 1];
-  int64_t first_row = 0;
-  for (int64_t start = 0; start <= last; start += kStretchTokens) {
-    while (tile.positions[first_row] < start) first_row++;
-    const std::byte* head = tile.segments[start / kSegmentTokens] + tile.kv_head * tile.layout.head_bytes();
-    const int64_t token = start % kSegmentTokens;
-    const auto* keys = reinterpret_cast<const Cell*>(head) + token * state.dim;
-    const auto* values = reinterpret_cast<const Cell*>(head + tile.layout.keys_bytes()) + token * state.padded;
-    attend_stretch(tile, state, start, first_row, keys, values);
-  }
-  end_queries(tile, state);
-}
-
-template <typename Cell>
-void keep_cells(const KVLayout& layout, std::byte* segment, int64_t token, const float* k, const float* v) {
-  const int64_t dim = layout.head_dim, block = token / kBlockTokens, lane = token % kBlockTokens;
-  for (int64_t h = 0; h < layout.n_kv_heads; h++, k += dim, v += dim) {
-    std::byte* head = segment + h * layout.head_bytes();
-    auto* keys = reinterpret_cast<Cell*>(head) + block * dim * kBlockTokens + lane;
-    auto* values = reinterpret_cast<Cell*>(head + layout.keys_bytes()) + token * layout.padded_dim();
-    for (int64_t d = 0; d < dim; d++) {
-      store_cell(keys + d * kBlockTokens, k[d]);
-      store_cell(values + d, v[d]);
-    }
+// Calls f with the walk that suits the cache's format.
+template <typename F>
+NEARLIGHT_INLINE void with_walk(const AttendTile& tile, Scratch& scratch, const F& f) {
+  switch (tile.layout.format) {
+    case KVFormat::F32: return f(Walk<FloatCache<float>>(tile, scratch));
+    case KVFormat::F16: return f(Walk<FloatCache<uint16_t>>(tile, scratch));
+    case KVFormat::Q8: return f(Walk<Q8Cache>(tile, scratch));
   }
 }
 
 }  // namespace
 
 void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v) {
-  std::byte* segment = segments[position / kSegmentTokens];
-  const int64_t token = position % kSegmentTokens;
-  if (layout.format == KVFormat::F16) {
-    keep_cells<uint16_t>(layout, segment, token, k, v);
-  } else {
-    keep_cells<float>(layout, segment, token, k, v);
+  const int64_t token = position % kStretchTokens;
+  for (int64_t h = 0; h < layout.n_kv_heads; h++, k += layout.head_dim, v += layout.head_dim) {
+    std::byte* stretch = stretch_of(layout, segments, h, position);
+    switch (layout.format) {
+      case KVFormat::F32: keep_floats<float>(layout, stretch, token, k, v); break;
+      case KVFormat::F16: keep_floats<uint16_t>(layout, stretch, token, k, v); break;
+      case KVFormat::Q8: keep_q8(layout, stretch, token, k, v); break;
+    }
   }
 }
 
+void attend_part(const AttendTile& tile, int64_t number, float* part) {
+  Scratch scratch{reinterpret_cast<std::byte*>(tile.scratch)};
+  Sums sums(tile, part);
+  with_walk(tile, scratch, [&](auto&& walk) { walk.part(number, sums); });
+}
+
+void merge_parts(const AttendTile& tile, float* parts, int64_t n_parts) {
+  const int64_t floats = attend_part_floats(tile.layout, tile.n_rows * tile.group);
+  Sums merged(tile, tile.scratch);
+  merged.clear();
+  for (int64_t i = 0; i < n_parts; i++) merged.merge(Sums(tile, parts + i * floats));
+  merged.write(tile);
+}
+
 void attend(const AttendTile& tile) {
-  if (tile.layout.format == KVFormat::F16) {
-    attend_cells<uint16_t>(tile);
-  } else {
-    attend_cells<float>(tile);
-  }
+  Scratch scratch{reinterpret_cast<std::byte*>(tile.scratch)};
+  const int64_t floats = attend_part_floats(tile.layout, tile.n_rows * tile.group);
+  Sums part(tile, scratch.take<float>(floats)), merged(tile, scratch.take<float>(floats));
+  with_walk(tile, scratch, [&](auto&& walk) {
+    merged.clear();
+    for (int64_t number = tile.first_part(); number < tile.end_part(); number++) {
+      walk.part(number, part);
+      merged.merge(part);
+    }
+  });
+  merged.write(tile);
 }
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

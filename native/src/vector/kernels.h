@@ -15,6 +15,10 @@
 namespace nearlight {
 
 // Consecutive rows of one sequence, and the query heads that share one key head.
+//
+// A row's tokens are taken in parts of `part_tokens`, from multiples of that on. Every part has a maximum, a total and
+// sums of its own, and they are merged in ascending order: so parts can be given to several threads, and the result's
+// bits do not depend on whether they were.
 struct AttendTile {
   KVLayout layout;
   std::byte* const* segments;  // of the sequence
@@ -22,19 +26,47 @@ struct AttendTile {
   int64_t group;               // query heads to a key head
   int64_t n_rows;              // times group at most kMaxQueries
   const int32_t* positions;    // [n_rows], ascending
+  int64_t part_tokens;         // the same for all rows
   const float* q;              // the first row's first query head of the group: [group * head_dim]
   float* out;                  // likewise
   int64_t row_stride;          // floats between rows of q, and of out
   float scale;
+  int64_t window;              // a row sees this many tokens at most: its own and those before
+  float softcap;               // scores become softcap * tanh(score / softcap); 0: they stay
+  const float* sinks;          // [group], a logit more in each head's denominator; or null
   float* scratch;              // attend_scratch_floats()
+
+  [[gnu::always_inline]] int64_t first_token(int64_t row) const {
+    return positions[row] < window ? 0 : positions[row] - window + 1;
+  }
+  // Parts of which some row sees something.
+  [[gnu::always_inline]] int64_t first_part() const { return first_token(0) / part_tokens; }
+  [[gnu::always_inline]] int64_t end_part() const { return positions[n_rows - 1] / part_tokens + 1; }
 };
 
 constexpr int64_t kMaxQueries = 64;  // of a tile: rows times query heads to a key head
-constexpr int kStretchTokens = 128;  // tokens between two looks at the running maximum
 
-// Scratch of a tile: queries, sums and scores.
+// Parts are at least this long, and for many tokens so long that a row sees 16 at most. A window may begin and end
+// within one, and the rows of a tile are a little apart: two more.
+constexpr int64_t kLeastPartTokens = 512, kMostParts = 18;
+
+// Tokens of a part of a row that sees n tokens.
+[[gnu::always_inline]] constexpr int64_t part_tokens(int64_t n) {
+  int64_t tokens = kLeastPartTokens;
+  while (n > 16 * tokens) tokens *= 2;
+  return tokens;
+}
+
+// A part of a tile: sums, maxima, totals.
+[[gnu::always_inline]] constexpr int64_t attend_part_floats(const KVLayout& layout, int64_t n_queries) {
+  return n_queries * (layout.padded_dim() + 2);
+}
+
+// Scratch of a tile: two parts; queries, scores, weights; opened keys and values; what begins on a cache line.
 [[gnu::always_inline]] constexpr int64_t attend_scratch_floats(const KVLayout& layout, int64_t n_queries) {
-  return n_queries * (2 * layout.padded_dim() + kStretchTokens);
+  const int64_t padded = layout.padded_dim();
+  const int64_t floats = n_queries * (3 * padded + 2 * kStretchTokens + 4) + (2 * kStretchTokens + 1) * padded + 256;
+  return (floats + 15) / 16 * 16;  // every thread's begins on a cache line
 }
 
 constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
@@ -61,8 +93,11 @@ struct VectorKernels {
 
   // Writes one token's key and value of every head, [n_kv_heads][head_dim] each, at its position.
   void (*keep)(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v);
-  // Attends causally over the cache: out = softmax(scale * q . keys) . values, over positions 0 .. a row's own.
+  // Attends causally over the cache: out = softmax(scale * q . keys) . values, over the tokens that each row sees.
   void (*attend)(const AttendTile& tile);
+  // The same in two steps: one part, into attend_part_floats() at `part`; and all parts, [n_parts], to the result.
+  void (*attend_part)(const AttendTile& tile, int64_t number, float* part);
+  void (*merge_parts)(const AttendTile& tile, float* parts, int64_t n_parts);
 
   // For sampling: scores are n floats, `highest` is the largest of them. These three give the same bits at all levels.
   // maxima[i] = the largest of the i-th kScoreBlock scores, NaN if one of them is.

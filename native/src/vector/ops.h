@@ -19,6 +19,8 @@ void gelu_erf(const float* x, float* out, int64_t n);
 void gelu_tanh(const float* x, float* out, int64_t n);
 void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v);
 void attend(const AttendTile& tile);
+void attend_part(const AttendTile& tile, int64_t number, float* part);
+void merge_parts(const AttendTile& tile, float* parts, int64_t n_parts);
 void block_maxima(const float* scores, int64_t n, float* maxima);
 int64_t scores_reaching(const float* scores, int64_t n, const float* maxima, float floor, int32_t* ids);
 double sum_of_powers(const float* scores, int64_t n, float highest, float factor);

@@ -3,17 +3,20 @@
 A sequence is a number. The cache keeps how many tokens of each it holds; the kernel set's stores keep the bytes.
 Forgetting the last tokens costs nothing (they are just no longer counted), which is what reusing a conversation,
 rejecting a draft and restoring a saved state are made of.
+
+Layers with a sliding window keep whole sequences too. Tokens behind the window are not read, but going back to an
+earlier length may bring them into view again, and nothing here knows how far back its users will go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Unpack
 
 from nearlight.dtypes import F16, Format
 from nearlight.errors import RequestError
-from nearlight.kernels.ops import Array, KVStore, Ops, Rows, WholeSequences
+from nearlight.kernels.ops import Array, AttendOptions, KVStore, Ops, Rows, WholeSequences
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,10 @@ class KVShape:
 class AttentionCache(Protocol):
     """What an attention layer asks of a cache."""
 
-    def attend(self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float) -> Array: ...
+    def attend(
+        self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
+    ) -> Array:
+        """Attend as `Ops.attend` does, with this layer's keys and values; the other options are those there."""
 
 
 class KVCache:
@@ -43,10 +49,12 @@ class KVCache:
 
     # -- what layers call ------------------------------------------------------------------------------------------
 
-    def attend(self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float) -> Array:
+    def attend(
+        self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
+    ) -> Array:
         """Keep the rows' keys and values in this layer's store and attend over them; see `Ops.attend`."""
         head_dim = self.shapes[layer].head_dim
-        return self.ops.attend(q, k, v, self.stores[layer], rows, head_dim=head_dim, scale=scale)
+        return self.ops.attend(q, k, v, self.stores[layer], rows, head_dim=head_dim, scale=scale, **options)
 
     # -- what the engine calls -------------------------------------------------------------------------------------
 
@@ -96,7 +104,7 @@ class KVCache:
 
     @property
     def bytes_per_token(self) -> int:
-        return sum(2 * s.n_kv_heads * self.format.row_bytes(s.head_dim) for s in self.shapes)
+        return sum(store.token_bytes for store in self.stores)
 
     @property
     def n_bytes(self) -> int:
@@ -111,5 +119,7 @@ class NoCache:
         self.head_dim = head_dim
         self.whole = WholeSequences(length)
 
-    def attend(self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float) -> Array:
-        return self.ops.attend(q, k, v, self.whole, rows, head_dim=self.head_dim, scale=scale)
+    def attend(
+        self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
+    ) -> Array:
+        return self.ops.attend(q, k, v, self.whole, rows, head_dim=self.head_dim, scale=scale, **options)

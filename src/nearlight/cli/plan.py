@@ -112,12 +112,9 @@ def _plans(args: argparse.Namespace, subject: Subject) -> list[Plan]:
 
 def _remarks(subject: Subject, plan: Plan) -> list[str]:
     """Say what a plan takes for granted."""
-    from nearlight.engine.language_model import KV_FORMATS
     from nearlight.models import FAMILIES
 
     remarks = []
-    if plan.hardware.kind == "cpu" and plan.kv not in KV_FORMATS and plan.convention == "physical":
-        remarks.append(f"this engine has no {plan.kv} cache yet")
     if subject.config.get("model_type") not in FAMILIES:
         remarks.append(f"nearlight can plan {subject.config.get('model_type')}, and cannot run it yet")
     if plan.params.active != plan.params.total:

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nearlight.decode.policy import SamplingPolicy
-from nearlight.dtypes import F16, F32, Format
+from nearlight.dtypes import F16, F32, Q8_0, Format
 from nearlight.engine.backends import make_ops, packed_model
 from nearlight.engine.binding import Progress, bind, requantization, with_tied_head
 from nearlight.engine.chat import Chat
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Message: TypeAlias = Mapping[str, Any]
 Prompt: TypeAlias = str | Ordered[Message] | Ordered[int]
 
-KV_FORMATS: dict[str, Format] = {"f16": F16, "f32": F32}
+KV_FORMATS: dict[str, Format] = {"f16": F16, "q8": Q8_0, "f32": F32}
 
 
 def load(
@@ -53,7 +53,8 @@ def load(
 ) -> LanguageModel:
     """Load a model package: a Hugging Face directory or a GGUF file, in place.
 
-    `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize. `kv` is "f16" (default) or "f32".
+    `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize. `kv` is the format of
+    the cache: "f16" (default), "q8" or "f32".
     `backend` is "auto", "cpu" or "reference" (needs torch). `cache` False neither reads nor writes the packed weights
     that `nearlight cache` lists.
     Units: `context` counts tokens; None is the model's own. `progress` is told bytes.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,12 +74,24 @@ class KVStore(Protocol):
     def n_bytes(self) -> int:
         """Bytes allocated now."""
 
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that a token takes."""
+
 
 @dataclass(frozen=True)
 class WholeSequences:
     """In place of a store: the rows are whole sequences of this length, and nothing is kept. For training."""
 
     length: int
+
+
+class AttendOptions(TypedDict, total=False):
+    """What else `Ops.attend` may be given."""
+
+    window: int | None
+    softcap: float | None
+    sinks: Array | None
 
 
 Frequencies: TypeAlias = Callable[[int], Float32]
@@ -122,7 +134,10 @@ class Ops(Protocol):
         """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""
 
     def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> KVStore:
-        """Make an empty store of keys and values."""
+        """Make an empty store of keys and values in F32, F16 or Q8_0.
+
+        Q8_0 stands for 8-bit codes with an f16 scale for every 32 dimensions of a key, and for every value.
+        """
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         """Make a forward ready to be run many times.
@@ -165,13 +180,27 @@ class Ops(Protocol):
         """
 
     def attend(
-        self, q: Array, k: Array, v: Array, store: KVStore | WholeSequences, rows: Rows, *, head_dim: int, scale: float
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        store: KVStore | WholeSequences,
+        rows: Rows,
+        *,
+        head_dim: int,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: Array | None = None,
     ) -> Array:
         """Store the rows' keys and values, then attend causally over each row's own sequence.
 
-        Shapes: q [R, H * head_dim]; k, v [R, K * head_dim], H a multiple of K; -> [R, H * head_dim].
-        Query head h uses key head h // (H / K). A row sees the positions 0 … its own, also those of the same step.
-        Source: arXiv:2305.13245 (grouped queries).
+        Shapes: q [R, H * head_dim]; k, v [R, K * head_dim], H a multiple of K; sinks [H]; -> [R, H * head_dim].
+        Query head h uses key head h // (H / K). A row sees the positions 0 … its own, also those of the same step;
+        with a `window` only the last so many of them. With `softcap` a score s becomes softcap * tanh(s / softcap).
+        `sinks` are logits that take part in the heads' softmax without having a value.
+        Source: arXiv:2305.13245 (grouped queries), arXiv:2004.05150 (windows), arXiv:2408.00118 (softcap),
+        arXiv:2309.17453 (sinks).
         """
 
     def swiglu(self, gate: Array, up: Array) -> Array:

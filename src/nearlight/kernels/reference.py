@@ -11,11 +11,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812, the name everyone knows
 
-from nearlight.dtypes import F16, Format
+from nearlight.dtypes import F16, Q8_0, Format
 from nearlight.errors import PackageError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Watch, WholeSequences
 from nearlight.package.tensors import StoredTensor
+
+KEY_GROUP = 32
+"""Dimensions of a key in 8 bits that share a scale."""
 
 
 class TorchWeight:
@@ -36,11 +39,15 @@ class TorchWeight:
 
 
 class TorchKVStore:
-    """Keys and values of each sequence as two tensors [S, K, D]."""
+    """Keys and values of each sequence as two tensors [S, K, D].
 
-    def __init__(self, n_kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+    Q8_0 is kept as the floats that its codes and scales stand for.
+    """
+
+    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, device: torch.device) -> None:
         self._shape = (n_kv_heads, head_dim)
-        self._dtype = dtype
+        self._format = format
+        self._dtype = torch.float16 if format is F16 else torch.float32
         self._device = device
         self._entries: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -59,12 +66,24 @@ class TorchKVStore:
     def free(self, sequence: int) -> None:
         self._entries.pop(sequence, None)
 
+    def keep(self, sequence: int, positions: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Write tokens. Shapes: positions [T]; k, v [T, K, D]."""
+        if self._format is Q8_0:
+            k, v = _eight_bits(k, KEY_GROUP), _eight_bits(v, v.shape[-1])
+        keys, values = self._entries[sequence]
+        keys[positions], values[positions] = k.to(self._dtype), v.to(self._dtype)
+
     def entry(self, sequence: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self._entries[sequence]
 
     @property
     def n_bytes(self) -> int:
         return sum(2 * keys.numel() * keys.element_size() for keys, _ in self._entries.values())
+
+    @property
+    def token_bytes(self) -> int:
+        n_kv_heads, head_dim = self._shape
+        return 2 * n_kv_heads * head_dim * self._dtype.itemsize
 
 
 class ReferenceOps:
@@ -92,8 +111,7 @@ class ReferenceOps:
         return self._floats(tensor).reshape(-1)
 
     def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> TorchKVStore:
-        dtype = torch.float16 if format is F16 else torch.float32
-        return TorchKVStore(n_kv_heads, head_dim, dtype, self.device)
+        return TorchKVStore(n_kv_heads, head_dim, format, self.device)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         def run(rows: Rows, watch: Watch | None = None) -> Float32:
@@ -143,21 +161,32 @@ class ReferenceOps:
         return rotated.flatten(-2)
 
     def attend(
-        self, q: Array, k: Array, v: Array, store: KVStore | WholeSequences, rows: Rows, *, head_dim: int, scale: float
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        store: KVStore | WholeSequences,
+        rows: Rows,
+        *,
+        head_dim: int,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: Array | None = None,
     ) -> torch.Tensor:
         q, k, v = (_split(x, head_dim) for x in (q, k, v))
         if isinstance(store, WholeSequences):
-            return _attend_whole(q, k, v, store.length, scale)
+            return _attend_whole(q, k, v, store.length, scale, window, softcap, sinks)
         assert isinstance(store, TorchKVStore)
         out = torch.empty_like(q)
         for sequence in rows.sequences.unique().tolist():
             mine = rows.sequences == sequence
             positions = rows.positions[mine]
-            keys, values = store.entry(sequence)
-            keys[positions], values[positions] = k[mine].to(keys.dtype), v[mine].to(values.dtype)
+            store.keep(sequence, positions, k[mine], v[mine])
             seen = int(positions.max()) + 1
-            visible = torch.arange(seen, device=q.device) <= positions[:, None]
-            out[mine] = _attend(q[mine], keys[:seen].to(q.dtype), values[:seen].to(q.dtype), visible, scale)
+            keys, values = (x[:seen].to(q.dtype) for x in store.entry(sequence))
+            visible = _visible(positions, seen, window)
+            out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
         return out.flatten(-2)
 
     def swiglu(self, gate: Array, up: Array) -> torch.Tensor:
@@ -204,17 +233,61 @@ def _split(x: torch.Tensor, width: int) -> torch.Tensor:
     return x.view(len(x), x.shape[-1] // width, width)
 
 
-def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, visible: torch.Tensor, scale: float) -> torch.Tensor:
-    """Shapes: q [T, H, D]; k, v [S, K, D]; visible [T, S] -> [T, H, D]."""
-    group = q.shape[1] // k.shape[1]
-    k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
-    scores = torch.einsum("thd,shd->hts", q, k) * scale
-    probabilities = scores.masked_fill(~visible, float("-inf")).softmax(-1)
-    return torch.einsum("hts,shd->thd", probabilities, v)
+def _eight_bits(x: torch.Tensor, group_size: int) -> torch.Tensor:
+    """Round to what 8-bit codes with an f16 scale per group of the last axis stand for."""
+    groups = []
+    for start in range(0, x.shape[-1], group_size):
+        group = x[..., start : start + group_size].float()
+        scale = (group.abs().amax(-1, keepdim=True) / 127).half().float()
+        inverse = torch.where(scale > 0, 1 / scale, 0)
+        groups.append((group * inverse).clamp(-127, 127).round() * scale)
+    return torch.cat(groups, dim=-1)
 
 
-def _attend_whole(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, length: int, scale: float) -> torch.Tensor:
+def _visible(positions: torch.Tensor, n_tokens: int, window: int | None) -> torch.Tensor:
+    """Tell what rows at these positions see. Shapes: positions [T] -> [T, n_tokens]."""
+    tokens, own = torch.arange(n_tokens, device=positions.device), positions[:, None]
+    visible = tokens <= own
+    return visible if window is None else visible & (tokens > own - window)
+
+
+def _attend(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    visible: torch.Tensor,
+    scale: float,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
+    """Shapes: q [..., T, H, D]; k, v [..., S, K, D]; visible [T, S]; sinks [H] -> [..., T, H, D]."""
+    group = q.shape[-2] // k.shape[-2]
+    k, v = (x.repeat_interleave(group, dim=-2) for x in (k, v))
+    scores = torch.einsum("...thd,...shd->...hts", q, k) * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.masked_fill(~visible, float("-inf"))
+    if sinks is not None:
+        scores = torch.cat([scores, sinks[:, None, None].expand(*scores.shape[:-1], 1)], dim=-1)
+    probabilities = scores.softmax(-1)[..., : k.shape[-3]]
+    return torch.einsum("...hts,...shd->...thd", probabilities, v)
+
+
+def _attend_whole(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    length: int,
+    scale: float,
+    window: int | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
+) -> torch.Tensor:
     """Attend within whole sequences of equal length. Shapes: q [B*T, H, D]; k, v [B*T, K, D] -> [B*T, H*D]."""
-    q, k, v = (x.view(-1, length, *x.shape[1:]).transpose(1, 2) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
-    return out.transpose(1, 2).flatten(0, 1).flatten(-2)
+    q, k, v = (x.view(-1, length, *x.shape[1:]) for x in (q, k, v))
+    if window is None and softcap is None and sinks is None:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        fused = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
+        return fused.transpose(1, 2).flatten(0, 1).flatten(-2)
+    visible = _visible(torch.arange(length, device=q.device), length, window)
+    return _attend(q, k, v, visible, scale, softcap, sinks).flatten(0, 1).flatten(-2)

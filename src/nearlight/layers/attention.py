@@ -30,7 +30,8 @@ class Projections(Layer):
 class Attention(Layer):
     """Attend over the row's own sequence. Shapes: x [R, M] -> [R, M].
 
-    `norms` normalise every head of the queries and of the keys, before rotation.
+    `norms` normalise every head of the queries and of the keys, before rotation. With a `window` a row sees only so
+    many tokens, itself the last.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Attention(Layer):
         projections: Projections,
         norms: tuple[RMSNorm, RMSNorm] | None = None,
         scale: float | None = None,
+        window: int | None = None,
     ) -> None:
         self.ops = ops
         self.index = index
@@ -48,6 +50,7 @@ class Attention(Layer):
         self.projections = projections
         self.norms = norms
         self.scale = shape.head_dim**-0.5 if scale is None else scale
+        self.window = window
 
     def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: AttentionCache) -> Array:
         q, k, v = self.projections.q(x), self.projections.k(x), self.projections.v(x)
@@ -56,4 +59,4 @@ class Attention(Layer):
         if angles is not None:
             q = self.ops.rope(q, angles, self.shape.head_dim)
             k = self.ops.rope(k, angles, self.shape.head_dim)
-        return self.projections.out(cache.attend(self.index, q, k, v, rows, scale=self.scale))
+        return self.projections.out(cache.attend(self.index, q, k, v, rows, scale=self.scale, window=self.window))

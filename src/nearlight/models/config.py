@@ -29,6 +29,11 @@ class ConfigReader:
             raise PackageError(key, where=self._where, expected="a positive integer", found=repr(value))
         return value
 
+    def count(self, key: str, default: Any = _MISSING) -> int:
+        """Return an integer that may be 0."""
+        value = self._config.get(key)
+        return 0 if value == 0 and not isinstance(value, bool) else self.size(key, default)
+
     def number(self, key: str, default: Any = _MISSING) -> float:
         """Return a positive finite number."""
         value = self._value(key, default)

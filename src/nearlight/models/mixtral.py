@@ -23,4 +23,5 @@ def build(ops: ExpertOps, config: Mapping[str, Any]) -> Decoder:
         name = name.removesuffix(".mlp") + ".block_sparse_moe"
         return SparseMLP(ops, name, NAMES, hidden_size, expert_size, n_experts, n_chosen, normalize=True)
 
-    return rotary_decoder(ops, config, max_positions=131072, mlp=mlp)
+    window = None if config.get("sliding_window") is None else read.size("sliding_window")
+    return rotary_decoder(ops, config, max_positions=131072, mlp=mlp, window=lambda i: window)

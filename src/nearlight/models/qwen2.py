@@ -7,8 +7,10 @@ from typing import Any
 
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
-from nearlight.models.rotary import rotary_decoder
+from nearlight.models.rotary import rotary_decoder, windows_by_layer
 
 
 def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
-    return rotary_decoder(ops, config, vocab_size=151936, max_positions=32768, qkv_bias=True)
+    return rotary_decoder(
+        ops, config, vocab_size=151936, max_positions=32768, qkv_bias=True, window=windows_by_layer(config)
+    )

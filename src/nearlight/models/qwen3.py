@@ -8,7 +8,7 @@ from typing import Any
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.models.config import ConfigReader
-from nearlight.models.rotary import rotary_decoder
+from nearlight.models.rotary import rotary_decoder, windows_by_layer
 
 
 def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
@@ -22,4 +22,5 @@ def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
         qkv_bias=attention_bias,
         out_bias=attention_bias,
         qk_norm=True,
+        window=windows_by_layer(config),
     )

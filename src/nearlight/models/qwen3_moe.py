@@ -11,7 +11,7 @@ from nearlight.layers.decoder import Decoder
 from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.layers.mlp import GatedMLP
 from nearlight.models.config import ConfigReader
-from nearlight.models.rotary import rotary_decoder
+from nearlight.models.rotary import rotary_decoder, window_in_use
 
 NAMES = ExpertNames("gate", "experts.*.gate_proj", "experts.*.up_proj", "experts.*.down_proj")
 
@@ -32,6 +32,7 @@ def build(ops: ExpertOps, config: Mapping[str, Any]) -> Decoder:
         normalize = read.flag("norm_topk_prob", False)
         return SparseMLP(ops, name, NAMES, hidden_size, expert_size, n_experts, n_chosen, normalize)
 
+    window = window_in_use(config)  # of all layers, unlike the dense models'
     return rotary_decoder(
         ops,
         {**config, "head_dim": config.get("head_dim") or 128},
@@ -41,4 +42,5 @@ def build(ops: ExpertOps, config: Mapping[str, Any]) -> Decoder:
         out_bias=attention_bias,
         qk_norm=True,
         mlp=mlp,
+        window=lambda i: window,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nearlight.errors import PackageError
 from nearlight.kernels.ops import Ops
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Embedding, Linear, RMSNorm
@@ -38,18 +39,19 @@ def rotary_decoder(
     mlp_bias: bool = False,
     qk_norm: bool = False,
     mlp: Callable[[int, str], MLP] | None = None,
+    window: Callable[[int], int | None] | None = None,
 ) -> Decoder:
     """Put a model together from a config and what sets its family apart.
 
     `vocab_size` and `max_positions` are the family's defaults for keys the config may lack. `mlp` makes the MLP of
-    a layer from its number and name, where a family has another than all.
+    a layer from its number and name, where a family has another than all; `window` says how many tokens a layer sees.
     """
     read = ConfigReader(config)
     shape = attention_shape(read)
     read.choice("hidden_act", {"silu": "silu", "swish": "silu"}, "silu")
     eps = read.number("rms_norm_eps", 1e-6)
     intermediate_size = read.size("intermediate_size")
-    max_positions = _visible_positions(read, read.size("max_position_embeddings", max_positions))
+    max_positions = read.size("max_position_embeddings", max_positions)
 
     def norm(name: str, width: int = shape.hidden_size) -> RMSNorm:
         return RMSNorm(ops, name, width, eps)
@@ -68,7 +70,7 @@ def rotary_decoder(
         return Block(
             ops,
             norm(f"{name}.input_layernorm"),
-            Attention(ops, i, shape, projections, norms if qk_norm else None),
+            Attention(ops, i, shape, projections, norms if qk_norm else None, window=window(i) if window else None),
             norm(f"{name}.post_attention_layernorm"),
             mlp(i, mlp_name) if mlp else GatedMLP(ops, mlp_name, shape.hidden_size, intermediate_size, mlp_bias),
         )
@@ -89,8 +91,32 @@ def rotary_decoder(
     )
 
 
-def _visible_positions(read: ConfigReader, max_positions: int) -> int:
-    """Return how many positions a context may have: within a sliding window, windowed attention is plain attention."""
-    if read.flag("use_sliding_window", False):
-        return min(max_positions, read.size("sliding_window", max_positions))
-    return max_positions
+def window_in_use(config: Mapping[str, Any]) -> int | None:
+    """Return the sliding window of a config, None where it is switched off.
+
+    Many configs name a window that no layer uses: it counts only where `use_sliding_window` says so.
+    """
+    read = ConfigReader(config)
+    return read.size("sliding_window", 4096) if read.flag("use_sliding_window", False) else None
+
+
+def windows_by_layer(config: Mapping[str, Any]) -> Callable[[int], int | None]:
+    """Return which layers use the window: those that `layer_types` names, or all from `max_window_layers` on.
+
+    Raises: PackageError for a list of another length than the model, or with other types of attention.
+    """
+    window = window_in_use(config)
+    if window is None:
+        return lambda i: None
+    n_full = ConfigReader(config).count("max_window_layers", 28)
+    types = config.get("layer_types")
+    if types is None:
+        return lambda i: window if i >= n_full else None
+    n_layers = ConfigReader(config).size("num_hidden_layers")
+    if not isinstance(types, list | tuple) or len(types) != n_layers or not set(types) <= _LAYER_TYPES:
+        expected = f"{n_layers} of " + ", ".join(sorted(_LAYER_TYPES))
+        raise PackageError("layer_types", where="config.json", expected=expected, found=types)
+    return lambda i: window if types[i] == "sliding_attention" else None
+
+
+_LAYER_TYPES = {"full_attention", "sliding_attention"}

@@ -42,7 +42,7 @@ def _fewer_bits(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -
 
 
 def _smaller_cache(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
-    if options.kv != "q8" and _has_q8_cache(plan):
+    if options.kv != "q8":
         after = fit_of(subject, replace(options, kv="q8")).memory
         if after.fits:
             yield f"--kv q8: the cache takes {_gb(after.kv)} instead of {_gb(plan.memory.kv)}"
@@ -51,7 +51,7 @@ def _smaller_cache(fit_of: FitOf, subject: Subject, options: Options, plan: Plan
 def _both(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
     """With the fewest bits, does a smaller cache or a shorter context make it fit?"""
     fewest = WEIGHTS[-1]
-    if _has_q8_cache(plan) and fit_of(subject, replace(options, weights=fewest, kv="q8")).memory.fits:
+    if fit_of(subject, replace(options, weights=fewest, kv="q8")).memory.fits:
         yield f"--weights {fewest} --kv q8"
         return
     longest = fit_of(subject, replace(options, weights=fewest)).max_context
@@ -75,15 +75,6 @@ def _smaller_model(fit_of: FitOf, subject: Subject, options: Options, plan: Plan
 def _smaller_entries(plan: Plan) -> list[CatalogueEntry]:
     entries = [entry for entry in catalogue().values() if entry.supported]
     return [entry for entry in entries if (entry.n_parameters or 0) < plan.params.total]
-
-
-def _has_q8_cache(plan: Plan) -> bool:
-    """Whether a q8 cache can be had: on accelerators generally, on CPUs where this engine has it."""
-    if plan.hardware.kind == "gpu":
-        return True
-    from nearlight.engine.language_model import KV_FORMATS
-
-    return "q8" in KV_FORMATS
 
 
 def _gb(n_bytes: float) -> str:

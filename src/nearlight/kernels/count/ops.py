@@ -53,16 +53,15 @@ class CountedVector:
 
 
 class CountedKVStore:
-    """Keys and values of one attention layer as numbers of tokens; only the last `window` are kept."""
+    """Keys and values of one attention layer as numbers of tokens."""
 
-    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, target: Target, window: int | None) -> None:
-        self.n_kv_heads, self.head_dim, self.window = n_kv_heads, head_dim, window
+    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, target: Target) -> None:
+        self.n_kv_heads, self.head_dim, self.format = n_kv_heads, head_dim, format
         self.token_bytes = target.kv_token_bytes(n_kv_heads, head_dim, format)
         self._target = target
         self._room: dict[int, int] = {}
 
     def reserve(self, sequence: int, n_tokens: int) -> None:
-        n_tokens = n_tokens if self.window is None else min(n_tokens, self.window)
         self._room[sequence] = max(self._room.get(sequence, 0), self._target.kv_allocated_tokens(n_tokens))
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
@@ -103,8 +102,8 @@ class CountOps:
     def vector(self, tensor: StoredTensor) -> CountedVector:
         return CountedVector(tensor)
 
-    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format, window: int | None = None) -> CountedKVStore:
-        return CountedKVStore(n_kv_heads, head_dim, format, self.target, window)
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> CountedKVStore:
+        return CountedKVStore(n_kv_heads, head_dim, format, self.target)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         """Make a program that enters its steps in `ledger` and returns zeros, so that an engine can run on counts."""
@@ -170,6 +169,9 @@ class CountOps:
         *,
         head_dim: int,
         scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: CountedVector | None = None,
     ) -> Activation:
         """Count the keys and values written, those of every visible token read once, and both products."""
         if isinstance(store, WholeSequences):
@@ -181,20 +183,29 @@ class CountOps:
         _expect("rows of the queries", n_rows, q.rows)
         _expect_multiple("queries", kv_width, q.width)
         _expect("head_dim of the kv store", store.head_dim, head_dim)
+        n_heads = q.width // head_dim
+        if sinks is not None:
+            _expect(f"sinks {sinks.name}", n_heads, sinks.size)
         visible = self._visible_to(rows)
         self.ledger.add(
             Entry("keep", "keep", kv_written_bytes=n_rows * store.token_bytes, activation_bytes=k.n_bytes + v.n_bytes)
         )
-        n_heads, pairs = q.width // head_dim, visible.pairs(store.window)
-        return self._result(
+        pairs = visible.pairs(window)
+        products = self.target.attention_operations(store.format).items()
+        result = self._result(
             "attend",
             n_rows,
             q.width,
             q,
-            kv_read_bytes=visible.tokens(store.window) * store.token_bytes,
-            operations=Counter({self.target.attention: 4 * pairs * n_heads * head_dim})
+            weight_bytes=sinks.n_bytes if sinks else 0,
+            kv_read_bytes=visible.tokens(window) * store.token_bytes,
+            operations=Counter({data_type: n * pairs * n_heads * head_dim for data_type, n in products})
             + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
         )
+        scratch = self.target.attention_scratch_bytes(n_rows, n_heads // store.n_kv_heads, head_dim)
+        if scratch:
+            self.room.give_back(self.room.take(scratch))
+        return result
 
     def swiglu(self, gate: Activation, up: Activation) -> Activation:
         _expect("second input of swiglu", gate.shape, up.shape)

@@ -1,7 +1,7 @@
 """What attention does for a step's rows: how many tokens they see, and how many lie in the cache.
 
 A row sees its sequence up to itself: the causal half of a prompt's square. With a window it sees the last `window` of
-those, and older tokens are neither read nor kept.
+those, and older tokens are kept but not read.
 """
 
 from __future__ import annotations

@@ -2,14 +2,16 @@
 
 A matrix on an accelerator is as large as it is stored. This engine's CPU kernels pack it into tiles of 16 output rows,
 so the last tile may be padded, and grow the KV cache by segments of 256 tokens. The rules mirror native/src
-(matmul/layout.h and pack.cpp, kv_layout.h, matmul/floats.h); a test holds them to what the native library allocates.
+(matmul/layout.h and pack.cpp, kv_layout.h, vector/kernels.h, matmul/floats.h); a test holds them to what the native
+library allocates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nearlight.dtypes import BF16, F16, F32, Format
+from nearlight.dtypes import BF16, F16, F32, Q8_0, Format
 from nearlight.errors import RequestError
 
 
@@ -18,7 +20,8 @@ class Target:
     """A set of kernels to count for.
 
     `tile_rows` and `pair_inputs` are what a matrix's output rows, and BF16's inputs, are padded to a multiple of;
-    `segment_tokens` what the KV cache grows by; `value_lanes` what a stored value's head_dim is padded to.
+    `segment_tokens` what the KV cache grows by. `packs_kv` says that keys and values are laid out for vectors of 16
+    lanes, with one scale for a whole value in 8 bits.
     `bf16`, `f16` and `attention` are the data types in which those are multiplied; blocks of 8 bits and fewer are
     multiplied as int8 everywhere.
     """
@@ -27,7 +30,7 @@ class Target:
     tile_rows: int = 1
     pair_inputs: int = 1
     segment_tokens: int = 1
-    value_lanes: int = 1
+    packs_kv: bool = False
     bf16: str = "bf16"
     f16: str = "bf16"
     attention: str = "bf16"
@@ -40,8 +43,13 @@ class Target:
 
     def kv_token_bytes(self, n_kv_heads: int, head_dim: int, format: Format) -> int:
         """Return the bytes of one token's keys and values in one layer."""
-        padded_dim = _rounded_up(head_dim, self.value_lanes)
-        return n_kv_heads * (format.row_bytes(head_dim) + format.row_bytes(padded_dim))
+        if not self.packs_kv:
+            return n_kv_heads * 2 * format.row_bytes(head_dim)
+        padded_dim = _rounded_up(head_dim, _LANES)
+        if format is not Q8_0:
+            return n_kv_heads * (format.row_bytes(_rounded_up(head_dim, 2)) + format.row_bytes(padded_dim))
+        n_scales = -(-head_dim // 32) + 1
+        return n_kv_heads * (_rounded_up(head_dim, 4) + padded_dim + 2 * n_scales)
 
     def kv_allocated_tokens(self, n_tokens: int) -> int:
         """Return for how many tokens there is room when n_tokens are kept."""
@@ -55,21 +63,55 @@ class Target:
             return self.f16
         return "fp32" if format is F32 else "int8"
 
+    def attention_operations(self, format: Format) -> Mapping[str, int]:
+        """Return the operations, by data type, for every dimension of a query head and token that it sees.
+
+        Two products; over 8 bits in the CPU's kernels three, since softmax weights take two planes there.
+        """
+        if not self.packs_kv:
+            return {self.attention: 4}
+        if format is Q8_0:
+            return {"int8": 6}
+        return {"fp32" if format is F32 else self.attention: 4}
+
+    def attention_scratch_bytes(self, n_rows: int, group: int, head_dim: int) -> int:
+        """Return the bytes that attention of n_rows works in, on one thread, `group` heads sharing a key head."""
+        if not self.packs_kv:
+            return 0
+        padded_dim = _rounded_up(head_dim, _LANES)
+        heads = -(-group // -(-group // _TILE_QUERIES))
+        n_queries = heads * min(n_rows, _TILE_QUERIES // heads)
+        queries = n_queries * (3 * padded_dim + 2 * _STRETCH_TOKENS + 4)
+        return 4 * _rounded_up(queries + (2 * _STRETCH_TOKENS + 1) * padded_dim + 256, 16)
+
     def prepared_bytes(self, format: Format, n_rows: int, n_in: int) -> int:
         """Return the bytes of activations made ready for a product: converted in blocks of 32 inputs."""
         return n_rows * -(-n_in // 32) * _PREPARED_BLOCK_BYTES[self.multiplied_in(format)]
 
 
+_LANES, _TILE_QUERIES, _STRETCH_TOKENS = 16, 64, 128
 _PREPARED_BLOCK_BYTES = {"fp32": 128, "bf16": 64, "int8": 48}  # int8: codes, a scale, three sums
 
 ACCELERATOR = Target("accelerator")
 
-_PACKED = {"tile_rows": 16, "pair_inputs": 2, "segment_tokens": 256, "value_lanes": 16}
+
+def _packing(level: str, bf16: str) -> Target:
+    return Target(
+        f"cpu {level}",
+        tile_rows=16,
+        pair_inputs=2,
+        segment_tokens=256,
+        packs_kv=True,
+        bf16=bf16,
+        f16="fp32",
+        attention=bf16,
+    )
+
 
 CPU_TARGETS: dict[str, Target] = {
-    "avx512": Target("cpu avx512", **_PACKED, bf16="bf16", f16="fp32", attention="fp32"),
-    "avx2": Target("cpu avx2", **_PACKED, bf16="fp32", f16="fp32", attention="fp32"),
-    "plain": Target("cpu plain", **_PACKED, bf16="fp32", f16="fp32", attention="fp32"),
+    "avx512": _packing("avx512", bf16="bf16"),
+    "avx2": _packing("avx2", bf16="fp32"),
+    "plain": _packing("plain", bf16="fp32"),
 }
 """This engine's CPU kernels, by the instruction level that `CpuOps.isa` names."""
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nearlight import _native
-from nearlight.dtypes import ALL, F16, F32, Format
+from nearlight.dtypes import ALL, F16, F32, Q8_0, Format
 from nearlight.errors import PackageError, RequestError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.cpu.program import CpuProgram, Recording
@@ -26,10 +26,11 @@ from nearlight.kernels.ops import Array, Frequencies, KVStore, Rows, WholeSequen
 from nearlight.package.tensors import StoredTensor
 
 _FORMAT_NUMBERS = {format: number for number, format in enumerate(ALL)}
-_KV_FORMATS = {F32: 0, F16: 1}
+_KV_FORMATS = {F32: 0, F16: 1, Q8_0: 2}
 _TILE_ROWS = 16
 _PIECE_BYTES = 8 << 20
 """Of stored rows that are packed at once; then their pages are given back."""
+_UNLIMITED = 2**31  # a window that sees every position
 
 GELU_APPROXIMATIONS = ("none", "tanh")
 
@@ -39,7 +40,7 @@ class CpuKVStore:
 
     def __init__(self, runtime: _native.Runtime, n_kv_heads: int, head_dim: int, format: Format) -> None:
         if format not in _KV_FORMATS:
-            raise RequestError("kv cache format", expected="F16 or F32", found=format)
+            raise RequestError("kv cache format", expected="F32, F16 or Q8_0", found=format)
         if n_kv_heads < 1 or head_dim < 1:
             raise ShapeError("kv store", expected="at least one head of one dimension", found=[n_kv_heads, head_dim])
         self.native = _native.KVStore(runtime, n_kv_heads, head_dim, _KV_FORMATS[format])
@@ -59,6 +60,10 @@ class CpuKVStore:
     @property
     def n_bytes(self) -> int:
         return self.native.n_bytes
+
+    @property
+    def token_bytes(self) -> int:
+        return self.native.token_bytes
 
 
 class CpuOps:
@@ -165,6 +170,9 @@ class CpuOps:
         *,
         head_dim: int,
         scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: _native.Vector | None = None,
     ) -> _native.Activation:
         n_kv_heads = store.native.n_kv_heads if isinstance(store, CpuKVStore) else k.shape[1] // head_dim
         n_rows, kv_width = rows.positions.shape[0], n_kv_heads * head_dim
@@ -172,12 +180,19 @@ class CpuOps:
         _expect("values", (n_rows, kv_width), v.shape)
         _expect("rows of the queries", n_rows, q.shape[0])
         _expect_multiple("queries", kv_width, q.shape[1])
+        if window is not None and window < 1:
+            raise ShapeError("attention window", expected="at least 1 token", found=window)
+        if softcap is not None and not softcap > 0:
+            raise ShapeError("attention softcap", expected="above 0", found=softcap)
+        if sinks is not None:
+            _expect(f"sinks {sinks.name}", q.shape[1] // head_dim, sinks.size)
+        options = (head_dim, scale, min(window or _UNLIMITED, _UNLIMITED), softcap or 0.0, sinks)
         if isinstance(store, WholeSequences):
-            return self._tape.attend_whole(q, k, v, store.length, head_dim, scale)
+            return self._tape.attend_whole(q, k, v, store.length, *options)
         if not isinstance(store, CpuKVStore):
             raise ShapeError("kv store", expected="one of the cpu kernels", found=type(store).__name__)
         _expect("head_dim of the kv store", store.native.head_dim, head_dim)
-        return self._tape.attend(q, k, v, store.native, head_dim, scale)
+        return self._tape.attend(q, k, v, store.native, *options)
 
     def swiglu(self, gate: _native.Activation, up: _native.Activation) -> _native.Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
