@@ -1,6 +1,7 @@
 // Matrices: lookup, products. See record.h.
 #include <algorithm>
 #include <stdexcept>
+#include <vector>
 
 #include "../level.h"
 #include "record.h"
@@ -15,9 +16,18 @@ constexpr int64_t kPieceTiles = 4;
 
 int64_t n_groups(const Matrix& matrix) { return (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles; }
 
-int64_t product_pieces(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
-  const int64_t worth = static_cast<int64_t>(matrix.n_bytes()) * n_rows / kLeastBytesPerPiece;
-  return tape.pieces(std::min(worth, n_groups(matrix)));
+// Where a product is cut, in groups of tiles. Pieces become smaller and smaller: large ones first, since memory is slow
+// to start streaming at a new place, and small ones last, so that no thread waits long for another's.
+std::vector<int64_t> cuts(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
+  const int64_t n = n_groups(matrix), group_bytes = static_cast<int64_t>(matrix.n_bytes()) * n_rows / n;
+  if (tape.pieces(n) == 1) return {0, n};
+  const int64_t least = kLeastBytesPerPiece / std::max<int64_t>(group_bytes, 1) + 1;
+  std::vector<int64_t> at{0};
+  while (at.back() < n) {
+    const int64_t left = n - at.back(), fair = left / (2 * tape.runtime()->pool.n_threads());
+    at.push_back(at.back() + std::min(left, std::max(least, fair)));
+  }
+  return at;
 }
 
 // x in the form this matrix is multiplied with; the command is recorded at the first asking.
@@ -71,20 +81,20 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   Activation out = new_activation(tape, x.rows, matrix.n_out);
   if (x.rows == 0) return out;
   const Place from = prepare(tape, x, level().matmul->form(matrix.format)), to = out.place();
-  const int64_t n_pieces = product_pieces(tape, matrix, x.rows);
+  const std::vector<int64_t> at = cuts(tape, matrix, x.rows);
   tape.add({weight->name,
             {reads(from), writes(to)},
             0,
-            n_pieces,
-            [weight, bias, from, to, rows = x.rows, n_pieces](const Worker& w, int64_t piece) {
+            static_cast<int64_t>(at.size()) - 1,
+            [weight, bias, from, to, rows = x.rows, at](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;
-              const Share groups = share(n_groups(m), piece, n_pieces);
+              const auto i = static_cast<size_t>(piece);
               level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
-                                       to.in<float>(w.arena), m.n_out, kPieceTiles * groups.begin,
-                                       std::min(kPieceTiles * groups.end, m.n_tiles));
+                                       to.in<float>(w.arena), m.n_out, kPieceTiles * at[i],
+                                       std::min(kPieceTiles * at[i + 1], m.n_tiles));
             },
             {reinterpret_cast<const std::byte*>(matrix.codes(0)),
-             static_cast<size_t>(share(n_groups(matrix), 0, n_pieces).end * kPieceTiles) * matrix.tile_codes}});
+             static_cast<size_t>(at[1] * kPieceTiles) * matrix.tile_codes}});
   return out;
 }
 
