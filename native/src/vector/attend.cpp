@@ -139,6 +139,11 @@ class Walk {
     View view;
     int64_t begins[kMaxQueries];
     if (!look(start, view, begins)) return;
+    // What nobody has fetched ahead: the first stretch, and of the last not what the fetching in its order would bring.
+    if (!begun_ || view.end < kStretchTokens) {
+      lines_of(tile_.layout, view.at, view.begin, view.end, [](const std::byte* line) { fetch(line); });
+      begun_ = true;
+    }
     cache_.score(view, scores_);
     float corrections[kMaxQueries];
     for (int64_t i = view.first; i < view.last; i++) {
@@ -178,6 +183,7 @@ class Walk {
   int64_t n_;
   Cache cache_;
   float* scores_;  // [query][token]
+  bool begun_ = false;
 };
 
 // Calls f with the walk that suits the cache's format.
@@ -194,6 +200,10 @@ NEARLIGHT_INLINE void with_walk(const AttendTile& tile, Scratch& scratch, const 
 
 void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v) {
   const int64_t token = position % kStretchTokens;
+  for (int64_t h = 0; h < layout.n_kv_heads; h++) {  // a token's key lies in as many cache lines as it has pairs
+    lines_of(layout, stretch_of(layout, segments, h, position), token, token + 1,
+             [](const std::byte* line) { __builtin_prefetch(line, 1, 3); });
+  }
   for (int64_t h = 0; h < layout.n_kv_heads; h++, k += layout.head_dim, v += layout.head_dim) {
     std::byte* stretch = stretch_of(layout, segments, h, position);
     switch (layout.format) {

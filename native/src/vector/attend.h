@@ -24,6 +24,19 @@ constexpr int64_t kBlock = 16;  // tokens that a vector of scores covers
 // machine whose threads all read, and on a stride, where vectors are taken in more than one strip.
 NEARLIGHT_INLINE void fetch(const void* address) { __builtin_prefetch(address, 0, 2); }
 
+// Calls f with the address of every cache line in which keys and values of tokens begin .. end-1 of a stretch lie. Keys
+// are a row of all tokens for every few dimensions, values a row of all dimensions for every few tokens.
+template <typename F>
+NEARLIGHT_INLINE void lines_of(const KVLayout& layout, const std::byte* stretch, int64_t begin, int64_t end, const F& f) {
+  const int64_t cell = layout.packed() * layout.value_bytes(), row = kStretchTokens * cell;
+  for (int64_t at = 0; at < layout.keys_bytes(); at += row) {
+    for (int64_t line = begin * cell / 64 * 64; line < end * cell; line += 64) f(stretch + at + line);
+  }
+  const std::byte* values = stretch + layout.keys_bytes() + layout.key_scales_bytes();
+  const int64_t values_row = layout.padded_dim() * cell, last = (end + layout.packed() - 1) / layout.packed();
+  for (int64_t at = begin / layout.packed() * values_row; at < last * values_row; at += 64) f(values + at);
+}
+
 // Before loops over what a kernel keeps in registers: an array that is indexed by a loop left standing is kept in memory.
 #define NEARLIGHT_UNROLLED _Pragma("GCC unroll 16")
 
