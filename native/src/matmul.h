@@ -10,7 +10,7 @@
 //     m.data = <m.n_bytes() bytes, 64-byte aligned>;
 //     pack(m, rows, row_stride, tile_begin, tile_end);                 // on each thread other tiles
 //     Form form = kernels.form(m.format);
-//     kernels.prepare(form, x, ldx, n_rows, n_in, prepared, part, parts);     // then a barrier
+//     kernels.prepare(form, x, ldx, n_rows, n_in, prepared, 0, n_rows);     // or some rows each; then a barrier
 //     kernels.multiply(m, prepared, n_rows, bias, y, ldy, tile_begin, tile_end);
 //
 // What holds for every kernel: the bits of y[r, o] depend on x[r, :], weight[o, :], bias[o] and the level alone; not on
@@ -74,9 +74,9 @@ struct MatmulKernels {
   // The form of activations that a matrix of this format is multiplied with.
   Form (*form)(Format format);
 
-  // Converts share `part` of `parts` of x[n_rows, n_in], rows ldx floats apart. All parts must be done before multiply.
-  void (*prepare)(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared, int part,
-                  int parts);
+  // Converts rows row_begin .. row_end-1 of x[n_rows, n_in], rows ldx floats apart. All must be done before multiply.
+  void (*prepare)(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared,
+                  int64_t row_begin, int64_t row_end);
 
   // Computes the output columns of tiles tile_begin .. tile_end-1 for all rows: y[r * ldy + o]. bias may be null.
   // Quantized tiles are taken in pairs, float ones in their groups of four: ranges that begin and end with those waste

@@ -10,7 +10,7 @@
 //     power of two per 32         0.8 %   1.3 %   1.1 %   1.5 %     int8_powers
 //     scale per 256               0.7 %   1.5 %   1.5 %   2.9 %     llama.cpp, with K-quants
 //
-// A share of the work is a range of rows.
+// Rows are independent: those that a thread has just computed it can prepare while they are in its cache.
 #pragma once
 
 #include "panels.h"
@@ -97,11 +97,11 @@ NEARLIGHT_INLINE float largest_of(const float* x, int64_t n_in) {
   return largest(highest);
 }
 
-inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared, int part,
-                    int parts) {
+inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared,
+                    int64_t row_begin, int64_t row_end) {
   const int64_t height = panel_rows(form, n_rows), blocks = n_blocks(n_in);
   auto* to = static_cast<uint8_t*>(prepared);
-  for (int64_t row = n_rows * part / parts; row < n_rows * (part + 1) / parts; row++) {
+  for (int64_t row = row_begin; row < row_end; row++) {
     const float* from = x + row * ldx;
     const float largest_of_row = form == Form::int8_powers ? largest_of(from, n_in) : 0.0f;
     if (is_int8(form)) {

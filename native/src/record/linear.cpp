@@ -36,16 +36,15 @@ Place prepare(Tape& tape, Activation& x, Form form) {
   if (slot) return slot->place();
   slot = std::make_shared<Slot>(tape.slots(), prepared_bytes(form, x.rows, x.width));
   const Place from = x.place(), to = slot->place();
-  // One row is not worth dividing: prepared by the piece that made it, it needs no stage of its own.
-  const bool one_row = x.rows == 1;
-  const int64_t n_pieces = one_row ? 1 : tape.pieces(x.rows);
+  const int64_t n_pieces = tape.row_pieces(x.rows);
   tape.add({"prepare",
-            {reads(from), writes(to)},
-            one_row ? 1 : 0,
+            {reads(from), {to, true, nullptr, true}},
+            x.rows,
             n_pieces,
             [from, to, form, rows = x.rows, width = x.width, n_pieces](const Worker& w, int64_t piece) {
+              const Share mine = share(rows, piece, n_pieces);
               level().matmul->prepare(form, from.in<float>(w.arena), width, rows, width, to.in<void>(w.arena),
-                                      static_cast<int>(piece), static_cast<int>(n_pieces));
+                                      mine.begin, mine.end);
             }});
   return to;
 }

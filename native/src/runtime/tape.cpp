@@ -43,7 +43,8 @@ bool Tape::conflicts(const Command& command) const {
         for (const Touch& touch : command.touches) {
           if (touch.space != before.space || !touch.place.overlaps(before.place)) continue;
           if (!touch.writes && !before.writes) continue;
-          if (!(own_rows && touch.place == before.place)) return true;
+          const bool by_row = own_rows && !touch.interleaved && !before.interleaved;
+          if (!(by_row && touch.place == before.place)) return true;
         }
       }
     }

@@ -48,6 +48,7 @@ struct Touch {
   Place place;
   bool writes;
   const void* space = nullptr;
+  bool interleaved = false;  // rows do not lie one after the other: two commands' same rows may be other bytes
 };
 
 inline Touch reads(Place place) { return {place, false}; }
