@@ -88,13 +88,15 @@ NEARLIGHT_INLINE void load_block(const float* x, int64_t block, int64_t n_in, f3
 }
 
 NEARLIGHT_INLINE float largest_of(const float* x, int64_t n_in) {
-  i32x16 highest{};
-  f32x16 a, b;
-  for (int64_t block = 0; block < n_blocks(n_in); block++) {
-    load_block(x, block, n_in, a, b);
-    highest = max(highest, max(magnitudes(a), magnitudes(b)));
+  i32x16 even{}, odd{};
+  int64_t k = 0;
+  for (; k + kBlock <= n_in; k += kBlock) {
+    even = max(even, magnitudes(load(x + k)));
+    odd = max(odd, magnitudes(load(x + k + kLanes)));
   }
-  return largest(highest);
+  f32x16 a{}, b{};
+  if (k < n_in) load_block(x, k / kBlock, n_in, a, b);
+  return largest(max(max(even, odd), max(magnitudes(a), magnitudes(b))));
 }
 
 inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared,
