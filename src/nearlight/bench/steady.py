@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 from nearlight.kernels.cpu.levels import levels, same_level
 
-MOST_WAITING = 0.03
+MOST_WAITING = 0.06
 """The part of a repetition that may be spent waiting for a processor that something else has."""
 
 MOST_TRIES = 3
