@@ -1,6 +1,7 @@
 // See pool.h.
 #include "pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 #endif
 #if defined(__linux__)
+#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 #endif
@@ -40,13 +42,80 @@ long process_id() {
 #endif
 }
 
-int n_usable_cpus() {
+// The processors this process may use; none where the system does not say.
+std::vector<int> usable_cpus() {
+  std::vector<int> usable;
 #if defined(__linux__)
   cpu_set_t cpus;
-  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) return CPU_COUNT(&cpus);
+  if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) {
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (CPU_ISSET(cpu, &cpus)) usable.push_back(cpu);
+    }
+  }
 #endif
-  return static_cast<int>(std::thread::hardware_concurrency());
+  return usable;
 }
+
+int n_processors() {
+  const size_t known = usable_cpus().size();
+  return static_cast<int>(known > 0 ? known : std::thread::hardware_concurrency());
+}
+
+// Divides the usable processors among the threads, in groups, and keeps the groups of all but the caller away from it.
+class Places {
+ public:
+  // Group i is thread i's; with more threads than processors there are none, and threads go where they may.
+  explicit Places(size_t n_threads) : cpus_(usable_cpus()), group_of_(n_threads) {
+    if (cpus_.size() < n_threads) cpus_.clear();
+    for (size_t i = 0; i < n_threads; ++i) group_of_[i] = i;
+  }
+
+  bool enough() const { return !cpus_.empty(); }
+
+  // To be called by the caller before a run, threads[i-1] being thread i.
+  void keep_clear(std::vector<std::thread>& threads) {
+#if defined(__linux__)
+    if (!enough()) return;
+    const int here = sched_getcpu();
+    if (here == last_) return;
+    last_ = here;
+    for (size_t i = 1; i < group_of_.size(); ++i) {
+      if (!holds(group_of_[i], here)) continue;
+      std::swap(group_of_[0], group_of_[i]);
+      put(threads[i - 1], group_of_[i]);
+    }
+#else
+    static_cast<void>(threads);
+#endif
+  }
+
+  void put_all(std::vector<std::thread>& threads) {
+    for (size_t i = 1; enough() && i < group_of_.size(); ++i) put(threads[i - 1], group_of_[i]);
+  }
+
+ private:
+  size_t begin(size_t group) const { return cpus_.size() * group / group_of_.size(); }
+  bool holds(size_t group, int cpu) const {
+    const auto from = cpus_.begin() + static_cast<std::ptrdiff_t>(begin(group));
+    const auto to = cpus_.begin() + static_cast<std::ptrdiff_t>(begin(group + 1));
+    return std::find(from, to, cpu) != to;
+  }
+
+  void put(std::thread& thread, size_t group) const {
+#if defined(__linux__)
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    for (size_t i = begin(group); i < begin(group + 1); ++i) CPU_SET(cpus_[i], &cpus);
+    pthread_setaffinity_np(thread.native_handle(), sizeof cpus, &cpus);  // if it fails, the scheduler decides
+#else
+    static_cast<void>(thread), static_cast<void>(group);
+#endif
+  }
+
+  std::vector<int> cpus_;
+  std::vector<size_t> group_of_;  // of each thread
+  int last_ = -1;                 // where the caller was
+};
 
 // Decides when a run's caller is to be asked whether to go on. The clock is one that takes 5 ns to read, and not 30 as
 // the exact one: it is read before each piece, and those of a decode step take some microseconds.
@@ -98,11 +167,13 @@ struct Pool::State {
   Asking* asking = nullptr;  // used by the caller only
   std::atomic<bool> stopped{false};  // if the rest of its pieces is not to be done
 
+  Places places;
   int spins;
   long owner = process_id();
   std::vector<std::thread> threads;
 
-  explicit State(int n_threads) : spins(n_threads <= n_usable_cpus() ? kSpins : 0) {}
+  explicit State(int n_threads)
+      : places(static_cast<size_t>(n_threads)), spins(n_threads <= n_processors() ? kSpins : 0) {}
 
   static uint32_t number_of(uint64_t t) { return static_cast<uint32_t>(t >> 32); }
   static uint32_t left(uint64_t t) { return static_cast<uint32_t>(t); }
@@ -170,6 +241,7 @@ struct Pool::State {
   bool run(const std::vector<uint32_t>& all_pieces, const RunPiece& run, const Stop& stop,
            const std::vector<Ahead>& all_ahead) {
     Asking of_this_run(stop);
+    places.keep_clear(threads);
     pieces = &all_pieces;
     ahead = &all_ahead;
     run_piece = &run;
@@ -206,6 +278,7 @@ void Pool::start() {
     delete state;
     throw;
   }
+  state->places.put_all(state->threads);
   state_ = state;
 }
 

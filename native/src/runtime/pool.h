@@ -16,6 +16,10 @@
 // While it waits, a thread asks for the memory that the next stage will read first (Ahead), so that stages too short to
 // keep memory busy, and the gaps between stages, cost a bandwidth-bound step less than their time.
 //
+// Each thread has processors of its own: the usable ones are divided into as many groups as there are threads. Left to
+// itself a scheduler may keep two threads on one core for minutes while another idles, and halve the speed. The caller
+// belongs to whoever called, so it is left where it is, and the thread whose group that is moves to another.
+//
 // Whoever waits for a long step may want to end it: the caller's thread asks now and then whether to go on, and if not,
 // the pieces that are left are taken and not done.
 //
