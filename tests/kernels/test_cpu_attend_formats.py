@@ -146,6 +146,45 @@ def test_parts_shared_by_threads_give_the_same_bits(format: Format, options: Any
 
 
 @pytest.mark.parametrize("format", FORMATS, ids=str)
+def test_rows_far_apart_in_a_window_are_not_shared_out_together(format: Format) -> None:
+    """Together they would see more parts than there is room for, though none sees more than two."""
+    h, k, d, field = 3, 1, 6, np.arange(5, dtype=np.int32)
+    rows = Rows(field, np.array([10, 40, 9_000, 9_001, 199_999], np.int32), 0 * field, field)
+    found = []
+    for threads in (1, 2):
+        ops = CpuOps(threads)
+        found.append(attend(ops, ops.kv_store(k, d, format), inputs_of(5, h, k, d), d, rows, window=100))
+    np.testing.assert_array_equal(found[1], found[0])
+
+
+def test_parts_of_a_stopped_step_are_forgotten() -> None:
+    n_tokens, h, k, d = 8192, 2, 1, 8
+    ops, inputs = CpuOps(2), inputs_of(n_tokens, h, k, d)
+    store = ops.kv_store(k, d, F32)
+    attend(ops, store, inputs, d, window=1)  # quick, and fills the store
+    queries = [ops.matrix(stored(random(n_tokens, h * d, seed=seed))) for seed in (5, 6)]
+    key, value = (ops.matrix(stored(values)) for values in inputs[1:])
+
+    def forward(rows: Rows) -> Any:
+        """Attend so often that a step is asked whether to go on, and is so in the middle of it."""
+        k, v, *qs = (ops.embed(table, rows.tokens) for table in (key, value, *queries))
+        total = qs[0]
+        for i in range(600):
+            total = ops.add(total, ops.attend(qs[i % 2], k, v, store, rows, head_dim=d, scale=1.0))
+        return total
+
+    def stop() -> None:
+        raise TimeoutError
+
+    program, rows = ops.program(forward), rows_of(8, start=8184, tokens=range(8184, 8192))
+    wanted = program(rows)
+    for _ in range(12):
+        with pytest.raises(TimeoutError):
+            program(rows, stop)
+    np.testing.assert_array_equal(program(rows), wanted)
+
+
+@pytest.mark.parametrize("format", FORMATS, ids=str)
 def test_batched_equals_single_bit_for_bit(format: Format) -> None:
     lengths, (h, k, d) = {4: 140, 0: 1, 9: 31}, (6, 2, 20)
     inputs = {sequence: inputs_of(length, h, k, d, seed=sequence) for sequence, length in lengths.items()}

@@ -133,6 +133,23 @@ def test_slots_are_reused_and_few_stages_are_needed() -> None:
     assert tape.arena_bytes < 8 * 4 * max(M, F) + 2 * scratch + parts + 1024  # 8 activations
 
 
+@pytest.mark.parametrize(("width", "n_stages"), [(8, 1), (4, 2)])
+def test_rows_of_another_length_in_the_same_place_wait(width: int, n_stages: int) -> None:
+    """Both take one cache line; but a short second row lies where the long first one is still read."""
+    ops = CpuOps(2)
+    long, short = ops.matrix(stored(random(9, 8))), ops.matrix(stored(random(9, width)))
+    kept: list[Any] = []
+
+    def forward(rows: Rows) -> Any:
+        x = ops.embed(long, rows.tokens)
+        y = ops.embed(short, rows.tokens)
+        kept.append(ops.gelu(x, "tanh"))
+        del x
+        return ops.gelu(y, "tanh")  # takes the place of x
+
+    assert ops.program(forward).recording(rows_of(2)).tape.n_stages == n_stages
+
+
 def test_many_threads_on_few_cores_finish(whole: Floats) -> None:
     model = Model(CpuOps(4 * (os.cpu_count() or 1)))
     program = model.ops.program(model)

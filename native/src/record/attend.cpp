@@ -69,11 +69,16 @@ struct Attention {
     }
   }
 
-  // Rows of a tile: those of `span` from `begin` on, as far as they are divided into parts alike.
+  // Rows of a tile: those of `span` from `begin` on, as far as they are divided into parts alike and lie so near each
+  // other that together they see kMostParts at most.
   int64_t n_tile_rows(const Step& step, const Span& span, int64_t begin) const {
     int64_t n = std::min(shape.rows_per_tile, span.n_rows - begin);
     const int64_t first_row = span.first_row + begin;
-    while (part_tokens(step, first_row + n - 1) != part_tokens(step, first_row)) n--;
+    const int32_t* const position = step.positions.data() + first_row;
+    while (position[n - 1] - position[0] >= kLeastPartTokens ||
+           part_tokens(step, first_row + n - 1) != part_tokens(step, first_row)) {
+      n--;
+    }
     return n;
   }
 
@@ -137,7 +142,6 @@ struct Attention {
       float* results = parts.in<float>(w.arena) + attend_part_floats(whole.layout, place) * kMostParts;
       for (int64_t i = begin; i < end; i++) level().vector->attend_part(whole, first + i, results + i * floats);
       if (n_done.fetch_add(end - begin, std::memory_order_acq_rel) + end - begin < n) return;
-      n_done.store(0, std::memory_order_relaxed);
       level().vector->merge_parts(whole, results, n);
     });
   }
@@ -197,6 +201,10 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
     parts.emplace(tape.slots(), bytes_of(attend_part_floats(layout, most_tiles * shape.heads_per_tile) * kMostParts));
     attention.parts = parts->place();
     attention.done.reset(new std::atomic<int64_t>[static_cast<size_t>(most_tiles)]());
+    // Before a step, not after the merge: a step that is stopped never comes to merge some tiles.
+    tape.add_check([done = attention.done, most_tiles](const Step&) {
+      std::fill_n(done.get(), most_tiles, 0);
+    });
     touches.push_back(writes(parts->place()));
   }
   const Step& step = tape.step();

@@ -4,6 +4,12 @@
 #include <iterator>
 
 namespace nearlight {
+namespace {
+
+// What a slot takes up: whole cache lines.
+size_t whole_lines(size_t n_bytes) { return round_up(n_bytes ? n_bytes : 1, kCacheLine); }
+
+}  // namespace
 
 void Arena::reserve(size_t n_bytes) {
   if (n_bytes <= n_bytes_) return;
@@ -13,14 +19,14 @@ void Arena::reserve(size_t n_bytes) {
   n_bytes_ = n_bytes;
 }
 
-Place Slots::take(size_t n_bytes) {
-  n_bytes = round_up(n_bytes ? n_bytes : 1, kCacheLine);
+Place Slots::take(size_t wanted) {
+  const size_t n_bytes = whole_lines(wanted);
   for (auto it = free_.begin(); it != free_.end(); ++it) {
     const auto [offset, available] = *it;
     if (available < n_bytes) continue;
     free_.erase(it);
     if (available > n_bytes) free_.emplace(offset + n_bytes, available - n_bytes);
-    return {offset, n_bytes};
+    return {offset, wanted};
   }
   // Nothing fits: grow at the end, taking in a free stretch that already lies there.
   size_t offset = end_;
@@ -32,10 +38,11 @@ Place Slots::take(size_t n_bytes) {
     }
   }
   end_ = offset + n_bytes;
-  return {offset, n_bytes};
+  return {offset, wanted};
 }
 
 void Slots::give_back(Place place) {
+  place.n_bytes = whole_lines(place.n_bytes);
   auto next = free_.lower_bound(place.offset);
   if (next != free_.end() && place.offset + place.n_bytes == next->first) {
     place.n_bytes += next->second;

@@ -85,7 +85,7 @@ class Tape {
   // Pieces to cut n units of work into, and rows.
   int64_t pieces(int64_t n) const;
   int64_t row_pieces(int64_t n_rows) const { return pieces(n_rows); }
-  // Add something to verify before every run; it throws std::invalid_argument.
+  // Add something to verify, or to make ready, before every run; it throws std::invalid_argument.
   void add_check(std::function<void(const Step&)> check) { checks_.push_back(std::move(check)); }
 
   // -- replaying --
