@@ -91,7 +91,7 @@ def test_later_positions_are_not_even_multiplied_with_zero(format: Format) -> No
     v[13:] = np.inf
     found = attend(ops, ops.kv_store(1, 8, format), q, k, v, 8)
     assert np.isfinite(found[:13]).all()
-    assert not np.isfinite(found[13:]).any()
+    assert not (np.abs(found[13:]) < 100).any()  # bf16 units see the largest numbers in place of infinity
 
 
 def test_forgotten_tokens_are_overwritten() -> None:

@@ -21,6 +21,9 @@ namespace {
 // Rows of a step up to which parts are shared out.
 constexpr int64_t kFewRows = 8;
 
+// With at least as many pieces for each thread, the heads of a single row are enough to share out.
+constexpr int64_t kHeadPiecesPerThread = 2;
+
 struct Shape {
   int64_t n_heads, head_dim;   // of the queries
   int64_t heads_per_tile;      // query heads: those of a key head, or fewer if they are too many
@@ -158,20 +161,25 @@ void check_room(const KVStore& store, const Step& step) {
   }
 }
 
+// By rows, or a single row by heads.
 void record_keep(Tape& tape, const Activation& k, const Activation& v, const std::shared_ptr<KVStore>& store) {
   const Step& step = tape.step();
   const Place keys = k.place(), values = v.place();
-  const int64_t n_pieces = tape.row_pieces(k.rows);
+  const int64_t n_heads = store->layout().n_kv_heads;
+  const bool by_head = k.rows == 1;
+  const int64_t n_pieces = by_head ? tape.head_pieces(n_heads) : tape.row_pieces(k.rows);
   tape.add({"keep",
             {reads(keys), reads(values), {Place{0, 1}, true, store.get()}},
-            k.rows,
+            by_head ? n_pieces : k.rows,
             n_pieces,
-            [=, &step, rows = k.rows, width = k.width](const Worker& w, int64_t piece) {
-              const Share mine = share(rows, piece, n_pieces);
-              for (int64_t r = mine.begin; r < mine.end; r++) {
+            [=, &step, n_rows = k.rows, width = k.width](const Worker& w, int64_t piece) {
+              const Share rows = by_head ? Share{0, 1} : share(n_rows, piece, n_pieces);
+              const Share heads = by_head ? share(n_heads, piece, n_pieces) : Share{0, n_heads};
+              for (int64_t r = rows.begin; r < rows.end; r++) {
                 const auto i = static_cast<size_t>(r);
                 level().vector->keep(store->layout(), store->segments(step.sequences[i]), step.positions[i],
-                                     keys.in<float>(w.arena) + r * width, values.in<float>(w.arena) + r * width);
+                                     heads.begin, heads.end, keys.in<float>(w.arena) + r * width,
+                                     values.in<float>(w.arena) + r * width);
               }
             }});
 }
@@ -189,13 +197,18 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
   const int64_t floats = attend_scratch_floats(layout, shape.n_queries());
   const int n_threads = tape.runtime()->pool.n_threads();
   const auto bytes_of = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
-  const Slot scratch(tape.slots(), bytes_of(n_threads * floats));
-  Attention attention{shape, options, store, q.place(), out.place(), scratch.place(), {}, nullptr};
-  std::vector<Touch> touches{
-      reads(q.place()), writes(out.place()), writes(scratch.place()), {Place{0, 1}, false, store.get()}};
+  // Threads have a part of the scratch each. A single row's overlaps nothing: its heads may be at different commands.
+  const size_t scratch_bytes = bytes_of(n_threads * floats);
+  std::optional<Slot> slot;
+  if (q.rows > 1) slot.emplace(tape.slots(), scratch_bytes);
+  const Place scratch = slot ? slot->place() : tape.workplace(scratch_bytes);
+  Attention attention{shape, options, store, q.place(), out.place(), scratch, {}, nullptr};
+  std::vector<Touch> touches{reads(q.place()), writes(out.place()), writes(scratch), {Place{0, 1}, false, store.get()}};
 
   const int64_t most_tiles = q.rows * attention.n_head_tiles();  // if every row is one
-  const bool shares_parts = n_threads > 1 && q.rows <= kFewRows;
+  const int64_t head_pieces = tape.head_pieces(layout.n_kv_heads);
+  const bool by_head = q.rows == 1 && head_pieces >= kHeadPiecesPerThread * n_threads;
+  const bool shares_parts = n_threads > 1 && q.rows <= kFewRows && !by_head;
   std::optional<Slot> parts;
   if (shares_parts) {
     parts.emplace(tape.slots(), bytes_of(attend_part_floats(layout, most_tiles * shape.heads_per_tile) * kMostParts));
@@ -208,8 +221,8 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
     touches.push_back(writes(parts->place()));
   }
   const Step& step = tape.step();
-  const int64_t n_pieces = tape.pieces(shares_parts ? most_tiles * kMostParts : most_tiles);
-  tape.add({"attend", std::move(touches), 0, n_pieces,
+  const int64_t n_pieces = by_head ? head_pieces : tape.pieces(shares_parts ? most_tiles * kMostParts : most_tiles);
+  tape.add({"attend", std::move(touches), by_head ? n_pieces : 0, n_pieces,
             [attention, shares_parts, &step, n_pieces](const Worker& w, int64_t piece) {
               if (shares_parts) return attention.run_parts(step, piece, n_pieces, w);
               attention.run_tiles(step, piece, n_pieces, w);

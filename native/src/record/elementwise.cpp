@@ -31,6 +31,23 @@ void add_by_row(Tape& tape, std::string name, std::vector<Place> from, const Act
             }});
 }
 
+// Add a command that computes `out` head by head, of which a row has n_heads: by rows, or by heads if there is but one.
+// `shared` is what it touches besides. compute(arena, rows, heads)
+template <class F>
+void add_by_head(Tape& tape, std::string name, const Place& from, const Activation& out, std::vector<Touch> shared,
+                 int64_t n_heads, F compute) {
+  const bool by_head = out.rows == 1;
+  const int64_t n_pieces = by_head ? tape.head_pieces(n_heads) : tape.row_pieces(out.rows);
+  std::vector<Touch> all = touches({from}, out);
+  all.insert(all.end(), shared.begin(), shared.end());
+  tape.add({std::move(name), std::move(all), by_head ? n_pieces : out.rows, n_pieces,
+            [=, n_rows = out.rows](const Worker& w, int64_t piece) {
+              const Share rows = by_head ? Share{0, 1} : share(n_rows, piece, n_pieces);
+              const Share heads = by_head ? share(n_heads, piece, n_pieces) : Share{0, n_heads};
+              if (rows.size() > 0) compute(w.arena, rows, heads);
+            }});
+}
+
 // Add a command that computes `out` value by value: by rows where there are enough of them, or so few values that
 // dividing a row is not worth it (then a row-wise command before or after shares the stage), else by cache lines.
 // compute(arena, first value, number of values)
@@ -62,11 +79,12 @@ Activation new_activation(Tape& tape, int64_t rows, int64_t width) {
 Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps) {
   Activation out = new_activation(tape, x.rows, x.width);
   const int64_t width = x.width, n = weight->size;
-  add_by_row(tape, weight->name, {x.place()}, out,
-             [=, from = x.place(), to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
-               level().vector->rms_norm(from.in<float>(arena) + row * width, weight->data(),
-                                        to.in<float>(arena) + row * width, n_rows * (width / n), n, eps);
-             });
+  add_by_head(tape, weight->name, x.place(), out, {}, width / n,
+              [=, from = x.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
+                const int64_t at = rows.begin * width + heads.begin * n;
+                level().vector->rms_norm(from.in<float>(arena) + at, weight->data(), to.in<float>(arena) + at,
+                                         rows.size() * heads.size(), n, eps);
+              });
   return out;
 }
 
@@ -102,12 +120,14 @@ Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitud
 Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim) {
   Activation out = new_activation(tape, x.rows, x.width);
   const int64_t width = x.width, half = angles.width / 2;
-  add_by_row(tape, "rope", {x.place(), angles.place()}, out,
-             [=, from = x.place(), by = angles.place(), to = out.place()](std::byte* arena, int64_t row,
-                                                                          int64_t n_rows) {
-               level().vector->rope(from.in<float>(arena) + row * width, by.in<float>(arena) + row * 2 * half,
-                                    to.in<float>(arena) + row * width, n_rows, width / head_dim, head_dim, half);
-             });
+  Touch turned_by = reads(angles.place());
+  turned_by.interleaved = x.rows == 1;  // every head by all of them
+  add_by_head(tape, "rope", x.place(), out, {turned_by}, width / head_dim,
+              [=, from = x.place(), by = angles.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
+                const int64_t at = rows.begin * width + heads.begin * head_dim;
+                level().vector->rope(from.in<float>(arena) + at, by.in<float>(arena) + rows.begin * 2 * half,
+                                     to.in<float>(arena) + at, rows.size(), heads.size(), head_dim, half);
+              });
   return out;
 }
 

@@ -10,24 +10,17 @@ namespace nearlight {
 namespace {
 
 // A piece of a product is a range of groups of four tiles (kernels work on pairs, or on four interleaved), long enough
-// to be worth taking: this many bytes of weights, for every row.
-constexpr int64_t kLeastBytesPerPiece = 32768;
+// to be worth taking: this many bytes of weights, for every row. A thread's pieces lie one after the other (pool.h), so
+// the smaller the better otherwise: memory goes on streaming, and nobody waits long for the last.
+constexpr int64_t kLeastBytesPerPiece = 49152, kMostPiecesPerThread = 64;
 constexpr int64_t kPieceTiles = 4;
 
-int64_t n_groups(const Matrix& matrix) { return (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles; }
-
-// Where a product is cut, in groups of tiles. Pieces become smaller and smaller: large ones first, since memory is slow
-// to start streaming at a new place, and small ones last, so that no thread waits long for another's.
-std::vector<int64_t> cuts(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
-  const int64_t n = n_groups(matrix), group_bytes = static_cast<int64_t>(matrix.n_bytes()) * n_rows / n;
-  if (tape.pieces(n) == 1) return {0, n};
-  const int64_t least = kLeastBytesPerPiece / std::max<int64_t>(group_bytes, 1) + 1;
-  std::vector<int64_t> at{0};
-  while (at.back() < n) {
-    const int64_t left = n - at.back(), fair = left / (2 * tape.runtime()->pool.n_threads());
-    at.push_back(at.back() + std::min(left, std::max(least, fair)));
-  }
-  return at;
+int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
+  const int64_t n_groups = (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles;
+  if (tape.pieces(n_groups) == 1) return 1;
+  const int64_t worth = static_cast<int64_t>(matrix.n_bytes()) * n_rows / kLeastBytesPerPiece;
+  const int64_t most = std::min(n_groups, kMostPiecesPerThread * tape.runtime()->pool.n_threads());
+  return std::clamp<int64_t>(worth, 1, most);
 }
 
 // x in the form this matrix is multiplied with; the command is recorded at the first asking.
@@ -80,20 +73,20 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   Activation out = new_activation(tape, x.rows, matrix.n_out);
   if (x.rows == 0) return out;
   const Place from = prepare(tape, x, level().matmul->form(matrix.format)), to = out.place();
-  const std::vector<int64_t> at = cuts(tape, matrix, x.rows);
+  const int64_t n_pieces = n_pieces_of(tape, matrix, x.rows);
   tape.add({weight->name,
             {reads(from), writes(to)},
             0,
-            static_cast<int64_t>(at.size()) - 1,
-            [weight, bias, from, to, rows = x.rows, at](const Worker& w, int64_t piece) {
+            n_pieces,
+            [weight, bias, from, to, rows = x.rows, n_pieces](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;
-              const auto i = static_cast<size_t>(piece);
+              const Share groups = share((m.n_tiles + kPieceTiles - 1) / kPieceTiles, piece, n_pieces);
               level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
-                                       to.in<float>(w.arena), m.n_out, kPieceTiles * at[i],
-                                       std::min(kPieceTiles * at[i + 1], m.n_tiles));
+                                       to.in<float>(w.arena), m.n_out, kPieceTiles * groups.begin,
+                                       std::min(kPieceTiles * groups.end, m.n_tiles));
             },
             {reinterpret_cast<const std::byte*>(matrix.codes(0)),
-             static_cast<size_t>(at[1] * kPieceTiles) * matrix.tile_codes}});
+             static_cast<size_t>(matrix.n_tiles) * matrix.tile_codes}});
   return out;
 }
 

@@ -10,17 +10,17 @@ namespace nearlight {
 KVStore::KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format)
     : runtime_(std::move(runtime)), layout_{n_kv_heads, head_dim, format} {}
 
-void KVStore::grow(Sequence& sequence, const KVLayout& layout, int64_t n_tokens) {
+void KVStore::grow(Sequence& sequence, int64_t n_tokens) {
   const size_t wanted = static_cast<size_t>((n_tokens + kSegmentTokens - 1) / kSegmentTokens);
   while (sequence.owned.size() < wanted) {
-    sequence.owned.push_back(allocate(static_cast<size_t>(layout.segment_bytes())));
+    sequence.owned.push_back(runtime_->pieces.allocate(static_cast<size_t>(layout_.segment_bytes())));
     sequence.segments.push_back(sequence.owned.back().get());
   }
 }
 
 void KVStore::reserve(int64_t sequence, int64_t n_tokens) {
   const std::lock_guard lock(runtime_->mutex);
-  grow(sequences_[sequence], layout_, n_tokens);
+  grow(sequences_[sequence], n_tokens);
 }
 
 void KVStore::copy(int64_t source, int64_t target, int64_t n_tokens) {
@@ -31,7 +31,7 @@ void KVStore::copy(int64_t source, int64_t target, int64_t n_tokens) {
                                 std::to_string(room(source)) + " tokens, not " + std::to_string(n_tokens));
   }
   Sequence copied;
-  grow(copied, layout_, n_tokens);
+  grow(copied, n_tokens);
   const auto& from = sequences_[source].segments;
   for (size_t i = 0; i < copied.segments.size(); ++i) {
     std::memcpy(copied.segments[i], from[i], static_cast<size_t>(layout_.segment_bytes()));

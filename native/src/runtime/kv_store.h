@@ -47,10 +47,10 @@ class KVStore {
 
  private:
   struct Sequence {
-    std::vector<Memory> owned;
+    std::vector<std::shared_ptr<std::byte[]>> owned;
     std::vector<std::byte*> segments;  // the same, as kernels want them
   };
-  static void grow(Sequence& sequence, const KVLayout& layout, int64_t n_tokens);
+  void grow(Sequence& sequence, int64_t n_tokens);
 
   std::shared_ptr<Runtime> runtime_;  // whose lock keeps storage in place while a step runs
   KVLayout layout_;

@@ -1,9 +1,13 @@
 // See memory.h.
 #include "memory.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <mutex>
 #include <new>
+#include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <sys/mman.h>
@@ -51,7 +55,7 @@ Memory reserve(size_t n_bytes) {
   return Memory(static_cast<std::byte*>(data));
 }
 
-constexpr size_t kSlabBytes = size_t{64} << 20;
+constexpr size_t kSlabBytes = size_t{64} << 20, kPiecesBytes = size_t{16} << 20;
 
 }  // namespace
 
@@ -82,6 +86,48 @@ std::shared_ptr<std::byte[]> Slabs::allocate(size_t n_bytes) {
   std::byte* piece = slab_.get() + used_;
   used_ += rounded;
   return {slab_, piece};
+}
+
+struct Pieces::Slab {
+  Slab(size_t piece_bytes, size_t n) : memory(reserve(n * piece_bytes)) {
+    for (size_t i = n; i-- > 0;) free.push_back(memory.get() + i * piece_bytes);
+  }
+
+  std::byte* take() {
+    const std::lock_guard lock(mutex);
+    if (free.empty()) return nullptr;
+    std::byte* const piece = free.back();
+    free.pop_back();
+    return piece;
+  }
+
+  void give_back(std::byte* piece) {
+    const std::lock_guard lock(mutex);
+    free.push_back(piece);
+  }
+
+  Memory memory;
+  std::vector<std::byte*> free;
+  std::mutex mutex;
+};
+
+std::shared_ptr<std::byte[]> Pieces::allocate(size_t n_bytes) {
+  const size_t rounded = round_up(n_bytes ? n_bytes : 1, kCacheLine);
+  std::shared_ptr<Slab> slab;
+  std::byte* piece = nullptr;
+  const auto [begin, end] = slabs_.equal_range(rounded);
+  for (auto it = begin; it != end && !piece;) {
+    slab = it->second.lock();
+    if (slab) piece = slab->take();
+    it = slab ? std::next(it) : slabs_.erase(it);
+  }
+  if (!piece) {
+    slab = std::make_shared<Slab>(rounded, std::max<size_t>(kPiecesBytes / rounded, 1));
+    slabs_.emplace(rounded, slab);
+    piece = slab->take();
+  }
+  std::memset(piece, 0, n_bytes);
+  return {piece, [slab](std::byte* data) { slab->give_back(data); }};
 }
 
 }  // namespace nearlight

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 
 namespace nearlight {
@@ -35,6 +36,19 @@ class Slabs {
  private:
   std::shared_ptr<std::byte[]> slab_;
   size_t n_bytes_ = 0, used_ = 0;
+};
+
+// Pieces for what comes and goes, a cache's segments, cut from slabs of huge pages too: a slab is of pieces of one size,
+// those given back are used again, and it goes back to the system with the last of them. Not to be used by two threads at
+// once, but any may give back a piece.
+class Pieces {
+ public:
+  // Allocate n_bytes of zeros. Raises std::bad_alloc.
+  std::shared_ptr<std::byte[]> allocate(size_t n_bytes);
+
+ private:
+  struct Slab;
+  std::multimap<size_t, std::weak_ptr<Slab>> slabs_;  // by the size of their pieces
 };
 
 constexpr size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }

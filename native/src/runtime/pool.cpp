@@ -4,7 +4,10 @@
 #include <algorithm>
 #include <atomic>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "share.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
@@ -23,8 +26,8 @@ namespace {
 
 constexpr int kSpins = 1500;  // 15-60 us of pauses, by processor
 
-constexpr size_t kLine = 64, kLinesAtOnce = 8;
-constexpr size_t kAheadBytes = size_t{64} << 10;  // for a thread: what memory gives it in two microseconds
+constexpr size_t kLine = 64;
+constexpr size_t kAheadBytes = size_t{384} << 10;  // for a thread: it has to stay in its second cache
 
 void pause_briefly() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -149,19 +152,45 @@ class Asking {
 }  // namespace
 
 struct Pool::State {
-  // The current stage's number in the high half (stages are numbered through all runs, and wrap), and in the low half
-  // how many of its pieces nobody has taken. A piece is taken by counting it down, which fails if the stage is over: so
-  // a thread that was held up can never take a piece of a later stage or run by mistake.
-  alignas(64) std::atomic<uint64_t> tickets{0};
+  // What nobody has taken of a thread's pieces: the stage's number, first and end, counted from the first it was given.
+  // A piece is taken by changing this word, which fails if the stage is over: so a thread that was held up can never
+  // take a piece of a later stage or run by mistake. (Numbers wrap, but not while somebody is held up.)
+  struct alignas(64) Seat {
+    static constexpr int kBits = 20;
+    static constexpr uint64_t kMask = (uint64_t{1} << kBits) - 1;
+
+    std::atomic<uint64_t> word{0};
+    std::atomic<bool> reading{false};  // what is ahead, so that it must not be freed
+
+    static uint64_t pack(uint32_t stage, uint64_t first, uint64_t end) {
+      return uint64_t{stage} << 2 * kBits | first << kBits | end;
+    }
+
+    // Take the first piece, or the last; -1 if none is left.
+    int64_t take(uint32_t stage, bool last) {
+      uint64_t seen = word.load(std::memory_order_acquire);
+      for (;;) {
+        const uint64_t first = seen >> kBits & kMask, end = seen & kMask;
+        if (seen >> 2 * kBits != (stage & kStages) || first == end) return -1;
+        const uint64_t rest = last ? pack(stage, first, end - 1) : pack(stage, first + 1, end);
+        if (word.compare_exchange_weak(seen, rest, std::memory_order_acq_rel, std::memory_order_acquire)) {
+          return static_cast<int64_t>(last ? end - 1 : first);
+        }
+      }
+    }
+    static constexpr uint32_t kStages = (uint32_t{1} << (64 - 2 * kBits)) - 1;
+  };
+
+  alignas(64) std::atomic<uint32_t> number{0};      // of the current stage; they are numbered through all runs, and wrap
   alignas(64) std::atomic<uint32_t> unfinished{0};  // pieces of the current stage
   alignas(64) std::atomic<uint32_t> changes{0};     // counts up with every stage; what sleepers watch
   std::atomic<bool> stopping{false};
-  std::atomic<const std::byte*> ahead_first{nullptr};  // of the current stage, for threads that wait
-  std::atomic<size_t> ahead_stride{0};
+  std::vector<Seat> seats;  // of each thread
 
-  // The current run. Only whoever holds a piece may look: a run does not end while one is held.
+  // The current run. Only whoever holds a piece may look, or reads while there is something ahead: a run does not end
+  // before.
+  std::atomic<const std::vector<Ahead>*> ahead{nullptr};
   const std::vector<uint32_t>* pieces = nullptr;
-  const std::vector<Ahead>* ahead = nullptr;
   const RunPiece* run_piece = nullptr;
   uint32_t first = 0;  // number of its first stage
   Asking* asking = nullptr;  // used by the caller only
@@ -173,58 +202,71 @@ struct Pool::State {
   std::vector<std::thread> threads;
 
   explicit State(int n_threads)
-      : places(static_cast<size_t>(n_threads)), spins(n_threads <= n_processors() ? kSpins : 0) {}
+      : seats(static_cast<size_t>(n_threads)), places(static_cast<size_t>(n_threads)),
+        spins(n_threads <= n_processors() ? kSpins : 0) {}
 
-  static uint32_t number_of(uint64_t t) { return static_cast<uint32_t>(t >> 32); }
-  static uint32_t left(uint64_t t) { return static_cast<uint32_t>(t); }
-  uint32_t number() const { return number_of(tickets.load(std::memory_order_acquire)); }
+  int64_t n_threads() const { return static_cast<int64_t>(seats.size()); }
 
   // Make `stage` of the current run the current one; the one after the last has no pieces.
   void begin(size_t stage) {
     const uint32_t n = stage < pieces->size() ? (*pieces)[stage] : 0;
-    const uint64_t next = first + static_cast<uint32_t>(stage);
+    const uint32_t next = first + static_cast<uint32_t>(stage);
     unfinished.store(n, std::memory_order_relaxed);
-    const Ahead then = n > 0 && stage < ahead->size() ? (*ahead)[stage] : Ahead{};
-    ahead_first.store(then.first, std::memory_order_relaxed);
-    ahead_stride.store(then.stride, std::memory_order_relaxed);
-    tickets.store((next & 0xffffffff) << 32 | n, std::memory_order_release);
+    for (int64_t thread = 0; thread < n_threads(); ++thread) {
+      const auto size = static_cast<uint64_t>(share(n, thread, n_threads()).size());
+      if (size > 0) seats[static_cast<size_t>(thread)].word.store(Seat::pack(next, 0, size), std::memory_order_release);
+    }
+    number.store(next);
     changes.fetch_add(1, std::memory_order_release);
     changes.notify_all();
   }
 
-  // Do pieces of this stage until none is left to take.
+  void finish(uint32_t stage_number, uint32_t n) {
+    if (n > 0 && unfinished.fetch_sub(n, std::memory_order_acq_rel) == n) begin(stage_number - first + 1);
+  }
+
+  // Do pieces of this stage until none is left to take: first one's own from front to back, then others' last ones.
   void take_part(uint32_t stage_number, int thread) {
-    uint64_t t = tickets.load(std::memory_order_acquire);
-    while (number_of(t) == stage_number && left(t) > 0) {
-      if (!tickets.compare_exchange_weak(t, t - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      const size_t stage = stage_number - first;
-      if (thread == 0 && asking->stops()) stopped.store(true, std::memory_order_relaxed);
-      if (!stopped.load(std::memory_order_relaxed)) (*run_piece)(stage, (*pieces)[stage] - left(t), thread);
-      if (unfinished.fetch_sub(1, std::memory_order_acq_rel) == 1) begin(stage + 1);
-      t = tickets.load(std::memory_order_acquire);
+    const size_t stage = stage_number - first;
+    uint32_t n_done = 0;
+    for (int64_t i = 0; i < n_threads(); ++i) {
+      const int64_t from = (thread + i) % n_threads();
+      Seat& seat = seats[static_cast<size_t>(from)];
+      for (int64_t piece; (piece = seat.take(stage_number, i > 0)) >= 0; ++n_done) {
+        if (thread == 0 && asking->stops()) stopped.store(true, std::memory_order_relaxed);
+        if (stopped.load(std::memory_order_relaxed)) continue;
+        piece += share((*pieces)[stage], from, n_threads()).begin;
+        (*run_piece)(stage, static_cast<uint32_t>(piece), thread);
+      }
+      finish(stage_number, std::exchange(n_done, 0));
     }
   }
 
-  // Ask for a little of what thread `thread` may have to read next; false when enough has been asked for.
-  bool read_ahead(int thread, size_t& done) const {
-    const std::byte* from = ahead_first.load(std::memory_order_relaxed);
-    if (from == nullptr || done >= kAheadBytes) return false;
-    from += static_cast<size_t>(thread) * ahead_stride.load(std::memory_order_relaxed) + done;
-    for (size_t i = 0; i < kLinesAtOnce; ++i) __builtin_prefetch(from + i * kLine, 0, 2);
-    done += kLinesAtOnce * kLine;
-    return true;
+  // Read a little of what this thread will have to read next, until the current stage is no longer this one.
+  void read_ahead(uint32_t stage_number, int thread) {
+    std::atomic<bool>& reading = seats[static_cast<size_t>(thread)].reading;
+    reading.store(true);  // and only then look: the run may be over
+    if (const std::vector<Ahead>* all = ahead.load()) {
+      const size_t i = (stage_number - first) * seats.size() + static_cast<size_t>(thread);
+      const Ahead next = i < all->size() ? (*all)[i] : Ahead{};
+      const size_t n_bytes = std::min(next.n_bytes, kAheadBytes);
+      for (size_t at = 0; at + kLine < n_bytes && number.load(std::memory_order_acquire) == stage_number; at += kLine) {
+        static_cast<void>(*reinterpret_cast<const volatile std::byte*>(next.first + at));
+      }
+    }
+    reading.store(false, std::memory_order_release);
   }
 
   // Return once the current stage is no longer this one.
   void wait_past(uint32_t stage_number, int thread) {
-    size_t done = 0;
+    if (spins > 0) read_ahead(stage_number, thread);
     for (int i = 0; i < spins; ++i) {
-      if (number() != stage_number) return;
-      if (!read_ahead(thread, done)) pause_briefly();
+      if (number.load(std::memory_order_acquire) != stage_number) return;
+      pause_briefly();
     }
     for (;;) {
       const uint32_t seen = changes.load(std::memory_order_acquire);
-      if (number() != stage_number) return;
+      if (number.load(std::memory_order_acquire) != stage_number) return;
       changes.wait(seen, std::memory_order_acquire);
     }
   }
@@ -233,7 +275,7 @@ struct Pool::State {
     for (uint32_t current = 0;;) {
       wait_past(current, thread);
       if (stopping.load(std::memory_order_acquire)) return;
-      current = number();
+      current = number.load(std::memory_order_acquire);
       take_part(current, thread);
     }
   }
@@ -243,16 +285,20 @@ struct Pool::State {
     Asking of_this_run(stop);
     places.keep_clear(threads);
     pieces = &all_pieces;
-    ahead = &all_ahead;
     run_piece = &run;
     asking = &of_this_run;
     stopped.store(false, std::memory_order_relaxed);
-    first = number() + 1;
+    first = number.load(std::memory_order_relaxed) + 1;
     const uint32_t end = first + static_cast<uint32_t>(all_pieces.size());
+    ahead.store(&all_ahead);
     begin(0);
-    for (uint32_t current = first; current != end; current = number()) {
+    for (uint32_t current = first; current != end; current = number.load(std::memory_order_acquire)) {
       take_part(current, 0);
       wait_past(current, 0);
+    }
+    ahead.store(nullptr);
+    for (const Seat& seat : seats) {
+      while (seat.reading.load()) pause_briefly();
     }
     return !stopped.load(std::memory_order_relaxed);
   }

@@ -5,16 +5,19 @@
 // system has put aside (another process wants the core, or there are more threads than cores) holds nobody up unless
 // it is in the middle of a piece. It joins in again where the others are by then.
 //
-//     stage 1   piece 0: caller    piece 1: thread 1    piece 2: caller
-//     stage 2   piece 0: caller    piece 1: caller      piece 2: caller      thread 1 is held up elsewhere
-//     stage 3   piece 0: thread 1  piece 1: caller      …
+//     stage 1   pieces 0 1 2: caller        pieces 3 4 5: thread 1
+//     stage 2   pieces 0 1 2 5 4: caller    piece 3: thread 1      it was held up elsewhere
+//
+// A stage's pieces are shared out in order, so that a thread reads memory from front to back, which is when memory is
+// quick: a new place costs a microsecond or two. Whoever is through with its own takes the others' last ones.
 //
 // A thread without a piece spins for about as long as a short stage takes, then sleeps in the kernel; with more threads
 // than cores spinning would steal the core from the thread that is waited for, so then nobody spins. Between steps all
 // threads but the caller sleep.
 //
-// While it waits, a thread asks for the memory that the next stage will read first (Ahead), so that stages too short to
-// keep memory busy, and the gaps between stages, cost a bandwidth-bound step less than their time.
+// While it waits, a thread reads what it will have to read first of the next weights (Ahead), so that stages too short
+// to keep memory busy, and the gaps between stages, cost a bandwidth-bound step less than their time. It reads and does
+// not ask for lines to be fetched: processors drop such requests when they have too many.
 //
 // Each thread has processors of its own: the usable ones are divided into as many groups as there are threads. Left to
 // itself a scheduler may keep two threads on one core for minutes while another idles, and halve the speed. The caller
@@ -34,11 +37,10 @@
 
 namespace nearlight {
 
-// Memory that a stage will read from front to back: where its first piece begins, and how far apart pieces begin. Only a
-// hint to caches, so it may dangle.
+// Memory that a thread will read from front to back.
 struct Ahead {
   const std::byte* first = nullptr;
-  size_t stride = 0;
+  size_t n_bytes = 0;
 };
 
 class Pool {
@@ -57,8 +59,8 @@ class Pool {
   using Stop = std::function<bool()>;
   static constexpr std::chrono::milliseconds kAskEvery{50};
 
-  // Run all stages, stage i having pieces[i] pieces (at least one) and, if told, ahead[i] to be read in those after it;
-  // return whether all of them were done. Not to be called by two threads at once.
+  // Run all stages, stage i having pieces[i] pieces (at least one); return whether all of them were done. If told,
+  // ahead[i * n_threads + t] is what thread t has to read after stage i. Not to be called by two threads at once.
   bool run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const Stop& stop = {},
            const std::vector<Ahead>& ahead = {});
 

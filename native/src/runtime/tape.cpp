@@ -28,10 +28,19 @@ size_t Tape::add_frequencies() {
   return step_.frequencies.size() - 1;
 }
 
+Place Tape::workplace(size_t n_bytes) { return workplaces_.try_emplace(n_bytes, slots_, n_bytes).first->second.place(); }
+
 int64_t Tape::pieces(int64_t n) const {
   const int n_threads = runtime_->pool.n_threads();
   if (n_threads == 1 && n_rows_ < kLongStep) return 1;
   return std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
+}
+
+int64_t Tape::head_pieces(int64_t n_heads) const {
+  const int64_t most = std::max<int64_t>(kHeadPieces, runtime_->pool.n_threads());
+  int64_t n = 1;
+  while (pieces(n_heads) > 1 && n_heads % (2 * n) == 0 && 2 * n <= most) n *= 2;
+  return n;
 }
 
 // Whether a command has to wait for one of the current stage.
@@ -70,16 +79,30 @@ void Tape::add(Command command) {
 }
 
 void Tape::look_ahead() {
-  stage_ahead_.assign(stages_.size(), {});
-  Ahead next{};
+  const auto n_threads = static_cast<size_t>(runtime_->pool.n_threads());
+  stage_ahead_.assign(stages_.size() * n_threads, {});
+  std::vector<Ahead> next(n_threads);
   for (size_t stage = stages_.size(); stage-- > 0;) {
-    stage_ahead_[stage] = next;
-    for (auto group = stages_[stage].rbegin(); group != stages_[stage].rend(); ++group) {
-      for (auto i = group->commands.rbegin(); i != group->commands.rend(); ++i) {
-        if (commands_[*i].command.streams.first) next = commands_[*i].command.streams;
-      }
+    for (size_t thread = 0; thread < n_threads; ++thread) {
+      stage_ahead_[stage * n_threads + thread] = next[thread];
+      const Share own = share(stage_pieces_[stage], static_cast<int64_t>(thread), static_cast<int64_t>(n_threads));
+      if (const Ahead first = streams(stages_[stage], own); first.first) next[thread] = first;
     }
   }
+}
+
+// What is read in these pieces of a stage, as far as the first command that streams weights goes.
+Ahead Tape::streams(const Stage& stage, Share pieces) const {
+  for (const Group& group : stage) {
+    const Command& command = commands_[group.commands.front()].command;
+    const int64_t begin = std::max(pieces.begin, int64_t{0}), end = std::min<int64_t>(pieces.end, group.n_pieces);
+    if (begin < end && command.streams.first) {
+      const auto at = [&](int64_t piece) { return command.streams.n_bytes * static_cast<size_t>(piece) / group.n_pieces; };
+      return {command.streams.first + at(begin), at(end) - at(begin)};
+    }
+    pieces = {pieces.begin - group.n_pieces, pieces.end - group.n_pieces};
+  }
+  return {};
 }
 
 bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
@@ -94,10 +117,10 @@ bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
   step_ = std::move(step);
   runtime_->arena.reserve(slots_->peak());
   std::byte* arena = runtime_->arena.data();
-  if (stage_ahead_.size() != stages_.size()) look_ahead();
+  if (stage_ahead_.empty()) look_ahead();
   auto start = Clock::now();
   const auto work = [this, arena](size_t stage, uint32_t piece, int thread) {
-    run_piece(stages_[stage], piece, {thread, arena});
+    run_piece(stage, piece, {thread, arena});
   };
   runtime_->stepping = true;
   const bool complete = runtime_->pool.run(stage_pieces_, work, stop, stage_ahead_);
@@ -107,13 +130,14 @@ bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
   return complete;
 }
 
-void Tape::run_piece(const Stage& stage, uint32_t piece, const Worker& worker) {
+void Tape::run_piece(size_t number, uint32_t piece, const Worker& worker) {
+  const Stage& stage = stages_[number];
   auto group = stage.begin();
   for (; piece >= group->n_pieces; ++group) piece -= group->n_pieces;
-  auto last = profiling_ ? Clock::now() : Clock::time_point();
+  auto before = profiling_ ? Clock::now() : Clock::time_point();
   for (const size_t i : group->commands) {
     commands_[i].command.run(worker, piece);
-    if (profiling_) commands_[i].busy_ns->fetch_add(since(last), std::memory_order_relaxed);
+    if (profiling_) commands_[i].busy_ns->fetch_add(since(before), std::memory_order_relaxed);
   }
 }
 

@@ -14,13 +14,15 @@
 //
 // Two commands conflict when they touch overlapping places and one of them writes. A command that conflicts with one of
 // the current stage begins another, unless both work row by row on the very same place: row-wise commands of a stage
-// are cut into the same pieces and done piece by piece, one command after the other.
+// are cut into the same pieces and done piece by piece, one command after the other. The heads of a single row are cut
+// in the same way: what a key head needs, from its norm to its attention, is one piece.
 // Source: the scoreboard of an out-of-order processor, as a list.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +36,8 @@ namespace nearlight {
 
 // Pieces of a command for each thread: enough that a thread which is held up leaves its rest to the others.
 constexpr int64_t kPiecesPerThread = 8;
+// Pieces that the heads of a single row are cut into, if there are not more threads.
+constexpr int64_t kHeadPieces = 8;
 // Rows of a step that may take so long that one thread by itself does it in pieces too: it can be stopped after each.
 constexpr int64_t kLongStep = 64;
 
@@ -57,10 +61,11 @@ inline Touch writes(Place place) { return {place, true}; }
 struct Command {
   std::string name;  // the weight's or the op's, under which its time is reported
   std::vector<Touch> touches;
-  int64_t n_rows;    // if piece i touches rows share(n_rows, i, n_pieces) only, of every place; else 0
-  int64_t n_pieces;  // for row-wise commands Tape::row_pieces(n_rows)
+  int64_t n_rows;    // if piece i touches rows share(n_rows, i, n_pieces) only, of every place; else 0. Or equal parts
+                     // of one row, then as many as pieces
+  int64_t n_pieces;  // for row-wise commands Tape::row_pieces(n_rows), or Tape::head_pieces()
   std::function<void(const Worker&, int64_t piece)> run;
-  Ahead streams{};   // weights that it reads from front to back
+  Ahead streams{};   // weights that it reads from front to back, an equal share in each piece
 };
 
 struct CommandTime {
@@ -80,11 +85,15 @@ class Tape {
   const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
   const std::shared_ptr<Slots>& slots() const { return slots_; }
   const Step& step() const { return step_; }
+  // A place for commands to work in that no activation ever overlaps: the same for all that ask for as many bytes.
+  Place workplace(size_t n_bytes);
   size_t add_frequencies();  // returns their index in step().frequencies
   void add(Command command);
   // Pieces to cut n units of work into, and rows.
   int64_t pieces(int64_t n) const;
   int64_t row_pieces(int64_t n_rows) const { return pieces(n_rows); }
+  // Pieces to cut the heads of a step's single row into: the same number for most numbers of heads.
+  int64_t head_pieces(int64_t n_heads) const;
   // Add something to verify, or to make ready, before every run; it throws std::invalid_argument.
   void add_check(std::function<void(const Step&)> check) { checks_.push_back(std::move(check)); }
 
@@ -117,16 +126,18 @@ class Tape {
 
   bool conflicts(const Command& command) const;
   void look_ahead();
-  void run_piece(const Stage& stage, uint32_t piece, const Worker& worker);
+  Ahead streams(const Stage& stage, Share pieces) const;
+  void run_piece(size_t stage, uint32_t piece, const Worker& worker);
 
   std::shared_ptr<Runtime> runtime_;
   int64_t n_rows_, n_wanted_;
   std::shared_ptr<Slots> slots_ = std::make_shared<Slots>();
+  std::map<size_t, Slot> workplaces_;  // by their bytes
   Step step_;
   std::vector<Entry> commands_;
   std::vector<Stage> stages_;
   std::vector<uint32_t> stage_pieces_;
-  std::vector<Ahead> stage_ahead_;  // the weights that are read first in the stages after each
+  std::vector<Ahead> stage_ahead_;  // for each stage and thread, the weights that it reads first after that stage
   std::vector<std::function<void(const Step&)>> checks_;
   bool profiling_ = false;
   double ran_s_ = 0;  // while profiling

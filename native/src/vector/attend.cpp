@@ -140,10 +140,11 @@ class Walk {
     int64_t begins[kMaxQueries];
     if (!look(start, view, begins)) return;
     // What nobody has fetched ahead: the first stretch, and of the last not what the fetching in its order would bring.
-    if (!begun_ || view.end < kStretchTokens) {
-      lines_of(tile_.layout, view.at, view.begin, view.end, [](const std::byte* line) { fetch(line); });
-      begun_ = true;
-    }
+    const bool alone = !begun_ || view.end < kStretchTokens;
+    const std::byte* const values = view.at + tile_.layout.keys_bytes() + tile_.layout.key_scales_bytes();
+    if (alone) lines_of(tile_.layout, view.at, view.begin, view.end, [](const std::byte* line) { touch(line); });
+    if (!alone && Cache::kTouches) touch(view.at, values);
+    begun_ = true;
     cache_.score(view, scores_);
     float corrections[kMaxQueries];
     for (int64_t i = view.first; i < view.last; i++) {
@@ -153,6 +154,7 @@ class Walk {
                               [&](int64_t token, const f32x16& p) { weights.put(token, p); });
       weights.end((view.ends[i] + 15) / 16 * 16);
     }
+    if (!alone && Cache::kTouches) touch(values, view.at + tile_.layout.stretch_bytes());
     cache_.weigh(view, corrections, part.sums);
   }
 
@@ -198,13 +200,15 @@ NEARLIGHT_INLINE void with_walk(const AttendTile& tile, Scratch& scratch, const 
 
 }  // namespace
 
-void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v) {
+void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
+          const float* keys, const float* values) {
   const int64_t token = position % kStretchTokens;
-  for (int64_t h = 0; h < layout.n_kv_heads; h++) {  // a token's key lies in as many cache lines as it has pairs
+  for (int64_t h = first; h < end; h++) {  // a token's key lies in as many cache lines as it has pairs
     lines_of(layout, stretch_of(layout, segments, h, position), token, token + 1,
              [](const std::byte* line) { __builtin_prefetch(line, 1, 3); });
   }
-  for (int64_t h = 0; h < layout.n_kv_heads; h++, k += layout.head_dim, v += layout.head_dim) {
+  for (int64_t h = first; h < end; h++) {
+    const float *k = keys + h * layout.head_dim, *v = values + h * layout.head_dim;
     std::byte* stretch = stretch_of(layout, segments, h, position);
     switch (layout.format) {
       case KVFormat::F32: keep_floats<float>(layout, stretch, token, k, v); break;

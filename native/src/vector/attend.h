@@ -24,6 +24,14 @@ constexpr int64_t kBlock = 16;  // tokens that a vector of scores covers
 // machine whose threads all read, and on a stride, where vectors are taken in more than one strip.
 NEARLIGHT_INLINE void fetch(const void* address) { __builtin_prefetch(address, 0, 2); }
 
+// Reads the line at an address. Processors drop requests to fetch when they have too many, but not this one; and lines
+// that are read one after the other set their own fetching going.
+NEARLIGHT_INLINE void touch(const std::byte* address) { asm volatile("" : : "r"(*address)); }
+
+NEARLIGHT_INLINE void touch(const std::byte* begin, const std::byte* end) {
+  for (; begin < end; begin += 64) touch(begin);
+}
+
 // Calls f with the address of every cache line in which keys and values of tokens begin .. end-1 of a stretch lie. Keys
 // are a row of all tokens for every few dimensions, values a row of all dimensions for every few tokens.
 template <typename F>

@@ -87,6 +87,7 @@ class FloatCache {
   static constexpr int64_t kCellBytes = sizeof(Cell);
 
  public:
+  static constexpr bool kTouches = false;  // reads the cache before it computes: it does not pay
   FloatCache(const AttendTile& tile, int64_t n_queries, Scratch& scratch)
       : layout_(tile.layout), few_(n_queries <= kFewQueries) {
     queries_ = scratch.take<Weight>(n_queries * layout_.padded_dim());

@@ -37,6 +37,7 @@ class Q8Cache {
 #endif
 
  public:
+  static constexpr bool kTouches = true;  // reads the cache before it computes
   Q8Cache(const AttendTile& tile, int64_t n_queries, Scratch& scratch)
       : layout_(tile.layout), groups_(layout_.key_groups()), quads_(layout_.key_dim() / 4) {
     codes_ = scratch.take<int8_t>(n_queries * groups_ * kKeyGroup);

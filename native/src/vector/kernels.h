@@ -91,8 +91,9 @@ struct VectorKernels {
   void (*gelu_erf)(const float* x, float* out, int64_t n);
   void (*gelu_tanh)(const float* x, float* out, int64_t n);
 
-  // Writes one token's key and value of every head, [n_kv_heads][head_dim] each, at its position.
-  void (*keep)(const KVLayout& layout, std::byte* const* segments, int64_t position, const float* k, const float* v);
+  // Writes one token's keys and values of heads first … end-1, from [n_kv_heads][head_dim] each, at its position.
+  void (*keep)(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
+               const float* k, const float* v);
   // Attends causally over the cache: out = softmax(scale * q . keys) . values, over the tokens that each row sees.
   void (*attend)(const AttendTile& tile);
   // The same in two steps: one part, into attend_part_floats() at `part`; and all parts, [n_parts], to the result.

@@ -3,7 +3,9 @@
 //     operand[2i] * factor[0] + operand[2i + 1] * factor[1]
 //
 // Bf16Pairs   AVX-512 BF16: one instruction for 16 lanes, sums in float. An f16 cache is converted on the way: its
-//             3 bits more of mantissa are lost, as they are to the softmax weights they meet.
+//             3 bits more of mantissa are lost, as they are to the softmax weights they meet. Moving an f16 by three
+//             bits makes it a bf16 2^112 times smaller, in half the time of two conversions; factors and sums make up
+//             for it. What is below f16's least normal number, 6e-5, is multiplied as zero.
 // FloatPairs  everywhere else, and for f32 caches: the pairs lie side by side in twice as many lanes, which are added
 //             two and two at the very end.
 //
@@ -69,7 +71,8 @@ struct Bf16Pairs {
 
   NEARLIGHT_MEMBER static Sum zero() { return _mm512_setzero_ps(); }
   NEARLIGHT_MEMBER static Operand take(const uint16_t* from) {
-    return (__m512i)_mm512_cvtne2ps_pbh(load_f16(from + 16).part[0], load_f16(from).part[0]);
+    const __m512i halves = _mm512_add_epi16(_mm512_loadu_si512(from), _mm512_set1_epi16(4));  // to round
+    return _mm512_and_si512(_mm512_srai_epi16(halves, 3), _mm512_set1_epi16(static_cast<int16_t>(0x8fff)));
   }
   NEARLIGHT_MEMBER static Operand opened(const std::byte* from) { return _mm512_load_si512(from); }
   NEARLIGHT_MEMBER static void open(const Operand& a, std::byte* to) { _mm512_store_si512(to, a); }
@@ -84,10 +87,13 @@ struct Bf16Pairs {
   NEARLIGHT_MEMBER static void add(Sum& sum, const Operand& a, const __m512i& factor) {
     sum = _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)factor);
   }
-  NEARLIGHT_MEMBER static f32x16 total(const Sum& sum) { return {{sum}}; }
+  NEARLIGHT_MEMBER static f32x16 total(const Sum& sum) { return f32x16{{sum}} * broadcast(kHalfOfScale); }
   NEARLIGHT_MEMBER static void put(Weight* to, const f32x16& values) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh(values.part[0]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((values * broadcast(kHalfOfScale)).part[0]));
   }
+
+ private:
+  static constexpr float kHalfOfScale = 0x1p56f;  // of factors and of sums, so that neither leaves a float's range
 };
 using HalfPairs = Bf16Pairs;
 #else
