@@ -72,21 +72,23 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   const Matrix& matrix = weight->matrix;
   Activation out = new_activation(tape, x.rows, matrix.n_out);
   if (x.rows == 0) return out;
-  const Place from = prepare(tape, x, level().matmul->form(matrix.format)), to = out.place();
+  const Place from = prepare(tape, x, level().matmul->form(matrix.format));
+  const auto to = std::make_shared<Target>(out.place());
   const int64_t n_pieces = n_pieces_of(tape, matrix, x.rows);
   tape.add({weight->name,
-            {reads(from), writes(to)},
+            {reads(from), writes(to->place)},
             0,
             n_pieces,
             [weight, bias, from, to, rows = x.rows, n_pieces](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;
               const Share groups = share((m.n_tiles + kPieceTiles - 1) / kPieceTiles, piece, n_pieces);
               level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
-                                       to.in<float>(w.arena), m.n_out, kPieceTiles * groups.begin,
+                                       to->in(w.arena), m.n_out, kPieceTiles * groups.begin,
                                        std::min(kPieceTiles * groups.end, m.n_tiles));
             },
             {reinterpret_cast<const std::byte*>(matrix.codes(0)),
-             static_cast<size_t>(matrix.n_tiles) * matrix.tile_codes}});
+             static_cast<size_t>(matrix.n_tiles) * matrix.tile_codes},
+            to});
   return out;
 }
 

@@ -47,6 +47,7 @@ int64_t Tape::head_pieces(int64_t n_heads) const {
 bool Tape::conflicts(const Command& command) const {
   for (const Group& group : stages_.back()) {
     const bool own_rows = command.n_rows > 0 && command.n_rows == group.n_rows;
+    if (own_rows && group.n_pieces == 1) continue;  // one after the other in any case
     for (const size_t i : group.commands) {
       for (const Touch& before : commands_[i].command.touches) {
         for (const Touch& touch : command.touches) {
@@ -122,11 +123,15 @@ bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
   const auto work = [this, arena](size_t stage, uint32_t piece, int thread) {
     run_piece(stage, piece, {thread, arena});
   };
+  Target* const target = commands_.empty() ? nullptr : commands_.back().command.target.get();
+  const bool direct = target && target->place == result;
+  if (direct) target->outside = static_cast<float*>(out);
   runtime_->stepping = true;
   const bool complete = runtime_->pool.run(stage_pieces_, work, stop, stage_ahead_);
   runtime_->stepping = false;
+  if (direct) target->outside = nullptr;
   if (profiling_) ran_s_ += static_cast<double>(since(start)) * 1e-9;
-  if (complete) std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
+  if (complete && !direct) std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
   return complete;
 }
 

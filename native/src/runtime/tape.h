@@ -14,7 +14,8 @@
 //
 // Two commands conflict when they touch overlapping places and one of them writes. A command that conflicts with one of
 // the current stage begins another, unless both work row by row on the very same place: row-wise commands of a stage
-// are cut into the same pieces and done piece by piece, one command after the other. The heads of a single row are cut
+// are cut into the same pieces and done piece by piece, one command after the other (a single piece is in order
+// whatever they touch). The heads of a single row are cut
 // in the same way: what a key head needs, from its norm to its attention, is one piece.
 // Source: the scoreboard of an out-of-order processor, as a list.
 #pragma once
@@ -58,6 +59,14 @@ struct Touch {
 inline Touch reads(Place place) { return {place, false}; }
 inline Touch writes(Place place) { return {place, true}; }
 
+// Where a command writes: in the arena or, if it is a step's last and its result, right where the caller wants that.
+struct Target {
+  Place place;
+  float* outside = nullptr;
+
+  float* in(std::byte* arena) const { return outside ? outside : place.in<float>(arena); }
+};
+
 struct Command {
   std::string name;  // the weight's or the op's, under which its time is reported
   std::vector<Touch> touches;
@@ -66,6 +75,7 @@ struct Command {
   int64_t n_pieces;  // for row-wise commands Tape::row_pieces(n_rows), or Tape::head_pieces()
   std::function<void(const Worker&, int64_t piece)> run;
   Ahead streams{};   // weights that it reads from front to back, an equal share in each piece
+  std::shared_ptr<Target> target{};  // if it can write elsewhere
 };
 
 struct CommandTime {
