@@ -1,7 +1,7 @@
 """Scanner of GGUF's typed values: numbers, strings and arrays, one after the other, never past the file's end.
 
 A vocabulary is one array of a few hundred thousand strings and dominates the time to open a file, so short strings are
-found by the lowest byte of their lengths and decoded all at once, and arrays of numbers are viewed, not converted.
+found by the zeros in their lengths and decoded all at once, and arrays of numbers are viewed, not converted.
 
 Source: GGUF specification, section "File structure".
 """
@@ -17,6 +17,9 @@ from nearlight.errors import PackageError
 from nearlight.package.mapping import MappedFile
 
 MAX_NAME_BYTES = 1024
+
+_STRINGS_AT_ONCE, _USUAL_BYTES = 8192, 24
+"""So many that arrays of them stay in cache; what a string of a vocabulary takes with its length, or less."""
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -92,29 +95,35 @@ class Scanner:
 
     def _short_strings(self, count: int) -> list[str] | None:
         """Read strings of less than 256 bytes and without NUL; None, having read nothing, if some are not."""
-        memory, position = self.file.memory, self.position
-        found: list[int] = []
-        try:
-            for _ in range(count):
-                found.append(position)
-                position += memory[position] + _U64.size
-        except IndexError:
-            return None
-        if position > self.file.length or not count:
-            return None
-        data = np.frombuffer(memory, np.uint8, position - self.position, self.position).copy()
-        starts = np.array(found, np.int64) - self.position
-        kept = np.ones(len(data), np.bool_)
-        for byte in range(1, _U64.size):
-            if data[starts + byte].any():
+        position = self.position
+        strings: list[str] = []
+        while len(strings) < count:
+            block = self._block_of_strings(min(_STRINGS_AT_ONCE, count - len(strings)))
+            if block is None:
+                self.position = position
                 return None
-            kept[starts + byte] = False
-        data[starts] = 0
-        _, *strings = data[kept].tobytes().decode("utf-8", "replace").split("\0")
-        if len(strings) != count:
-            return None
-        self.position = position
+            strings += block
         return strings
+
+    def _block_of_strings(self, count: int) -> list[str] | None:
+        window = 0
+        while window < self.remaining:
+            window = min(max(2 * window, _USUAL_BYTES * count), self.remaining)
+            data = np.frombuffer(self.file.memory, np.uint8, window, self.position)
+            lengths = _lengths(data, count)
+            ends = np.cumsum(lengths + _U64.size)
+            starts = ends - lengths - _U64.size
+            if ends[-1] > window:
+                continue
+            data, text = data[: ends[-1]].copy(), data[: ends[-1]] != 0
+            if (data[starts] != lengths).any() or np.count_nonzero(text) != lengths.sum() + np.count_nonzero(lengths):
+                continue
+            self.position += len(data)
+            text[starts] = True
+            data[starts] = 0
+            _, *strings = data[text].tobytes().decode("utf-8", "replace").split("\0")
+            return strings
+        return None
 
     def _any_strings(self, field: str, count: int) -> list[str]:
         memory, end, position, size_at = self.file.memory, self.file.length, self.position, _U64.unpack_from
@@ -158,3 +167,23 @@ class Scanner:
     def _fail(self, field: str, expected: object, found: object) -> NoReturn:
         advice = "the file is damaged or was not downloaded completely"
         raise PackageError(field, where=self.file.path, expected=expected, found=found, advice=advice)
+
+
+def _lengths(data: Any, count: int) -> Any:
+    """Guess the lengths of `count` strings of less than 256 bytes and without NUL.
+
+    The length of such a string is a byte and seven zeros, and no other zeros are seven: so all that are not empty are
+    found at once, and how many empty ones lie between them follows.
+    """
+    zero = data == 0
+    found = ~zero[:-8] & ~zero[8:]
+    for i in range(1, 8):
+        found &= zero[i : i - 8]
+    starts = np.flatnonzero(found)
+    ends = starts + _U64.size + data[starts]
+    n_empty = (starts - np.concatenate([[0], ends])[: len(starts)]) // _U64.size
+    index = np.cumsum(n_empty) + np.arange(len(starts))
+    kept = (index >= 0) & (index < count)
+    lengths = np.zeros(count, np.int64)
+    lengths[index[kept]] = data[starts[kept]]
+    return lengths
