@@ -121,8 +121,8 @@ class Scanner:
             self.position += len(data)
             text[starts] = True
             data[starts] = 0
-            _, *strings = data[text].tobytes().decode("utf-8", "replace").split("\0")
-            return strings
+            joined: str = data[text].tobytes().decode("utf-8", "replace")
+            return joined.split("\0")[1:]
         return None
 
     def _any_strings(self, field: str, count: int) -> list[str]:
