@@ -229,7 +229,6 @@ struct Pool::State {
 
   // Do pieces of this stage until none is left to take: first one's own from front to back, then others' last ones.
   void take_part(uint32_t stage_number, int thread) {
-    const size_t stage = stage_number - first;
     uint32_t n_done = 0;
     for (int64_t i = 0; i < n_threads(); ++i) {
       const int64_t from = (thread + i) % n_threads();
@@ -237,6 +236,7 @@ struct Pool::State {
       for (int64_t piece; (piece = seat.take(stage_number, i > 0)) >= 0; ++n_done) {
         if (thread == 0 && asking->stops()) stopped.store(true, std::memory_order_relaxed);
         if (stopped.load(std::memory_order_relaxed)) continue;
+        const size_t stage = stage_number - first;
         piece += share((*pieces)[stage], from, n_threads()).begin;
         (*run_piece)(stage, static_cast<uint32_t>(piece), thread);
       }
