@@ -12,8 +12,8 @@
 // quick: a new place costs a microsecond or two. Whoever is through with its own takes the others' last ones.
 //
 // A thread without a piece spins for about as long as a short stage takes, then sleeps in the kernel; with more threads
-// than cores spinning would steal the core from the thread that is waited for, so then nobody spins. Between steps all
-// threads but the caller sleep.
+// than cores spinning would steal the core from the thread that is waited for, so then nobody spins. After a run it spins
+// for about half a millisecond, in which a generation's next step begins, before it sleeps.
 //
 // While it waits, a thread reads what it will have to read first of the next weights (Ahead), so that stages too short
 // to keep memory busy, and the gaps between stages, cost a bandwidth-bound step less than their time. It reads and does

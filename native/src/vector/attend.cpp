@@ -79,32 +79,32 @@ NEARLIGHT_INLINE f32x16 capped(const f32x16& score, float softcap) {
   return broadcast(softcap * kLog2e) * (one - broadcast(2.0f) / (power + one));
 }
 
-// Turns a query's scores of tokens begin .. end-1 into weights 2^(score - maximum), zeros from `from` (a multiple of
-// 16) to begin and up to the next multiple of 16; put(token, weights) takes them, 16 at a time. Brings maximum and
-// total up to date and returns the correction of what was summed before.
-template <typename Put>
-NEARLIGHT_INLINE float soften(float* scores, int64_t from, int64_t begin, int64_t end, float softcap, float& maximum,
-                              float& total, const Put& put) {
+// The largest of a query's scores of tokens begin .. end-1 and of what there was before. Scores from `from` (a multiple
+// of 16) to begin and up to the next multiple of 16 become nothing.
+NEARLIGHT_INLINE float highest_score(float* scores, int64_t from, int64_t begin, int64_t end, float softcap,
+                                     float before) {
   const int64_t whole = (end + 15) / 16 * 16;
   if (softcap > 0) {
     for (int64_t t = from; t < whole; t += 16) store(scores + t, capped(load(scores + t), softcap));
   }
   for (int64_t t = from; t < begin; t++) scores[t] = kNothing;
   for (int64_t t = end; t < whole; t++) scores[t] = kNothing;
-  f32x16 highest = broadcast(maximum);
+  f32x16 highest = broadcast(before);
   for (int64_t t = from; t < whole; t += 16) highest = max(highest, load(scores + t));
-  const float before = maximum;
-  maximum = max_lane(highest);
+  return max_lane(highest);
+}
+
+// Turns scores into weights 2^(score - maximum), which put(token, weights) takes 16 at a time; returns their sum.
+template <typename Put>
+NEARLIGHT_INLINE float soften(const float* scores, int64_t from, int64_t end, float maximum, const Put& put) {
   const f32x16 shift = broadcast(maximum);
-  f32x16 gained = broadcast(0.0f);
-  for (int64_t t = from; t < whole; t += 16) {
+  f32x16 total = broadcast(0.0f);
+  for (int64_t t = from; t < end; t += 16) {
     const f32x16 p = exp2_of_negative(load(scores + t) - shift);
     put(t, p);
-    gained = gained + p;
+    total = total + p;
   }
-  const float correction = exp2_of_negative(broadcast(before) - shift).part[0][0];
-  total = total * correction + sum(gained);
-  return correction;
+  return sum(total);
 }
 
 // A tile's walk over one format of cache.
@@ -146,13 +146,24 @@ class Walk {
     if (!alone && Cache::kTouches) touch(view.at, values);
     begun_ = true;
     cache_.score(view, scores_);
-    float corrections[kMaxQueries];
+    // One thing for all queries, then the next: each waits long for its maximum, but they do not wait for each other.
+    alignas(64) float risen[kMaxQueries] = {}, corrections[kMaxQueries];
+    for (int64_t i = view.first; i < view.last; i++) {
+      const float before = part.maxima[i];
+      part.maxima[i] =
+          highest_score(scores_ + i * kStretchTokens, view.begin, begins[i], view.ends[i], tile_.softcap, before);
+      risen[i] = before - part.maxima[i];
+    }
+    for (int64_t i = view.first / 16 * 16; i < view.last; i += 16) {
+      store(corrections + i, exp2_of_negative(load(risen + i)));
+    }
     for (int64_t i = view.first; i < view.last; i++) {
       auto weights = cache_.weights(view, i, scores_ + i * kStretchTokens);
-      corrections[i] = soften(scores_ + i * kStretchTokens, view.begin, begins[i], view.ends[i], tile_.softcap,
-                              part.maxima[i], part.totals[i],
-                              [&](int64_t token, const f32x16& p) { weights.put(token, p); });
-      weights.end((view.ends[i] + 15) / 16 * 16);
+      const int64_t end = (view.ends[i] + 15) / 16 * 16;
+      const float gained = soften(scores_ + i * kStretchTokens, view.begin, end, part.maxima[i],
+                                  [&](int64_t token, const f32x16& p) { weights.put(token, p); });
+      part.totals[i] = part.totals[i] * corrections[i] + gained;
+      weights.end(end);
     }
     if (!alone && Cache::kTouches) touch(values, view.at + tile_.layout.stretch_bytes());
     cache_.weigh(view, corrections, part.sums);
