@@ -67,6 +67,20 @@ def test_scores_far_apart_do_not_overflow() -> None:
     np.testing.assert_allclose(found, expected(*inputs, 8, 8**-0.5), rtol=0, atol=2e-3)
 
 
+def test_what_another_sequence_left_in_memory_is_gone() -> None:
+    """Memory of closed sequences is used again; keys of 5 dimensions have a sixth, which has to be zero."""
+    ops = CpuOps(1)
+    store, other = ops.kv_store(1, 5, F32), ops.kv_store(1, 6, F32)
+    q, k, v = qkv(300, 1, 1, 6)
+    k[:, 5] = np.inf
+    attend(ops, other, q, k, v, 6)
+    other.free(0)
+    inputs = qkv(3, 1, 1, 5)
+    found = attend(ops, store, *inputs, 5)
+    np.testing.assert_allclose(found, expected(*inputs, 5, 5**-0.5), rtol=0, atol=3e-6)
+    assert other.n_bytes == 0
+
+
 def test_sequences_in_one_step_do_not_see_each_other() -> None:
     ops = CpuOps(2)
     h, k, d = 4, 2, 6

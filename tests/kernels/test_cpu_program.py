@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearlight.dtypes import F16, Q8_0
+from nearlight.dtypes import F16, Q8_0, Format
 from nearlight.errors import RequestError, ShapeError
 from nearlight.formats import quantize
 from nearlight.kernels.cpu import CpuOps
@@ -16,14 +16,15 @@ from nearlight.kernels.ops import Rows
 from nearlight.package.tensors import StoredTensor
 from tests.kernels.cpu_steps import Floats, random, rows_of, stored
 
-H, K, D, M, F, V = 6, 2, 10, 70, 90, 131
+K, D, M, F, V = 2, 10, 70, 90, 131
 
 
 class Model:
     """A decoder of two layers with every kind of op, and its cache."""
 
-    def __init__(self, ops: CpuOps) -> None:
+    def __init__(self, ops: CpuOps, n_kv_heads: int = K) -> None:
         self.ops = ops
+        H, K = 3 * n_kv_heads, n_kv_heads
         self.calls = 0
         self.embedding = ops.matrix(stored(random(V, M)))
         self.scale, self.shift = ops.vector(stored(1 + random(M, seed=1))), ops.vector(stored(random(M, seed=2)))
@@ -85,6 +86,30 @@ def test_any_chunks_and_threads_give_the_same_bits(whole: Floats, threads: int) 
     program = model.ops.program(model)
     for sizes in ([61], [1] * 61, [2, 3, 5, 7, 44], [60, 1]):
         np.testing.assert_array_equal(run(model, program, sizes), whole)
+
+
+@pytest.mark.parametrize("format", [F16, Q8_0], ids=str)
+def test_heads_of_a_single_row_give_the_same_bits_on_any_threads(format: Format) -> None:
+    """Eight key heads are enough for two threads and too few for five, which share out the parts of rows instead."""
+    results = []
+    for threads in (1, 2, 3, 5):
+        model = Model(CpuOps(threads), n_kv_heads=8)
+        model.stores = [model.ops.kv_store(8, D, format) for _ in range(2)]
+        program = model.ops.program(model)
+        results.append(run(model, program, [17, *[1] * 44]))
+        n_stages = program.recording(rows_of(1)).tape.n_stages
+        assert n_stages < 2 * 10 + 2 if threads in (2, 3) else n_stages == 2 * 10 + 2
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_a_result_is_not_touched_by_later_steps(whole: Floats) -> None:
+    model = Model(CpuOps(2))
+    program = model.ops.program(model)
+    model.reserve(len(TOKENS))
+    rows = [rows_of(1, start=i, tokens=TOKENS[i : i + 1]) for i in range(9)]
+    results = [program(row) for row in rows]
+    np.testing.assert_array_equal(np.concatenate(results), whole[:9])
 
 
 def test_a_shape_is_recorded_once(whole: Floats) -> None:
