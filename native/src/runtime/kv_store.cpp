@@ -13,7 +13,7 @@ KVStore::KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t h
 void KVStore::grow(Sequence& sequence, int64_t n_tokens) {
   const size_t wanted = static_cast<size_t>((n_tokens + kSegmentTokens - 1) / kSegmentTokens);
   while (sequence.owned.size() < wanted) {
-    sequence.owned.push_back(runtime_->pieces.allocate(static_cast<size_t>(layout_.segment_bytes())));
+    sequence.owned.push_back(runtime_->segments.allocate(static_cast<size_t>(layout_.segment_bytes())));
     sequence.segments.push_back(sequence.owned.back().get());
   }
 }

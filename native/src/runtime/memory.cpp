@@ -55,7 +55,7 @@ Memory reserve(size_t n_bytes) {
   return Memory(static_cast<std::byte*>(data));
 }
 
-constexpr size_t kSlabBytes = size_t{64} << 20, kPiecesBytes = size_t{16} << 20;
+constexpr size_t kSlabBytes = size_t{64} << 20, kSegmentsBytes = size_t{16} << 20;
 
 }  // namespace
 
@@ -88,22 +88,22 @@ std::shared_ptr<std::byte[]> Slabs::allocate(size_t n_bytes) {
   return {slab_, piece};
 }
 
-struct Pieces::Slab {
-  Slab(size_t piece_bytes, size_t n) : memory(reserve(n * piece_bytes)) {
-    for (size_t i = n; i-- > 0;) free.push_back(memory.get() + i * piece_bytes);
+struct Segments::Slab {
+  Slab(size_t segment_bytes, size_t n) : memory(reserve(n * segment_bytes)) {
+    for (size_t i = n; i-- > 0;) free.push_back(memory.get() + i * segment_bytes);
   }
 
   std::byte* take() {
     const std::lock_guard lock(mutex);
     if (free.empty()) return nullptr;
-    std::byte* const piece = free.back();
+    std::byte* const segment = free.back();
     free.pop_back();
-    return piece;
+    return segment;
   }
 
-  void give_back(std::byte* piece) {
+  void give_back(std::byte* segment) {
     const std::lock_guard lock(mutex);
-    free.push_back(piece);
+    free.push_back(segment);
   }
 
   Memory memory;
@@ -111,23 +111,23 @@ struct Pieces::Slab {
   std::mutex mutex;
 };
 
-std::shared_ptr<std::byte[]> Pieces::allocate(size_t n_bytes) {
+std::shared_ptr<std::byte[]> Segments::allocate(size_t n_bytes) {
   const size_t rounded = round_up(n_bytes ? n_bytes : 1, kCacheLine);
   std::shared_ptr<Slab> slab;
-  std::byte* piece = nullptr;
+  std::byte* segment = nullptr;
   const auto [begin, end] = slabs_.equal_range(rounded);
-  for (auto it = begin; it != end && !piece;) {
+  for (auto it = begin; it != end && !segment;) {
     slab = it->second.lock();
-    if (slab) piece = slab->take();
+    if (slab) segment = slab->take();
     it = slab ? std::next(it) : slabs_.erase(it);
   }
-  if (!piece) {
-    slab = std::make_shared<Slab>(rounded, std::max<size_t>(kPiecesBytes / rounded, 1));
+  if (!segment) {
+    slab = std::make_shared<Slab>(rounded, std::max<size_t>(kSegmentsBytes / rounded, 1));
     slabs_.emplace(rounded, slab);
-    piece = slab->take();
+    segment = slab->take();
   }
-  std::memset(piece, 0, n_bytes);
-  return {piece, [slab](std::byte* data) { slab->give_back(data); }};
+  std::memset(segment, 0, n_bytes);
+  return {segment, [slab](std::byte* data) { slab->give_back(data); }};
 }
 
 }  // namespace nearlight

@@ -38,17 +38,17 @@ class Slabs {
   size_t n_bytes_ = 0, used_ = 0;
 };
 
-// Pieces for what comes and goes, a cache's segments, cut from slabs of huge pages too: a slab is of pieces of one size,
+// Cuts what comes and goes, the segments of caches, from slabs of huge pages too: a slab is of segments of one size,
 // those given back are used again, and it goes back to the system with the last of them. Not to be used by two threads at
-// once, but any may give back a piece.
-class Pieces {
+// once, but any may give back a segment.
+class Segments {
  public:
   // Allocate n_bytes of zeros. Raises std::bad_alloc.
   std::shared_ptr<std::byte[]> allocate(size_t n_bytes);
 
  private:
   struct Slab;
-  std::multimap<size_t, std::weak_ptr<Slab>> slabs_;  // by the size of their pieces
+  std::multimap<size_t, std::weak_ptr<Slab>> slabs_;  // by the size of their segments
 };
 
 constexpr size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }

@@ -15,8 +15,8 @@ struct Runtime {
   Pool pool;
   Arena arena;
   std::shared_ptr<Results> results = std::make_shared<Results>();
-  Slabs slabs;    // where matrices lie
-  Pieces pieces;  // where caches lie
+  Slabs slabs;        // where matrices lie
+  Segments segments;  // where caches lie
   std::recursive_mutex mutex;  // held during a step; storage that a step reads is only changed while holding it
   bool stepping = false;       // whether a step is running: Python that it lets in must not begin another
 };
