@@ -14,9 +14,9 @@
 //
 // Two commands conflict when they touch overlapping places and one of them writes. A command that conflicts with one of
 // the current stage begins another, unless both work row by row on the very same place: row-wise commands of a stage
-// are cut into the same pieces and done piece by piece, one command after the other (a single piece is in order
-// whatever they touch). The heads of a single row are cut
-// in the same way: what a key head needs, from its norm to its attention, is one piece.
+// are cut into the same pieces and done piece by piece, one command after the other (a single piece is in order whatever
+// they touch). The heads of a single row are cut in the same way: what a key head needs, from its norm to its attention,
+// is one piece.
 // Source: the scoreboard of an out-of-order processor, as a list.
 #pragma once
 
