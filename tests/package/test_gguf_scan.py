@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nearlight.package import gguf_scan
 from nearlight.package.gguf_scan import Scanner
 from nearlight.package.mapping import MappedFile
 
@@ -53,6 +54,14 @@ def test_others_are_read_one_by_one(tmp_path: Path, odd: bytes) -> None:
     assert scan._short_strings(len(strings)) is None
     assert scan.position == 3
     assert scan._strings("field", len(strings)) == [raw.decode("utf-8", "replace") for raw in strings]
+
+
+def test_others_do_not_make_it_look_at_what_lies_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    lengths = gguf_scan._lengths
+    monkeypatch.setattr(gguf_scan, "_lengths", lambda data, count: seen.append(len(data)) or lengths(data, count))
+    assert scanner(tmp_path, [b"a\0b"] * 3, bytes(100_000))._short_strings(3) is None
+    assert 0 < max(seen) <= 3 * 263
 
 
 def test_the_end_of_the_file_is_met_by_neither(tmp_path: Path) -> None:

@@ -106,9 +106,10 @@ class Scanner:
         return strings
 
     def _block_of_strings(self, count: int) -> list[str] | None:
-        window = 0
-        while window < self.remaining:
-            window = min(max(2 * window, _USUAL_BYTES * count), self.remaining)
+        # As far as short strings reach and no further: behind them may lie gigabytes of tensors.
+        window, most = 0, min(self.remaining, (_U64.size + 255) * count)
+        while window < most:
+            window = min(max(2 * window, _USUAL_BYTES * count), most)
             data = np.frombuffer(self.file.memory, np.uint8, window, self.position)
             lengths = _lengths(data, count)
             ends = np.cumsum(lengths + _U64.size)
