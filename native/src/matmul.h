@@ -29,7 +29,9 @@ enum class Format : int {
   Q8_0, Q4_0, Q4_1, Q5_0, Q5_1,
   Q2_K, Q3_K, Q4_K, Q5_K, Q6_K,
   IQ4_NL, IQ4_XS, MXFP4,
+  W4G32, W4G64, W4G128, W8G32, W8G64, W8G128,
 };
+constexpr int kFormats = static_cast<int>(Format::W8G128) + 1;
 
 // What the activations look like to a kernel: floats, or int8 codes with a scale (a power of two) per 32 inputs.
 enum class Form : int { f32, bf16, int8, int8_powers };

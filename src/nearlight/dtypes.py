@@ -50,9 +50,21 @@ Q6_K = Format("Q6_K", 256, 210)
 IQ4_NL = Format("IQ4_NL", 32, 18)
 IQ4_XS = Format("IQ4_XS", 256, 136)
 MXFP4 = Format("MXFP4", 32, 17)
+W4G32 = Format("W4G32", 32, 19)
+W4G64 = Format("W4G64", 64, 35)
+W4G128 = Format("W4G128", 128, 67)
+W8G32 = Format("W8G32", 32, 35)
+W8G64 = Format("W8G64", 64, 67)
+W8G128 = Format("W8G128", 128, 131)
 
-ALL: tuple[Format, ...] = (
+GGML: tuple[Format, ...] = (
     F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4,
 )  # fmt: skip
+"""What a GGUF file holds."""
+
+AFFINE: tuple[Format, ...] = (W4G32, W4G64, W4G128, W8G32, W8G64, W8G128)
+"""Groups with a scale and a zero point, as GPTQ and AWQ have them."""
+
+ALL: tuple[Format, ...] = GGML + AFFINE
 
 BY_NAME: dict[str, Format] = {format.name: format for format in ALL}

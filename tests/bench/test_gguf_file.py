@@ -79,6 +79,11 @@ def test_rows_that_do_not_fill_blocks_are_refused(tmp_path: Path) -> None:
         write_gguf(description("q4_k"), tmp_path)
 
 
+def test_formats_that_ggufs_do_not_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"token_embd.weight: expected one of F32.*MXFP4, found W4G128"):
+        write_gguf(description("w4g128"), tmp_path)
+
+
 def test_other_families_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"expected a model of llama, qwen2, qwen3, found gpt2; name a file"):
         write_gguf(description("w8", GPT2), tmp_path)

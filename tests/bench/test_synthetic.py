@@ -49,7 +49,9 @@ def test_formats_go_by_both_kinds_of_names() -> None:
         formats_named("w3")
 
 
-@pytest.mark.parametrize("weights", ["bf16", "w8", "w6", "w4", "q4_k", "q5_1", "mxfp4", "iq4_xs", "f32"])
+@pytest.mark.parametrize(
+    "weights", ["bf16", "w8", "w6", "w4", "q4_k", "q5_1", "mxfp4", "iq4_xs", "w4g64", "w8g128", "f32"]
+)
 def test_a_model_of_random_weights_computes_and_takes_what_was_counted(weights: str) -> None:
     model = description(weights)
     engine = model.engine(1)

@@ -1,4 +1,4 @@
-"""Products and lookups of every stored format, against the gguf package's weights in float64."""
+"""Products and lookups of every stored format, against the gguf package's weights (or a plain reading) in float64."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from nearlight.dtypes import Format
 from nearlight.errors import NearlightError
 from nearlight.kernels.cpu import CpuOps
 from nearlight.package.tensors import StoredTensor
+from tests.formats.plain_affine import plain_affine
 from tests.kernels.cpu_steps import Floats, random, rows_of, stored
 
 HALF_FIELDS = {
     "Q8_0": [0], "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q2_K": [80, 82], "Q3_K": [108],
     "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0], "IQ4_XS": [0],
+    **{format.name: [0] for format in dtypes.AFFINE},
 }  # fmt: skip
 """Where the f16 scales of a block lie."""
 
@@ -48,6 +50,8 @@ def random_bytes(format: Format, n_out: int, n_in: int, seed: int = 0) -> NDArra
 
 
 def weights_of(format: Format, data: NDArray[np.uint8], n_in: int) -> Floats:
+    if format in dtypes.AFFINE:
+        return plain_affine(format, data)[:, :n_in]
     values = gguf.dequantize(data, gguf.GGMLQuantizationType[format.name])
     return np.asarray(values, dtype=np.float32).reshape(len(data), -1)[:, :n_in]
 
@@ -67,7 +71,7 @@ def products(ops: CpuOps, x: Floats, tensor: StoredTensor, bias: Floats | None =
 def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     """Round activations as `prepare` does: bf16 where the level multiplies it, or int8.
 
-    Every 32 inputs have a scale; but for Q8_0, one that is a power of two below that of the row.
+    Every 32 inputs have a scale; but for weights of 8 bits, one that is a power of two below that of the row.
     """
     if format is dtypes.BF16 and _native.isa() == "avx512":
         bits = x.view(np.uint32)
@@ -77,7 +81,7 @@ def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     blocks = np.pad(x, ((0, 0), (0, -x.shape[1] % 32))).reshape(len(x), -1, 32)
     of_block = np.abs(blocks).max(axis=2, keepdims=True)
     of_row = np.abs(x).max(axis=1)[:, None, None]
-    if format is dtypes.Q8_0:
+    if format is dtypes.Q8_0 or format.name.startswith("W8"):
         to_code, scale = inverse(of_block), of_block / np.float32(127) * 1.0
     else:
         ratio = np.divide(of_row, of_block, where=of_block > 0, out=np.full_like(of_block, np.inf))

@@ -1,5 +1,6 @@
 // Looks one row up in a packed matrix, for embeddings: the row's lane is picked out of its tile.
 #include "codes.h"
+#include "panels.h"
 
 namespace nearlight {
 namespace {
@@ -75,27 +76,23 @@ void dequantize_float(const Matrix& m, int64_t row, float* out) {
   }
 }
 
+template <Format F>
+void dequantize_format(const Matrix& m, int64_t row, float* out) {
+  if constexpr (is_float(F)) {
+    dequantize_float(m, row, out);
+  } else {
+    dequantize_quantized<F>(m, row, out);
+  }
+}
+
 }  // namespace
 
 void dequantize_row(const Matrix& m, int64_t row, float* out) {
-  switch (m.format) {
-    case Format::F32:
-    case Format::F16:
-    case Format::BF16: return dequantize_float(m, row, out);
-    case Format::Q8_0: return dequantize_quantized<Format::Q8_0>(m, row, out);
-    case Format::Q4_0: return dequantize_quantized<Format::Q4_0>(m, row, out);
-    case Format::Q4_1: return dequantize_quantized<Format::Q4_1>(m, row, out);
-    case Format::Q5_0: return dequantize_quantized<Format::Q5_0>(m, row, out);
-    case Format::Q5_1: return dequantize_quantized<Format::Q5_1>(m, row, out);
-    case Format::Q2_K: return dequantize_quantized<Format::Q2_K>(m, row, out);
-    case Format::Q3_K: return dequantize_quantized<Format::Q3_K>(m, row, out);
-    case Format::Q4_K: return dequantize_quantized<Format::Q4_K>(m, row, out);
-    case Format::Q5_K: return dequantize_quantized<Format::Q5_K>(m, row, out);
-    case Format::Q6_K: return dequantize_quantized<Format::Q6_K>(m, row, out);
-    case Format::IQ4_NL: return dequantize_quantized<Format::IQ4_NL>(m, row, out);
-    case Format::IQ4_XS: return dequantize_quantized<Format::IQ4_XS>(m, row, out);
-    case Format::MXFP4: return dequantize_quantized<Format::MXFP4>(m, row, out);
-  }
+  using Dequantize = void (*)(const Matrix&, int64_t, float*);
+  static constexpr auto formats = []<int... f>(std::integer_sequence<int, f...>) {
+    return Table<Dequantize, kFormats>{{dequantize_format<static_cast<Format>(f)>...}};
+  }(std::make_integer_sequence<int, kFormats>{});
+  formats.at[static_cast<int>(m.format)](m, row, out);
 }
 
 }  // namespace nearlight

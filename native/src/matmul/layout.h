@@ -62,7 +62,14 @@ constexpr Layout kLayouts[] = {
     {32, 4, 0, 0, 1},   // IQ4_NL: d
     {256, 4, 0, 6, 1},  // IQ4_XS: 6-bit scales; d
     {32, 4, 0, 1, 0},   // MXFP4: exponent
+    {32, 4, 0, 1, 1},   // W4G32: zero point; d
+    {64, 4, 0, 1, 1},   // W4G64
+    {128, 4, 0, 1, 1},  // W4G128
+    {32, 8, 0, 1, 1},   // W8G32
+    {64, 8, 0, 1, 1},   // W8G64
+    {128, 8, 0, 1, 1},  // W8G128
 };
+static_assert(sizeof(kLayouts) / sizeof(kLayouts[0]) == kFormats);
 
 constexpr const Layout& layout_of(Format format) { return kLayouts[static_cast<int>(format)]; }
 constexpr bool is_float(Format format) { return format <= Format::BF16; }
@@ -75,6 +82,7 @@ static_assert(layout_of(Format::Q3_K).stored_bytes() == 110 && layout_of(Format:
 static_assert(layout_of(Format::Q5_K).stored_bytes() == 176 && layout_of(Format::Q6_K).stored_bytes() == 210);
 static_assert(layout_of(Format::IQ4_NL).stored_bytes() == 18 && layout_of(Format::IQ4_XS).stored_bytes() == 136);
 static_assert(layout_of(Format::MXFP4).stored_bytes() == 17 && layout_of(Format::F32).stored_bytes() == 4);
+static_assert(layout_of(Format::W4G32).stored_bytes() == 19 && layout_of(Format::W8G128).stored_bytes() == 131);
 
 constexpr int kFloatGroup = 4;  // interleaved tiles of a float format
 

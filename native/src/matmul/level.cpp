@@ -33,7 +33,6 @@ void multiply_format(const Matrix& m, const uint8_t* prepared, int64_t n_rows, c
 void multiply(const Matrix& m, const void* prepared, int64_t n_rows, const float* bias, float* y, int64_t ldy,
               int64_t tile_begin, int64_t tile_end) {
   using Multiply = void (*)(const Matrix&, const uint8_t*, int64_t, const Output&, int64_t, int64_t);
-  constexpr int kFormats = sizeof(kLayouts) / sizeof(kLayouts[0]);
   static constexpr auto formats = []<int... f>(std::integer_sequence<int, f...>) {
     return Table<Multiply, kFormats>{{multiply_format<static_cast<Format>(f)>...}};
   }(std::make_integer_sequence<int, kFormats>{});

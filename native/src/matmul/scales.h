@@ -1,4 +1,4 @@
-// What the thirteen quantized formats mean: weight = scale * (code - zero), or scale * code - min.
+// What the quantized formats mean: weight = scale * (code - zero), or scale * code - min.
 //
 // Scales<F> opens the scale fields of one stored block of 16 lanes; `group` counts its groups of 32 or 16 inputs. Per
 // format:
@@ -43,6 +43,25 @@ struct ScaleAndMin {  // d, -m
   NEARLIGHT_MEMBER f32x16 min(int) const { return m; }
 };
 
+// d and a zero point: scale * (code - zero), so the min is their product, which is exact.
+template <Format F>
+struct ZeroPoint {
+  static constexpr bool kBytes = layout_of(F).low_bits == 8;
+#if defined(NEARLIGHT_AVX2)
+  static constexpr int kLess = kBytes ? 128 : 0;  // its product takes codes of 8 bits less this (int8.h)
+#else
+  static constexpr int kLess = 0;
+#endif
+  static constexpr int kGroups = 1, kZeroShift = kBytes ? 7 : 0;
+  static constexpr bool kMin = true;
+  static constexpr const uint8_t* kTable = nullptr;
+  f32x16 d, m;
+  NEARLIGHT_MEMBER explicit ZeroPoint(const uint8_t* from)
+      : d(half_at(from, layout_of(F), 0)), m(d * to_f32(load_u8_as_i32(from) - broadcast(int32_t{kLess}))) {}
+  NEARLIGHT_MEMBER f32x16 scale(int) const { return d; }
+  NEARLIGHT_MEMBER f32x16 min(int) const { return m; }
+};
+
 // d and dmin over 6-bit scales and mins: in the order stored, four lanes-of-16 rows each, a = scales 0-3 (low 6 bits),
 // b = mins 0-3, c = low nibbles of scales and mins 4-7, whose high two bits top a and b.
 template <Format F>
@@ -74,6 +93,12 @@ template <> struct Scales<Format::Q4_1> : ScaleAndMin<Format::Q4_1> { using Scal
 template <> struct Scales<Format::Q5_1> : ScaleAndMin<Format::Q5_1> { using ScaleAndMin::ScaleAndMin; };
 template <> struct Scales<Format::Q4_K> : SixBit<Format::Q4_K> { using SixBit::SixBit; };
 template <> struct Scales<Format::Q5_K> : SixBit<Format::Q5_K> { using SixBit::SixBit; };
+template <> struct Scales<Format::W4G32> : ZeroPoint<Format::W4G32> { using ZeroPoint::ZeroPoint; };
+template <> struct Scales<Format::W4G64> : ZeroPoint<Format::W4G64> { using ZeroPoint::ZeroPoint; };
+template <> struct Scales<Format::W4G128> : ZeroPoint<Format::W4G128> { using ZeroPoint::ZeroPoint; };
+template <> struct Scales<Format::W8G32> : ZeroPoint<Format::W8G32> { using ZeroPoint::ZeroPoint; };
+template <> struct Scales<Format::W8G64> : ZeroPoint<Format::W8G64> { using ZeroPoint::ZeroPoint; };
+template <> struct Scales<Format::W8G128> : ZeroPoint<Format::W8G128> { using ZeroPoint::ZeroPoint; };
 
 #define NEARLIGHT_FOUR_TIMES(...) __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__
 

@@ -1,7 +1,8 @@
 // Stored blocks taken apart: unsigned codes in input order, and the scale fields that go with them.
 //
 // Source: docs/formats.md, GGUF block layouts. Signed values become unsigned codes by adding the format's zero point
-// (8 for Q4_0, 128 for Q8_0 ...); tables (IQ4_NL, MXFP4) keep their index as code.
+// (8 for Q4_0, 128 for Q8_0 ...); tables (IQ4_NL, MXFP4) keep their index as code. Affine groups are unsigned already and
+// bring a zero point of their own.
 #pragma once
 
 #include <cstring>
@@ -51,6 +52,21 @@ void crumbs_256(const uint8_t* b, uint8_t* codes) {
   }
 }
 
+// A scale, a zero point, and codes in the order of inputs.
+void affine(Format format, const uint8_t* b, StoredBlock& out) {
+  const Layout& layout = layout_of(format);
+  out.halves[0] = half_at(b);
+  out.bytes[0] = b[2];
+  if (layout.low_bits == 8) {
+    std::memcpy(out.codes, b + 3, static_cast<size_t>(layout.stored_block));
+    return;
+  }
+  for (int i = 0; i < layout.stored_block / 2; i++) {
+    out.codes[2 * i] = b[3 + i] & 15;
+    out.codes[2 * i + 1] = b[3 + i] >> 4;
+  }
+}
+
 constexpr uint16_t kSign = 0x8000;
 
 void take_apart(Format format, const uint8_t* b, StoredBlock& out) {
@@ -83,6 +99,14 @@ void take_apart(Format format, const uint8_t* b, StoredBlock& out) {
     case Format::MXFP4:
       out.bytes[0] = b[0];
       nibbles(b + 1, out.codes);
+      break;
+    case Format::W4G32:
+    case Format::W4G64:
+    case Format::W4G128:
+    case Format::W8G32:
+    case Format::W8G64:
+    case Format::W8G128:
+      affine(format, b, out);
       break;
     case Format::Q2_K:
       std::memcpy(out.bytes, b, 16);

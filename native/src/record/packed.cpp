@@ -128,7 +128,7 @@ std::vector<uint64_t> read_packed(Runtime& runtime, int file, const std::vector<
 uint64_t packed_fingerprint() {
   constexpr int64_t kOut = 2 * kLanes + 5, kIn = 512;  // a last tile that is not full
   uint64_t fingerprint = 0;
-  for (int f = 0; f <= static_cast<int>(Format::MXFP4); f++) {
+  for (int f = 0; f < kFormats; f++) {
     const auto format = static_cast<Format>(f);
     Matrix matrix = describe(format, kOut, kIn);
     std::vector<std::byte> packed(matrix.n_bytes());

@@ -44,6 +44,9 @@ def write_gguf(description: Description, directory: Path) -> Path:
     path = directory / "model.gguf"
     tensors = [tensor.renamed(gguf_name(tensor.name)) for tensor in _tensors(description)]
     for tensor in tensors:
+        if tensor.format not in _TYPE_NUMBERS:
+            expected = f"one of {', '.join(map(str, _TYPE_NUMBERS))}"
+            raise RequestError(tensor.name, where="a GGUF file", expected=expected, found=tensor.format)
         if tensor.row_length % tensor.format.block_size:
             expected = f"rows of a multiple of {tensor.format.block_size} for {tensor.format}"
             raise RequestError(tensor.name, where="a GGUF file", expected=expected, found=tensor.row_length)

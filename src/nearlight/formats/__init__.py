@@ -15,6 +15,7 @@ from nearlight import dtypes
 from nearlight.dtypes import Format
 from nearlight.errors import PackageError, ShapeError, UnsupportedError
 from nearlight.formats import codebooks, floats, kquants, legacy
+from nearlight.formats.affine import affine
 from nearlight.formats.codec import Codec, half
 
 __all__ = ["can_quantize", "dequantize", "first_non_finite_row", "quantize"]
@@ -36,6 +37,8 @@ CODECS: dict[Format, Codec] = {
     dtypes.IQ4_NL: codebooks.IQ4_NL,
     dtypes.IQ4_XS: codebooks.IQ4_XS,
     dtypes.MXFP4: codebooks.MXFP4,
+    **dict.fromkeys((dtypes.W4G32, dtypes.W4G64, dtypes.W4G128), affine(4)),
+    **dict.fromkeys((dtypes.W8G32, dtypes.W8G64, dtypes.W8G128), affine(8)),
 }
 
 _CHUNK_VALUES = 1 << 20
