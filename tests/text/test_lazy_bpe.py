@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from corpus import NASTY
 from test_gguf_tables import built, byte_level_tables
 
 from nearlight.package.package import TokenizerTables
+from nearlight.package.string_table import StringTable
 from nearlight.text import gguf_tables, lazy_bpe
 from nearlight.text.lazy_bpe import LazyBPE
 
@@ -17,6 +19,12 @@ from nearlight.text.lazy_bpe import LazyBPE
 @pytest.fixture
 def tables(qwen2_directory: Path) -> TokenizerTables:
     return byte_level_tables(qwen2_directory, "qwen2")
+
+
+@pytest.fixture(params=[list, StringTable.of])
+def stored(request: pytest.FixtureRequest, tables: TokenizerTables) -> TokenizerTables:
+    """The tables as lists, and as they come from a file."""
+    return replace(tables, tokens=request.param(tables.tokens), merges=request.param(tables.merges))
 
 
 @pytest.fixture
@@ -37,21 +45,21 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("pre", ["qwen2", "llama3", "gpt-2", "default"])
 def test_ids_are_those_of_the_whole(
-    tables: TokenizerTables, pre: str, whole: list[int], monkeypatch: pytest.MonkeyPatch
+    stored: TokenizerTables, pre: str, whole: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tables.settings["pre"] = pre
+    stored.settings["pre"] = pre
     monkeypatch.setattr(lazy_bpe, "MOST_TEXTS", 10**6)
-    lazy = built(tables)
+    lazy = built(stored)
     monkeypatch.setattr(gguf_tables, "LEAST_TOKENS", 10**9)
-    plain = built(tables)
+    plain = built(stored)
     dice = random.Random(4)
     alphabet = "".join(NASTY) + "the lazy dog "
     texts = [*NASTY, *("".join(dice.choices(alphabet, k=dice.randrange(60))) for _ in range(60))]
-    texts += ["<|im_end|>".join(texts[3:6]), "".join(dice.choices(tables.tokens, k=30))]
+    texts += ["<|im_end|>".join(texts[3:6]), "".join(dice.choices(stored.tokens, k=30))]
     for text in texts:
         assert lazy.encode(text) == plain.encode(text)
     assert len(whole) == len(texts)
-    assert min(whole) < len(tables.tokens) / 2
+    assert min(whole) < len(stored.tokens) / 2
 
 
 def test_what_is_known_of_tokens_is_the_same(

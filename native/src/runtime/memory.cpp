@@ -89,16 +89,23 @@ std::shared_ptr<std::byte[]> Slabs::allocate(size_t n_bytes) {
 }
 
 struct Segments::Slab {
-  Slab(size_t segment_bytes, size_t n) : memory(reserve(n * segment_bytes)) {
-    for (size_t i = n; i-- > 0;) free.push_back(memory.get() + i * segment_bytes);
+  Slab(size_t size, size_t n) : segment_bytes(size), n_bytes(n * size), memory(reserve(n_bytes)) {
+    if (!memory.get_deleter().mapped) std::memset(memory.get(), 0, n_bytes);
   }
 
+  // A segment of zeros, or null. Pages that the system has just given us are zeros, and are left for those to touch who
+  // fill them, on several threads.
   std::byte* take() {
     const std::lock_guard lock(mutex);
-    if (free.empty()) return nullptr;
-    std::byte* const segment = free.back();
-    free.pop_back();
-    return segment;
+    if (!free.empty()) {
+      std::byte* const segment = free.back();
+      free.pop_back();
+      std::memset(segment, 0, segment_bytes);
+      return segment;
+    }
+    if (used == n_bytes) return nullptr;
+    used += segment_bytes;
+    return memory.get() + used - segment_bytes;
   }
 
   void give_back(std::byte* segment) {
@@ -106,7 +113,9 @@ struct Segments::Slab {
     free.push_back(segment);
   }
 
+  const size_t segment_bytes, n_bytes;
   Memory memory;
+  size_t used = 0;  // bytes that were ever taken
   std::vector<std::byte*> free;
   std::mutex mutex;
 };
@@ -126,7 +135,6 @@ std::shared_ptr<std::byte[]> Segments::allocate(size_t n_bytes) {
     slabs_.emplace(rounded, slab);
     segment = slab->take();
   }
-  std::memset(segment, 0, n_bytes);
   return {segment, [slab](std::byte* data) { slab->give_back(data); }};
 }
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an asked-for condition is not met, 2 bad input, 70 a defec
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ COMMANDS = {
 }
 """Each is a module of this package with `main(arguments) -> exit code`."""
 
+_NEW_OBJECTS = 50_000
+"""Between two searches for garbage. Python's own 700 would have a start, which makes none, search for 30 ms."""
+
 _EXAMPLES = """\
 examples:
   nearlight run "def fibonacci(n):"            complete code with the embedded model
@@ -42,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal that cannot show a character gets a substitute instead of a traceback.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    gc.set_threshold(_NEW_OBJECTS)
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

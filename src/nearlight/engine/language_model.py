@@ -6,12 +6,12 @@ compute what is new.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.dtypes import F16, F32, Q8_0, Format
@@ -21,22 +21,19 @@ from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
 from nearlight.engine.generation import PrefillProgress, Rendered, Request, Stream
-from nearlight.errors import RequestError, TextError
+from nearlight.engine.prompts import Prompt, Prompts
+from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
 from nearlight.models import build_model
 from nearlight.package import open_package
 from nearlight.package.package import Package
 from nearlight.text.answer import AnswerStream
 from nearlight.text.template import ChatTemplate
-from nearlight.text.thinking import Markers, find_markers
-from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+from nearlight.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from nearlight.engine.counting import CountedModel
     from nearlight.limits.run import RunLimit
-
-Message: TypeAlias = Mapping[str, Any]
-Prompt: TypeAlias = str | Ordered[Message] | Ordered[int]
 
 KV_FORMATS: dict[str, Format] = {"f16": F16, "q8": Q8_0, "f32": F32}
 
@@ -67,12 +64,14 @@ def load(
     if context is not None and context < 1:
         raise RequestError("context", expected="at least 1 token", found=context)
     package = open_package(source)
+    prompts = Prompts(package)
+    prompts.begin()
     ops = make_ops(backend, threads)
     model = build_model(ops, with_tied_head(package.config, package))
     kept = packed_model(package, ops, weights) if cache else None
     bind(model, package, ops, formats, progress, kept)
     engine = Engine(model, ops, kv_format=KV_FORMATS[kv or "f16"], context=context)
-    return LanguageModel(package, engine, load_s=perf_counter() - started, weights=weights)
+    return LanguageModel(package, engine, prompts, load_s=perf_counter() - started, weights=weights)
 
 
 class LanguageModel:
@@ -82,10 +81,18 @@ class LanguageModel:
     were.
     """
 
-    def __init__(self, package: Package, engine: Engine, load_s: float = 0.0, weights: str | None = None) -> None:
+    def __init__(
+        self,
+        package: Package,
+        engine: Engine,
+        prompts: Prompts | None = None,
+        load_s: float = 0.0,
+        weights: str | None = None,
+    ) -> None:
         self.package = package
         self.engine = engine
         self.load_s = load_s
+        self._prompts = prompts or Prompts(package)
         self._weights = weights
         self._sequence = engine.open()
         self._stream: Stream | None = None
@@ -105,27 +112,19 @@ class LanguageModel:
         """Whether this is a chat model: its package has a chat template. Others complete text."""
         return self.template is not None
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
         """The package's tokenizer. Raises: TextError when it has none."""
-        tokenizer = build_tokenizer(self.package.tokenizer, self.package.special_tokens)
-        if tokenizer is None:
-            raise TextError(
-                "no tokenizer", where=self.package.source, advice="give token ids instead of text, and read token_ids"
-            )
-        return tokenizer
+        return self._prompts.tokenizer
 
-    @cached_property
+    @property
     def template(self) -> ChatTemplate | None:
-        source = self.package.chat_templates.get("default")
-        return None if source is None else ChatTemplate(source, self.package.special_tokens)
+        return self._prompts.template
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Token ids that end an answer: the package's and the tokenizer's."""
-        eos = self.package.generation.get("eos_token_id", ())
-        own = self.tokenizer.stop_ids if self.package.tokenizer else frozenset()
-        return frozenset(eos) | own
+        return self._prompts.stop_ids
 
     def limits(self, *, fresh: bool = False) -> RunLimit:
         """Return how fast this model can be at most on this machine, whose read bandwidth is probed if that was never
@@ -185,29 +184,11 @@ class LanguageModel:
 
     def render(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> Rendered:
         """Turn a prompt into token ids."""
-        if isinstance(prompt, str):
-            if not prompt:
-                raise RequestError("the prompt is empty", advice="give some text")
-            if raw or not self.chats:
-                return Rendered(self.tokenizer.encode(prompt))
-            messages: list[Message] = [{"role": "user", "content": prompt}]
-        else:
-            messages = [part for part in prompt if isinstance(part, Mapping)]
-            if not messages:
-                return Rendered([int(part) for part in prompt if not isinstance(part, Mapping)])
-        options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
-        text = self.require_template().render(messages, **options)
-        return Rendered(self.tokenizer.encode(text, special=False), text)
+        return self._prompts.render(prompt, raw=raw, think=think)
 
     def require_template(self) -> ChatTemplate:
         """Return the chat template. Raises: RequestError when there is none."""
-        if self.template is None:
-            raise RequestError(
-                "messages need a chat template, and this package has none",
-                where=self.package.source,
-                advice="give text to complete",
-            )
-        return self.template
+        return self._prompts.require_template()
 
     def stream_rendered(
         self,
@@ -239,13 +220,9 @@ class LanguageModel:
         answer = None
         if self.package.tokenizer:
             chats = prompt.text is not None
-            markers = self._markers if chats else None
+            markers = self._prompts.markers if chats else None
             opened = markers is not None and markers.opened_by(prompt.text or "")
             stops = [stop] if isinstance(stop, str) else stop
             answer = AnswerStream(self.tokenizer, stops=stops, markers=markers, opened=opened, continues=not chats)
         self._stream = Stream(self.engine, self._sequence, request, answer, load_s=self.load_s, on_end=on_end)
         return self._stream
-
-    @cached_property
-    def _markers(self) -> Markers | None:
-        return find_markers(self.package.chat_templates.get("default", ""), self.tokenizer)

@@ -6,7 +6,7 @@ A key that is missing or of the wrong type is named together with its file, so n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from nearlight.errors import PackageError, UnsupportedError
+from nearlight.package.string_table import StringTable
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Metadata:
             self._fail(key, "text", value)
         return value
 
-    def texts(self, key: str) -> list[str]:
+    def texts(self, key: str) -> Sequence[str]:
         """Read an array of strings; a missing one is empty."""
         value = self.values.get(key, [])
         if isinstance(value, np.ndarray) and value.size == 0:
             return []  # writers give an empty array any element type
-        if not isinstance(value, list):
+        if not isinstance(value, list | StringTable):
             self._fail(key, "an array of strings", value)
         return value
 
@@ -85,6 +86,6 @@ class Metadata:
 
 
 def _brief(value: object) -> str:
-    if isinstance(value, list | np.ndarray):
+    if isinstance(value, list | StringTable | np.ndarray):
         return f"an array of {len(value)}"
     return repr(value)[:60]

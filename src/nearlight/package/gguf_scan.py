@@ -1,7 +1,7 @@
 """Scanner of GGUF's typed values: numbers, strings and arrays, one after the other, never past the file's end.
 
-A vocabulary is one array of a few hundred thousand strings and dominates the time to open a file, so short strings are
-found by the zeros in their lengths and decoded all at once, and arrays of numbers are viewed, not converted.
+A vocabulary is one array of a few hundred thousand strings and dominates the time to open a file. So short strings are
+found by the zeros in their lengths, and stay bytes until they are asked for. Arrays of numbers are only viewed.
 
 Source: GGUF specification, section "File structure".
 """
@@ -9,12 +9,15 @@ Source: GGUF specification, section "File structure".
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nearlight.errors import PackageError
 from nearlight.package.mapping import MappedFile
+from nearlight.package.string_table import StringTable
 
 MAX_NAME_BYTES = 1024
 
@@ -69,7 +72,7 @@ class Scanner:
     def value(self, field: str) -> Any:
         """Read a type and a value of that type.
 
-        Numbers become int, float or bool; arrays of strings a list; arrays of numbers a numpy view of the file.
+        Numbers become int, float or bool; arrays of strings a sequence; arrays of numbers a numpy view of the file.
         """
         kind = self.u32(f"type of {field}")
         if kind == _STRING:
@@ -89,23 +92,27 @@ class Scanner:
             self._fail(f"element type of {field}", "a number, bool or string", found)
         return self._numbers(field, _NUMBER_TYPES[kind], self.count(f"length of {field}", _NUMBER_TYPES[kind].itemsize))
 
-    def _strings(self, field: str, count: int) -> list[str]:
-        strings = self._short_strings(count)
-        return self._any_strings(field, count) if strings is None else strings
+    def _strings(self, field: str, count: int) -> Sequence[str]:
+        return self._short_strings(count) or self._any_strings(field, count)
 
-    def _short_strings(self, count: int) -> list[str] | None:
+    def _short_strings(self, count: int) -> StringTable | None:
         """Read strings of less than 256 bytes and without NUL; None, having read nothing, if some are not."""
-        position = self.position
-        strings: list[str] = []
-        while len(strings) < count:
-            block = self._block_of_strings(min(_STRINGS_AT_ONCE, count - len(strings)))
+        position, done = self.position, 0
+        blocks = []
+        while done < count:
+            block = self._block_of_lengths(min(_STRINGS_AT_ONCE, count - done))
             if block is None:
                 self.position = position
                 return None
-            strings += block
-        return strings
+            blocks.append(block)
+            done += len(block)
+        lengths = np.concatenate(blocks or [np.empty(0, np.int64)])
+        starts = np.cumsum(lengths + _U64.size) - lengths
+        data = np.frombuffer(self.file.memory, np.uint8, self.position - position, position).copy()
+        data[starts - _U64.size] = 0  # the only byte of a length that is not
+        return StringTable(data, starts, lengths)
 
-    def _block_of_strings(self, count: int) -> list[str] | None:
+    def _block_of_lengths(self, count: int) -> NDArray[np.int64] | None:
         # As far as short strings reach and no further: behind them may lie gigabytes of tensors.
         window, most = 0, min(self.remaining, (_U64.size + 255) * count)
         while window < most:
@@ -113,17 +120,14 @@ class Scanner:
             data = np.frombuffer(self.file.memory, np.uint8, window, self.position)
             lengths = _lengths(data, count)
             ends = np.cumsum(lengths + _U64.size)
-            starts = ends - lengths - _U64.size
             if ends[-1] > window:
                 continue
-            data, text = data[: ends[-1]].copy(), data[: ends[-1]] != 0
-            if (data[starts] != lengths).any() or np.count_nonzero(text) != lengths.sum() + np.count_nonzero(lengths):
+            data, starts = data[: ends[-1]], ends - lengths - _U64.size
+            n_not_zero = lengths.sum() + np.count_nonzero(lengths)
+            if (data[starts] != lengths).any() or np.count_nonzero(data) != n_not_zero:
                 continue
             self.position += len(data)
-            text[starts] = True
-            data[starts] = 0
-            joined: str = data[text].tobytes().decode("utf-8", "replace")
-            return joined.split("\0")[1:]
+            return lengths
         return None
 
     def _any_strings(self, field: str, count: int) -> list[str]:
@@ -170,7 +174,7 @@ class Scanner:
         raise PackageError(field, where=self.file.path, expected=expected, found=found, advice=advice)
 
 
-def _lengths(data: Any, count: int) -> Any:
+def _lengths(data: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     """Guess the lengths of `count` strings of less than 256 bytes and without NUL.
 
     The length of such a string is a byte and seven zeros, and no other zeros are seven: so all that are not empty are

@@ -12,6 +12,7 @@ import numpy as np
 from nearlight.errors import PackageError
 from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.package import TokenizerTables
+from nearlight.package.string_table import find
 
 _PREFIX = "tokenizer.ggml."
 _TABLES = ("model", "tokens", "scores", "token_type", "merges")
@@ -98,7 +99,7 @@ def read_generation(metadata: Metadata, tokenizer: TokenizerTables | None) -> di
         generation["do_sample"] = generation.get("temperature", 1.0) > 0
     stop_ids = [token_id for key in _STOP_KEYS if (token_id := _token_id(metadata, tokenizer, key)) is not None]
     if tokenizer is not None:
-        stop_ids += [token_id for token_id, text in enumerate(tokenizer.tokens) if text in _STOP_TEXTS]
+        stop_ids += find(tokenizer.tokens, _STOP_TEXTS)
     if stop_ids:
         generation["eos_token_id"] = list(dict.fromkeys(stop_ids))
     for ours, key in (("bos_token_id", "bos_token_id"), ("pad_token_id", "padding_token_id")):

@@ -7,8 +7,9 @@ generation defaults. Nothing above this floor can tell a GGUF file from a Huggin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ class TokenizerFiles:
     settings: Mapping[str, Any]
 
 
+NORMAL = 1
+"""The type, in `TokenizerTables`, of a token that is a piece of text."""
+
+
 @dataclass(frozen=True)
 class TokenizerTables:
     """The tokenizer of a GGUF file: the `tokenizer.ggml.*` tables.
@@ -37,11 +42,16 @@ class TokenizerTables:
     """
 
     kind: str
-    tokens: list[str]
+    tokens: Sequence[str]
     scores: list[float]
     token_types: list[int]
-    merges: list[str]
+    merges: Sequence[str]
     settings: Mapping[str, Any]
+
+    @cached_property
+    def marked(self) -> dict[int, int]:
+        """The types of the tokens that are more than a piece of text, by id."""
+        return {id: kind for id, kind in enumerate(self.token_types) if kind != NORMAL}
 
 
 @dataclass(frozen=True)

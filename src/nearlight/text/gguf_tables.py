@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError, UnsupportedError
-from nearlight.package.package import TokenizerTables
+from nearlight.package.package import NORMAL, TokenizerTables
 from nearlight.text.hf_settings import added_token, wants
 from nearlight.text.lazy_bpe import LEAST_TOKENS, LazyBPE
 from nearlight.text.pre_tokenizers import BY_NAME, DEFAULT
-from nearlight.text.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, merges_of
+from nearlight.text.sentencepiece import BYTE, CONTROL, UNKNOWN, UNUSED, USER_DEFINED, merges_of
 from nearlight.text.spelling import BYTE_LEVEL, SENTENCEPIECE, SENTENCEPIECE_PREFIXED, SPACE, printable_bytes
 from nearlight.text.tokenizer import BuiltTokenizer, errors_as_text
 
@@ -98,8 +98,8 @@ def _added_tokens(tables: TokenizerTables) -> list[tokenizers.AddedToken]:
     """List the tokens that are found in a text before anything is cut."""
     return [
         added_token(tables.tokens[id], normalized=False, special=kind != USER_DEFINED)
-        for id, kind in enumerate(tables.token_types)
-        if kind != NORMAL and kind in (CONTROL, UNKNOWN, USER_DEFINED) and tables.tokens[id]
+        for id, kind in tables.marked.items()
+        if kind in (CONTROL, UNKNOWN, USER_DEFINED) and tables.tokens[id]
     ]
 
 
@@ -116,9 +116,7 @@ def _finish(
         n_tokens=len(tables.tokens),
         special=special,
         token_text=lambda id: tables.tokens[id] if id < len(tables.tokens) else None,
-        special_ids=frozenset(
-            id for id, kind in enumerate(tables.token_types) if kind != NORMAL and kind in (CONTROL, UNKNOWN)
-        ),
+        special_ids=frozenset(id for id, kind in tables.marked.items() if kind in (CONTROL, UNKNOWN)),
         end_ids=frozenset(id for id in given if id is not None and 0 <= id < len(tables.tokens)),
         prefix_ids=(bos,) if starts and bos is not None else (),
         suffix_ids=(eos,) if ends and eos is not None else (),

@@ -2,15 +2,16 @@
 
 Building one of 150,000 tokens takes half a second, longer than a small model takes to read its weights and answer. But
 a text of a few lines can only ever meet the tokens whose spelling occurs in it: merging joins neighbours, so whatever
-it makes is a piece of the text. A BPE of those tokens and the merges among them, in their order, gives the same ids,
-and takes a pass over the vocabulary. Long texts, and many of them, are worth the whole.
+it makes is a piece of the text. A BPE of those tokens and the merges among them, in their order, gives the same ids.
+Long texts, and many of them, are worth the whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from nearlight.package.string_table import find
 from nearlight.text.spelling import printable_bytes
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ class LazyBPE:
 
     def __init__(self, tokens: Sequence[str], merges: Sequence[str], always: Sequence[str], build: Build) -> None:
         self._tokens, self._merges, self._build = tokens, merges, build
-        wanted = frozenset(always)
-        self._always = {token: id for id, token in enumerate(tokens) if token in wanted}
+        self._always = self._among(frozenset(always))
         self._spelling = {byte: character for character, byte in printable_bytes().items()}
-        self._backwards = tokens[::-1]
         self._n_texts = 0
         self._whole: tokenizers.Tokenizer | None = None
 
@@ -43,8 +42,7 @@ class LazyBPE:
         return self.whole().encode(text, add_special_tokens=add_special_tokens)
 
     def token_to_id(self, text: str) -> int | None:
-        """Return the id of a token; of two with one text the last, as everywhere."""
-        return len(self._tokens) - 1 - self._backwards.index(text) if text in self._backwards else None
+        return self._among({text}).get(text)
 
     def id_to_token(self, id: int) -> str | None:
         return self._tokens[id] if 0 <= id < len(self._tokens) else None
@@ -60,11 +58,22 @@ class LazyBPE:
 
     def _part(self, text: str) -> tokenizers.Tokenizer:
         spelled = "".join(self._spelling[byte] for byte in text.encode())
-        vocab = self._always | {token: id for id, token in enumerate(self._tokens) if token in spelled}
+        vocab = self._always | self._tokens_in(spelled)
         possible = {
             f"{token[:cut]} {token[cut:]}"
             for token in vocab
             for cut in range(1, len(token))
             if token[:cut] in vocab and token[cut:] in vocab
         }
-        return self._build(vocab, [merge for merge in self._merges if merge in possible])
+        return self._build(vocab, [self._merges[number] for number in find(self._merges, possible)])
+
+    def _tokens_in(self, spelled: str) -> dict[str, int]:
+        """Find the tokens that occur in a text: by its pieces, or token by token, whichever takes less."""
+        n = len(spelled)
+        if n * n > len(self._tokens):
+            return {token: id for id, token in enumerate(self._tokens) if token in spelled}
+        return self._among({spelled[start:end] for start in range(n) for end in range(start + 1, n + 1)})
+
+    def _among(self, texts: Collection[str]) -> dict[str, int]:
+        """Return the ids of those texts that are tokens; of two ids with one text the last counts, as in llama.cpp."""
+        return {self._tokens[id]: id for id in find(self._tokens, texts)}

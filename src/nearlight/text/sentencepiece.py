@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError
-from nearlight.package.package import TokenizerFiles
+from nearlight.package.package import NORMAL, TokenizerFiles
 from nearlight.text.hf_settings import (
     added_token,
     declared_added_tokens,
@@ -36,7 +36,7 @@ from nearlight.text.tokenizer import BuiltTokenizer, errors_as_text
 if TYPE_CHECKING:
     import tokenizers
 
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 2, 3, 4, 5, 6
 _UNIGRAM, _BPE = 1, 2
 _SPECIAL_IDS = {40: "unk_token", 41: "bos_token", 42: "eos_token", 43: "pad_token"}
 

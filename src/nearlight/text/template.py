@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError
+from nearlight.text.once import Once
 
 if TYPE_CHECKING:
     import jinja2
@@ -40,9 +40,13 @@ class ChatTemplate:
         self.source = source
         self.special_tokens = dict(special_tokens or {})
         self._seconds = seconds
+        self._compiled = Once(self._compile)
 
-    @cached_property
-    def _compiled(self) -> jinja2.Template:
+    def compile(self) -> None:
+        """Compile the template; the first rendering would do so too. Raises: TextError for one that is wrong."""
+        self._compiled.get()
+
+    def _compile(self) -> jinja2.Template:
         from jinja2 import TemplateSyntaxError
 
         from nearlight.text.budget import Budget, BudgetExceeded
@@ -103,7 +107,7 @@ class ChatTemplate:
         from nearlight.text.sandbox import TemplateRefusal
         from nearlight.text.template_calls import BUDGET
 
-        template = self._compiled
+        template = self._compiled.get()
         given = tree_size(data, math.inf)
         limit = VALUE_LIMIT + VALUE_LIMIT_PER_INPUT * given
         budget = Budget(limit, self._seconds * (1 + given / VALUE_LIMIT))

@@ -1,0 +1,98 @@
+"""What a package says about text: its tokenizer, its chat template, and how a prompt becomes token ids with them.
+
+They take as long to make as a small model's weights take to read, and Python has nothing to do meanwhile: so they are
+made ahead, by a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence as Ordered
+from contextlib import suppress
+from threading import Thread
+from typing import Any, TypeAlias
+
+from nearlight.engine.generation import Rendered
+from nearlight.errors import RequestError, TextError
+from nearlight.package.package import Package
+from nearlight.text.once import Once
+from nearlight.text.template import ChatTemplate
+from nearlight.text.thinking import Markers, find_markers
+from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+
+Message: TypeAlias = Mapping[str, Any]
+Prompt: TypeAlias = str | Ordered[Message] | Ordered[int]
+
+
+class Prompts:
+    """A package's tokenizer and chat template, each made once: ahead, or when it is first asked for."""
+
+    def __init__(self, package: Package) -> None:
+        self._package = package
+        source = package.chat_templates.get("default")
+        self.template = None if source is None else ChatTemplate(source, package.special_tokens)
+        self._tokenizer = Once(self._build_tokenizer)
+        self._markers = Once(lambda: find_markers(source or "", self.tokenizer))
+
+    def begin(self) -> None:
+        """Begin to make both in a thread. What cannot be made is told to who asks for it."""
+
+        def make() -> None:
+            with suppress(Exception):
+                self._tokenizer.get()
+            with suppress(Exception):
+                if self.template:
+                    self.template.compile()
+
+        Thread(target=make, name="prompts", daemon=True).start()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The package's tokenizer. Raises: TextError when it has none."""
+        return self._tokenizer.get()
+
+    @property
+    def markers(self) -> Markers | None:
+        """What surrounds thinking in the model's answers, None for models that do not think."""
+        return self._markers.get()
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Token ids that end an answer: the package's and the tokenizer's."""
+        eos = self._package.generation.get("eos_token_id", ())
+        own = self.tokenizer.stop_ids if self._package.tokenizer else frozenset()
+        return frozenset(eos) | own
+
+    def require_template(self) -> ChatTemplate:
+        """Return the chat template. Raises: RequestError when there is none."""
+        if self.template is None:
+            raise RequestError(
+                "messages need a chat template, and this package has none",
+                where=self._package.source,
+                advice="give text to complete",
+            )
+        return self.template
+
+    def render(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> Rendered:
+        """Turn a prompt into token ids. `raw`, `think`: see `LanguageModel.stream`."""
+        if isinstance(prompt, str):
+            if not prompt:
+                raise RequestError("the prompt is empty", advice="give some text")
+            if raw or self.template is None:
+                return Rendered(self.tokenizer.encode(prompt))
+            messages: list[Message] = [{"role": "user", "content": prompt}]
+        else:
+            messages = [part for part in prompt if isinstance(part, Mapping)]
+            if not messages:
+                return Rendered([int(part) for part in prompt if not isinstance(part, Mapping)])
+        options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
+        text = self.require_template().render(messages, **options)
+        return Rendered(self.tokenizer.encode(text, special=False), text)
+
+    def _build_tokenizer(self) -> Tokenizer:
+        tokenizer = build_tokenizer(self._package.tokenizer, self._package.special_tokens)
+        if tokenizer is None:
+            raise TextError(
+                "no tokenizer", where=self._package.source, advice="give token ids instead of text, and read token_ids"
+            )
+        return tokenizer
