@@ -18,6 +18,7 @@
 // token by token, bit for bit.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 
@@ -34,7 +35,15 @@ enum class Format : int {
 constexpr int kFormats = static_cast<int>(Format::W8G128) + 1;
 
 // What the activations look like to a kernel: floats, or int8 codes with a scale (a power of two) per 32 inputs.
-enum class Form : int { f32, bf16, int8, int8_powers };
+enum class Coding : int { f32, bf16, int8, int8_powers };
+
+// Sums of int8 codes are prepared as the matrix wants them: times its zero point, or as they are (matmul/layout.h).
+struct Form {
+  Coding coding;
+  int zero_shift = 0;
+
+  auto operator<=>(const Form&) const = default;
+};
 
 constexpr int kLanes = 16;  // output rows in a tile
 

@@ -84,17 +84,6 @@ NEARLIGHT_INLINE Vec<T> broadcast(T value) {
   return v;
 }
 
-// broadcast(value) << n. In this order: shifted first, value would have to come from a scalar register, which costs
-// three operations instead of one.
-template <int n>
-NEARLIGHT_INLINE i32x16 broadcast_shifted(int32_t value) {
-#if defined(NEARLIGHT_AVX512)
-  return {{(i32x16::Register)_mm512_slli_epi32(_mm512_set1_epi32(value), n)}};
-#else
-  return broadcast(value * (1 << n));
-#endif
-}
-
 template <typename To, typename From>
 NEARLIGHT_INLINE To bits_as(const Vec<From>& from) {  // the same 64 bytes, read as another type of lanes
   To to;

@@ -58,6 +58,6 @@ NEARLIGHT_INLINE void unpack(const uint8_t* from, u8x64 (&codes)[8]) {
 
 // Whether codes fit in 7 bits, which makes AVX2's product simpler (simd.h).
 template <Format F>
-constexpr bool kSevenBits = layout_of(F).low_bits + layout_of(F).high_bits < 8 && Scales<F>::kZeroShift < 7;
+constexpr bool kSevenBits = layout_of(F).low_bits + layout_of(F).high_bits < 8 && layout_of(F).zero_shift < 7;
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

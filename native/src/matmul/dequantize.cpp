@@ -38,6 +38,7 @@ template <Format F>
 void dequantize_quantized(const Matrix& m, int64_t row, float* out) {
   using S = Scales<F>;
   constexpr Layout layout = layout_of(F);
+  constexpr bool has_mins = layout.zero_shift == kMins;
   const int lane = static_cast<int>(row % kLanes);
   const uint8_t *block = m.codes(row / kLanes), *scales_at = m.scales(row / kLanes);
   for (int64_t first = 0; first < m.n_in; first += layout.stored_block) {
@@ -46,11 +47,11 @@ void dequantize_quantized(const Matrix& m, int64_t row, float* out) {
       for (int g = 0; g < S::kGroups; g++) {
         const int group = static_cast<int>((k - first) / kBlock) * S::kGroups + g;
         const float scale = lane_of(scales.scale(group), lane);
-        const float min = S::kMin ? lane_of(scales.min(group), lane) : 0.0f;
+        const float min = has_mins ? lane_of(scales.min(group), lane) : 0.0f;
         for (int i = g * kBlock / S::kGroups; i < (g + 1) * kBlock / S::kGroups && k + i < m.n_in; i++) {
           int code = static_cast<int>(four_codes<F>(block, i / 4, lane) >> (i % 4 * 8) & 0xff);
           if constexpr (S::kTable != nullptr) code = S::kTable[code];
-          const int zero = S::kMin ? 0 : 1 << S::kZeroShift;
+          const int zero = has_mins ? 0 : 1 << layout.zero_shift;
           out[k + i] = scale * static_cast<float>(code - zero) - min;
         }
       }

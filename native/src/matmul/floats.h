@@ -17,9 +17,9 @@ constexpr bool kMultipliesBf16 = false;
 #endif
 
 constexpr Form form_of(Format format) {
-  if (format == Format::BF16) return kMultipliesBf16 ? Form::bf16 : Form::f32;
-  if (is_float(format)) return Form::f32;
-  return layout_of(format).low_bits == 8 ? Form::int8 : Form::int8_powers;
+  if (format == Format::BF16) return {kMultipliesBf16 ? Coding::bf16 : Coding::f32};
+  if (is_float(format)) return {Coding::f32};
+  return {layout_of(format).low_bits == 8 ? Coding::int8 : Coding::int8_powers, layout_of(format).zero_shift};
 }
 
 // A step of a kernel: kInputs inputs, whose weights take kBytes in a tile. multiply() adds the products of R rows.

@@ -9,8 +9,10 @@
 //
 // one accumulator per output element, over groups in ascending order; in the end y = scale of the activation row * acc.
 // Both kernels end a group with the same function, so their results have the same bits. The zero point is settled by
-// starting the integers at -zero * sum. A factor that is a power of two is applied first, by adding to exponents, which
-// spares a multiplication and with it a twelfth to a sixth of the time (prepare.h says at what cost).
+// starting the integers at -zero * sum. A factor that is a power of two, 2^e, is settled there too: the integers are
+// started as the bits of a float at which their unit is worth 2^e, and subtracting that float, which takes the place of
+// a conversion, leaves them scaled. That spares a multiplication and with it a twelfth to a sixth of the time (prepare.h
+// says at what cost).
 //
 // few rows (1 .. kFewRows)   codes are opened in registers and meet all rows at once; bound by reading the matrix while
 //                            ten multiplying instructions per row and block take less time than its bytes
@@ -37,16 +39,20 @@ struct Record {
     std::memcpy(&value, at + kBlock * R + 4 * r, 4);
     return broadcast(value);
   }
-  // v times a factor that is a power of two. A zero becomes next to nothing: at most 2^(kMostHalvings - 127).
-  NEARLIGHT_MEMBER f32x16 scaled(const f32x16& v, int r) const {
-    return bits_as<f32x16>(bits_as<i32x16>(v) + bits_as<i32x16>(factor(r)));
-  }
+  // Of a group, or of all 32 inputs where those are one: integers to begin with, or floats for mins.
   template <int groups>
-  NEARLIGHT_MEMBER int32_t minus_sum(int group, int r) const {
+  NEARLIGHT_MEMBER i32x16 start(int group, int r) const {
     const int which = groups == 1 ? 2 : group;
     int32_t value;
     std::memcpy(&value, at + kBlock * R + 4 * (R * (1 + which) + r), 4);
-    return value;
+    return broadcast(value);
+  }
+
+  // The same record, unknown to the compiler: what was read before is read again, and holds no register meanwhile.
+  NEARLIGHT_MEMBER Record again() const {
+    const uint8_t* same = at;
+    asm("" : "+r"(same));
+    return {same};
   }
 };
 
@@ -55,8 +61,8 @@ inline const float* row_scales(const uint8_t* prepared, int64_t n_rows, int64_t 
   return reinterpret_cast<const float*>(prepared + row_scales_at(n_rows, n_in));
 }
 
-// What `Scales` says of a format, as far as the sums of a group depend on it: formats alike share their panel kernels.
-template <int groups, bool min, int zero_shift, bool seven_bits, bool powers>
+// What the sums of a group depend on: formats alike in this share their panel kernels.
+template <int groups, bool min, bool seven_bits, bool powers>
 struct Kind {
   static constexpr int kGroups = groups, kSteps = 8 / groups;  // steps of four inputs in a group
   static constexpr bool kMin = min;
@@ -64,17 +70,16 @@ struct Kind {
   // Whether add() itself takes the zero point away.
 #if defined(NEARLIGHT_AVX2)
   static constexpr bool kAddsLess128 = !seven_bits;
-  static_assert(seven_bits || zero_shift == 7);
 #else
   static constexpr bool kAddsLess128 = false;
 #endif
 
   template <int R>
   NEARLIGHT_MEMBER static i32x16 begin(const Record<R>& record, int group, int r) {
-    if constexpr (kMin || kAddsLess128) {
-      return i32x16{};
+    if constexpr (!kMin && !kAddsLess128) {
+      return record.template start<groups>(group, r);
     } else {
-      return broadcast_shifted<zero_shift>(record.template minus_sum<groups>(group, r));
+      return powers ? bits_as<i32x16>(record.factor(r)) : i32x16{};
     }
   }
 
@@ -88,21 +93,20 @@ struct Kind {
   template <int R>
   NEARLIGHT_MEMBER static f32x16 end(const i32x16& dots, const f32x16& scale, const f32x16& min_of_group,
                                      const Record<R>& record, int group, int r, const f32x16& acc) {
-    const f32x16 total = to_f32(dots);
-    const f32x16 sum = kMin ? to_f32(broadcast(record.template minus_sum<groups>(group, r))) : f32x16{};
+    const f32x16 sum = kMin ? bits_as<f32x16>(record.template start<groups>(group, r)) : f32x16{};
     if constexpr (powers) {
-      const f32x16 without_min = fma(record.scaled(total, r), scale, acc);
-      return kMin ? fma(record.scaled(sum, r), min_of_group, without_min) : without_min;
+      const f32x16 without_min = fma(bits_as<f32x16>(dots) - record.factor(r), scale, acc);
+      return kMin ? fma(sum, min_of_group, without_min) : without_min;
     } else {
-      const f32x16 t = total * scale;
+      const f32x16 t = to_f32(dots) * scale;
       return fma(kMin ? fma(sum, min_of_group, t) : t, record.factor(r), acc);
     }
   }
 };
 
 template <Format F>
-using KindOf = Kind<Scales<F>::kGroups, Scales<F>::kMin, Scales<F>::kZeroShift, kSevenBits<F>,
-                    form_of(F) == Form::int8_powers>;
+using KindOf = Kind<Scales<F>::kGroups, layout_of(F).zero_shift == kMins, kSevenBits<F>,
+                    form_of(F).coding == Coding::int8_powers>;
 
 // ---- few rows ------------------------------------------------------------------------------------------------------
 
@@ -148,10 +152,11 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
               for (int step = 0; step < K::kSteps; step++) add(step, r);
             }
           }
-          for (int r = 0; r < R; r++) acc[r] = K::end(dots[r], scale, min, record, g, r, acc[r]);
+          const Record<R> same = record.again();
+          for (int r = 0; r < R; r++) acc[r] = K::end(dots[r], scale, min, same, g, r, acc[r]);
         }
         codes_at += kBlockBytes;
-        record_at += record_bytes(Form::int8) * R;
+        record_at += record_bytes({Coding::int8}) * R;
       }
       scales_at += kLanes * layout.scale_bytes();
     }
@@ -228,7 +233,7 @@ void panel(const Scratch& scratch, const PanelWork& work) {
     for (int r = 0; r < R; r++) acc[t][r] = work.first ? f32x16{} : load(work.sums[r][t]);
   }
   const uint8_t* record_at = work.records;
-  for (int block = 0; block < work.n; block++, record_at += record_bytes(Form::int8) * R) {
+  for (int block = 0; block < work.n; block++, record_at += record_bytes({Coding::int8}) * R) {
     const Record<R> record{record_at};
     for (int g = 0; g < K::kGroups; g++) {
       i32x16 dots[T][R];
@@ -246,9 +251,10 @@ void panel(const Scratch& scratch, const PanelWork& work) {
           for (int t = 0; t < T; t++) dots[t][r] = K::add(dots[t][r], codes[t], activations);
         }
       }
+      const Record<R> same = record.again();
       for (int t = 0; t < T; t++) {
         const f32x16 scale = load(scratch.scales[block][g][t]), min = load(scratch.mins[block][g][t]);
-        for (int r = 0; r < R; r++) acc[t][r] = K::end(dots[t][r], scale, min, record, g, r, acc[t][r]);
+        for (int r = 0; r < R; r++) acc[t][r] = K::end(dots[t][r], scale, min, same, g, r, acc[t][r]);
       }
     }
   }
@@ -288,7 +294,7 @@ void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const O
           const int rows = end_row - row < kPanelRows ? static_cast<int>(end_row - row) : kPanelRows;
           auto* sums = scratch.sums + (row - block_row);
           const bool last = first + n == blocks;
-          panels.at[rows - 1](scratch, {n, first == 0, prepared + records_at(Form::int8, n_rows, row, first, n), sums,
+          panels.at[rows - 1](scratch, {n, first == 0, prepared + records_at({Coding::int8}, n_rows, row, first, n), sums,
                                         scales_of_rows + row, last && whole ? out.at(row, tile) : nullptr, out.ldy,
                                         out.bias ? out.bias + tile * kLanes : nullptr});
           for (int r = 0; last && !whole && r < rows; r++) {

@@ -34,10 +34,13 @@ namespace nearlight {
 
 constexpr int kBlock = 32;  // inputs that share an activation scale, and the step of all integer kernels
 
+constexpr int kMins = -1;
+
 struct Layout {
   int stored_block;  // inputs in a stored block
   int low_bits, high_bits;
   int n_bytes, n_halves;  // scale fields of a stored block
+  int zero_shift;         // weight = scale * (code - (1 << zero_shift)); kMins: scale * code - min
   constexpr int stored_bytes() const { return stored_block * (low_bits + high_bits) / 8 + scale_bytes(); }
   constexpr int scale_bytes() const { return n_bytes + 2 * n_halves; }
   constexpr int low_vectors() const { return low_bits; }    // of 64 bytes, per 32 inputs
@@ -46,34 +49,34 @@ struct Layout {
 };
 
 constexpr Layout kLayouts[] = {
-    {1, 32, 0, 0, 0},   // F32
-    {1, 16, 0, 0, 0},   // F16
-    {1, 16, 0, 0, 0},   // BF16
-    {32, 8, 0, 0, 1},   // Q8_0: d
-    {32, 4, 0, 0, 1},   // Q4_0: d
-    {32, 4, 0, 0, 2},   // Q4_1: d, -m
-    {32, 4, 1, 0, 1},   // Q5_0: d
-    {32, 4, 1, 0, 2},   // Q5_1: d, -m
-    {256, 2, 0, 16, 2},  // Q2_K: scale and min of 4 bits each; d, dmin
-    {256, 2, 1, 12, 1},  // Q3_K: 6-bit scales; d
-    {256, 4, 0, 12, 2},  // Q4_K: 6-bit scales and mins; d, dmin
-    {256, 4, 1, 12, 2},  // Q5_K: the same
-    {256, 4, 2, 16, 1},  // Q6_K: 8-bit scales; d
-    {32, 4, 0, 0, 1},   // IQ4_NL: d
-    {256, 4, 0, 6, 1},  // IQ4_XS: 6-bit scales; d
-    {32, 4, 0, 1, 0},   // MXFP4: exponent
-    {32, 4, 0, 1, 1},   // W4G32: zero point; d
-    {64, 4, 0, 1, 1},   // W4G64
-    {128, 4, 0, 1, 1},  // W4G128
-    {32, 8, 0, 1, 1},   // W8G32
-    {64, 8, 0, 1, 1},   // W8G64
-    {128, 8, 0, 1, 1},  // W8G128
+    {1, 32, 0, 0, 0, 0},        // F32
+    {1, 16, 0, 0, 0, 0},        // F16
+    {1, 16, 0, 0, 0, 0},        // BF16
+    {32, 8, 0, 0, 1, 7},        // Q8_0: d
+    {32, 4, 0, 0, 1, 3},        // Q4_0: d
+    {32, 4, 0, 0, 2, kMins},    // Q4_1: d, -m
+    {32, 4, 1, 0, 1, 4},        // Q5_0: d
+    {32, 4, 1, 0, 2, kMins},    // Q5_1: d, -m
+    {256, 2, 0, 16, 2, kMins},  // Q2_K: scale and min of 4 bits each; d, dmin
+    {256, 2, 1, 12, 1, 2},      // Q3_K: 6-bit scales; d
+    {256, 4, 0, 12, 2, kMins},  // Q4_K: 6-bit scales and mins; d, dmin
+    {256, 4, 1, 12, 2, kMins},  // Q5_K: the same
+    {256, 4, 2, 16, 1, 5},      // Q6_K: 8-bit scales; d
+    {32, 4, 0, 0, 1, 7},        // IQ4_NL: d
+    {256, 4, 0, 6, 1, 7},       // IQ4_XS: 6-bit scales; d
+    {32, 4, 0, 1, 0, 4},        // MXFP4: exponent
+    {32, 4, 0, 1, 1, kMins},    // W4G32: zero point; d
+    {64, 4, 0, 1, 1, kMins},    // W4G64
+    {128, 4, 0, 1, 1, kMins},   // W4G128
+    {32, 8, 0, 1, 1, kMins},    // W8G32
+    {64, 8, 0, 1, 1, kMins},    // W8G64
+    {128, 8, 0, 1, 1, kMins},   // W8G128
 };
 static_assert(sizeof(kLayouts) / sizeof(kLayouts[0]) == kFormats);
 
 constexpr const Layout& layout_of(Format format) { return kLayouts[static_cast<int>(format)]; }
 constexpr bool is_float(Format format) { return format <= Format::BF16; }
-constexpr bool is_int8(Form form) { return form >= Form::int8; }
+constexpr bool is_int8(Form form) { return form.coding >= Coding::int8; }
 
 static_assert(layout_of(Format::Q8_0).stored_bytes() == 34 && layout_of(Format::Q4_0).stored_bytes() == 18);
 static_assert(layout_of(Format::Q4_1).stored_bytes() == 20 && layout_of(Format::Q5_0).stored_bytes() == 22);
@@ -102,14 +105,18 @@ inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, in
 //
 //     f32    float [32][R]
 //     bf16   bf16 [16][R][2]
-//     int8   codes [8][R][4], factor [R], int32 [3][R]: minus the sum of the codes of the first 16 inputs, of the last
-//            16, of all 32 (what zero points and mins are multiplied with)
+//     int8   codes [8][R][4], factor [R], starts [3][R] of the first 16 inputs, of the last 16, of all 32
 //
 // so that a kernel walks one pointer through a chunk and finds every row at a constant distance. Int8 activations end
-// with a float scale per row, [n_rows]: input = scale of the row * factor * code, where a factor is a float (int8, the
-// rows' scales being 1) or a power of two, written as the exponent bits of a float (int8_powers).
+// with a float scale per row, [n_rows]: input = scale of the row * factor * code. With int8, factors are floats and the
+// rows' scales 1. With int8_powers, a factor is 2^e and written as the float 1.5 * 2^(23 + e): an integer added to its
+// bits makes it larger by that integer times 2^e, so that sums of products begin as these bits, and are, less this float,
+// scaled floats.
+//
+// A start is what a group's sum of products begins with: minus the sum of its codes times the weights' zero point, and
+// with int8_powers those bits. With mins it is a float: minus the sum of its codes, times 2^e.
 constexpr size_t record_bytes(Form form) {  // of a block and a row
-  return form == Form::f32 ? 4 * kBlock : form == Form::bf16 ? 2 * kBlock : kBlock + 4 + 12;
+  return is_int8(form) ? kBlock + 4 + 12 : form.coding == Coding::f32 ? 4 * kBlock : 2 * kBlock;
 }
 
 constexpr int kChunk = 16;  // blocks opened at a time: 16 kB of codes for two tiles, within a 32 kB cache
@@ -121,7 +128,7 @@ constexpr size_t records_at(Form form, int64_t n_rows, int64_t row, int64_t firs
   return static_cast<size_t>(first * n_rows + n * row) * record_bytes(form);
 }
 constexpr size_t row_scales_at(int64_t n_rows, int64_t n_in) {
-  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(Form::int8);
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes({Coding::int8});
 }
 
 }  // namespace nearlight

@@ -37,10 +37,18 @@ NEARLIGHT_INLINE int halvings(float largest_of_row, float largest_of_block) {
   return n < 0 ? 0 : n > kMostHalvings ? kMostHalvings : n;
 }
 
-// A row's scale is that of the smallest blocks, so that exponents are never negative: added to those of a zero they
-// leave next to nothing.
+// A row's scale is that of the smallest blocks, so that exponents are never negative.
 NEARLIGHT_INLINE float scale_of_row(Form form, float largest_of_row) {
-  return form == Form::int8 ? 1.0f : largest_of_row / 127.0f * (1.0f / (1 << kMostHalvings));
+  return form.coding == Coding::int8 ? 1.0f : largest_of_row / 127.0f * (1.0f / (1 << kMostHalvings));
+}
+
+// What sums of products with codes of this sum begin with; bits are those of the factor, 2^e.
+NEARLIGHT_INLINE int32_t start(Form form, int32_t sum, uint32_t bits, int e) {
+  const bool powers = form.coding == Coding::int8_powers;
+  if (form.zero_shift == kMins) {
+    return static_cast<int32_t>(bits_from_f32(static_cast<float>(-sum) * static_cast<float>(powers ? 1 << e : 1)));
+  }
+  return (powers ? static_cast<int32_t>(bits) : 0) - sum * (1 << form.zero_shift);
 }
 
 // inputs a then b, 16 each, of row r
@@ -49,10 +57,12 @@ NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, floa
   const float largest_of_block = largest(max(magnitudes(a), magnitudes(b)));
   float to_code = to_127(largest_of_block);
   uint32_t factor = bits_from_f32(largest_of_block / 127.0f);
-  if (form == Form::int8_powers) {
+  int e = 0;
+  if (form.coding == Coding::int8_powers) {
     const int n = halvings(largest_of_row, largest_of_block);
     to_code = to_127(largest_of_row) * static_cast<float>(1 << n);
-    factor = static_cast<uint32_t>(kMostHalvings - n) << 23;
+    e = kMostHalvings - n;
+    factor = static_cast<uint32_t>(127 + 23 + e) << 23 | 1u << 22;
   }
   const i32x16 first = round_to_i32(a * broadcast(to_code)), second = round_to_i32(b * broadcast(to_code));
   int8_t codes[kBlock];
@@ -60,9 +70,10 @@ NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, floa
   store_low_bytes(codes + kLanes, second);
   put_words(codes, kBlock / 4, record, r, rows);
   const int32_t sum_first = sum(first), sum_second = sum(second);
-  const int32_t sums[] = {-sum_first, -sum_second, -(sum_first + sum_second)};
+  const auto start_of = [&](int32_t sum) { return start(form, sum, factor, e); };
+  const int32_t starts[] = {start_of(sum_first), start_of(sum_second), start_of(sum_first + sum_second)};
   put_words(&factor, 1, record + kBlock * rows, r, rows);
-  put_words(sums, 3, record + (kBlock + 4) * rows, r, rows);
+  put_words(starts, 3, record + (kBlock + 4) * rows, r, rows);
 }
 
 NEARLIGHT_INLINE void put_f32(const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
@@ -105,7 +116,7 @@ inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int6
   auto* to = static_cast<uint8_t*>(prepared);
   for (int64_t row = row_begin; row < row_end; row++) {
     const float* from = x + row * ldx;
-    const float largest_of_row = form == Form::int8_powers ? largest_of(from, n_in) : 0.0f;
+    const float largest_of_row = form.coding == Coding::int8_powers ? largest_of(from, n_in) : 0.0f;
     if (is_int8(form)) {
       const float scale = scale_of_row(form, largest_of_row);
       std::memcpy(to + row_scales_at(n_rows, n_in) + sizeof(float) * static_cast<size_t>(row), &scale, sizeof scale);
@@ -117,11 +128,11 @@ inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int6
       for (int64_t block = first; block < first + n; block++, record += static_cast<size_t>(rows) * record_bytes(form)) {
         f32x16 a, b;
         load_block(from, block, n_in, a, b);
-        switch (form) {
-          case Form::f32: put_f32(a, b, record, r, rows); break;
-          case Form::int8:
-          case Form::int8_powers: put_int8(form, a, b, largest_of_row, record, r, rows); break;
-          case Form::bf16:
+        switch (form.coding) {
+          case Coding::f32: put_f32(a, b, record, r, rows); break;
+          case Coding::int8:
+          case Coding::int8_powers: put_int8(form, a, b, largest_of_row, record, r, rows); break;
+          case Coding::bf16:
 #if defined(__AVX512BF16__)
             put_bf16(a, b, record, r, rows);
 #endif

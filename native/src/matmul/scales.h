@@ -1,10 +1,9 @@
-// What the quantized formats mean: weight = scale * (code - zero), or scale * code - min.
+// What the quantized formats mean: weight = scale * (code - zero), or scale * code - min (layout.h says which).
 //
 // Scales<F> opens the scale fields of one stored block of 16 lanes; `group` counts its groups of 32 or 16 inputs. Per
 // format:
 //
 //     kGroups   groups in 32 inputs, 1 or 2
-//     kMin      true: a min is subtracted; false: codes have the zero point 1 << kZeroShift
 //     kTable    values (plus zero point) of 4-bit codes, where a code is an index
 //
 // The zero point and the min cost one step per group, not per input: both are multiplied with the sum of the group's
@@ -20,10 +19,9 @@ NEARLIGHT_INLINE f32x16 half_at(const uint8_t* scales, const Layout& layout, int
   return load_f16(reinterpret_cast<const uint16_t*>(scales + kLanes * layout.n_bytes) + kLanes * i);
 }
 
-template <Format F, int zero_shift>
+template <Format F>
 struct ScaleOnly {  // d
-  static constexpr int kGroups = 1, kZeroShift = zero_shift;
-  static constexpr bool kMin = false;
+  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
   NEARLIGHT_MEMBER explicit ScaleOnly(const uint8_t* from) : d(half_at(from, layout_of(F), 0)) {}
@@ -33,8 +31,7 @@ struct ScaleOnly {  // d
 
 template <Format F>
 struct ScaleAndMin {  // d, -m
-  static constexpr int kGroups = 1, kZeroShift = 0;
-  static constexpr bool kMin = true;
+  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, m;
   NEARLIGHT_MEMBER explicit ScaleAndMin(const uint8_t* from)
@@ -52,8 +49,7 @@ struct ZeroPoint {
 #else
   static constexpr int kLess = 0;
 #endif
-  static constexpr int kGroups = 1, kZeroShift = kBytes ? 7 : 0;
-  static constexpr bool kMin = true;
+  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, m;
   NEARLIGHT_MEMBER explicit ZeroPoint(const uint8_t* from)
@@ -66,8 +62,7 @@ struct ZeroPoint {
 // b = mins 0-3, c = low nibbles of scales and mins 4-7, whose high two bits top a and b.
 template <Format F>
 struct SixBit {
-  static constexpr int kGroups = 1, kZeroShift = 0;
-  static constexpr bool kMin = true;
+  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, dmin;
   alignas(64) uint8_t scales[8 * kLanes], mins[8 * kLanes];
@@ -86,9 +81,9 @@ struct SixBit {
 template <Format F>
 struct Scales;
 
-template <> struct Scales<Format::Q8_0> : ScaleOnly<Format::Q8_0, 7> { using ScaleOnly::ScaleOnly; };
-template <> struct Scales<Format::Q4_0> : ScaleOnly<Format::Q4_0, 3> { using ScaleOnly::ScaleOnly; };
-template <> struct Scales<Format::Q5_0> : ScaleOnly<Format::Q5_0, 4> { using ScaleOnly::ScaleOnly; };
+template <> struct Scales<Format::Q8_0> : ScaleOnly<Format::Q8_0> { using ScaleOnly::ScaleOnly; };
+template <> struct Scales<Format::Q4_0> : ScaleOnly<Format::Q4_0> { using ScaleOnly::ScaleOnly; };
+template <> struct Scales<Format::Q5_0> : ScaleOnly<Format::Q5_0> { using ScaleOnly::ScaleOnly; };
 template <> struct Scales<Format::Q4_1> : ScaleAndMin<Format::Q4_1> { using ScaleAndMin::ScaleAndMin; };
 template <> struct Scales<Format::Q5_1> : ScaleAndMin<Format::Q5_1> { using ScaleAndMin::ScaleAndMin; };
 template <> struct Scales<Format::Q4_K> : SixBit<Format::Q4_K> { using SixBit::SixBit; };
@@ -109,15 +104,14 @@ alignas(64) constexpr uint8_t kE2M1[64] = {  // twice the values of a 4-bit floa
     NEARLIGHT_FOUR_TIMES(16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4)};
 
 template <>
-struct Scales<Format::IQ4_NL> : ScaleOnly<Format::IQ4_NL, 7> {
+struct Scales<Format::IQ4_NL> : ScaleOnly<Format::IQ4_NL> {
   using ScaleOnly::ScaleOnly;
   static constexpr const uint8_t* kTable = kNonLinear4;
 };
 
 template <>
 struct Scales<Format::MXFP4> {  // 2^(e - 128); e = 0 gives 0, not 2^-128
-  static constexpr int kGroups = 1, kZeroShift = 4;
-  static constexpr bool kMin = false;
+  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = kE2M1;
   f32x16 d;
   NEARLIGHT_MEMBER explicit Scales(const uint8_t* from)
@@ -128,8 +122,7 @@ struct Scales<Format::MXFP4> {  // 2^(e - 128); e = 0 gives 0, not 2^-128
 
 template <>
 struct Scales<Format::IQ4_XS> {  // d over 6-bit scales less 32: nibbles of 0-3 below 4-7, then two bits of 0-3, of 4-7
-  static constexpr int kGroups = 1, kZeroShift = 7;
-  static constexpr bool kMin = false;
+  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = kNonLinear4;
   f32x16 d;
   alignas(64) int8_t scales[8 * kLanes];
@@ -149,8 +142,7 @@ struct Scales<Format::IQ4_XS> {  // d over 6-bit scales less 32: nibbles of 0-3 
 
 template <>
 struct Scales<Format::Q2_K> {  // d over 4-bit scales, dmin over 4-bit mins, sixteen of each
-  static constexpr int kGroups = 2, kZeroShift = 0;
-  static constexpr bool kMin = true;
+  static constexpr int kGroups = 2;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, dmin;
   alignas(64) uint8_t scales[16 * kLanes], mins[16 * kLanes];
@@ -167,8 +159,7 @@ struct Scales<Format::Q2_K> {  // d over 4-bit scales, dmin over 4-bit mins, six
 
 template <>
 struct Scales<Format::Q3_K> {  // d over 6-bit scales less 32: nibbles of 0-7 below 8-15, then pairs of bits of all
-  static constexpr int kGroups = 2, kZeroShift = 2;
-  static constexpr bool kMin = false;
+  static constexpr int kGroups = 2;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
   alignas(64) uint8_t scales[16 * kLanes];
@@ -187,8 +178,7 @@ struct Scales<Format::Q3_K> {  // d over 6-bit scales less 32: nibbles of 0-7 be
 
 template <>
 struct Scales<Format::Q6_K> {  // d over sixteen signed bytes
-  static constexpr int kGroups = 2, kZeroShift = 5;
-  static constexpr bool kMin = false;
+  static constexpr int kGroups = 2;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
   const int8_t* scales;
