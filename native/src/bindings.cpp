@@ -23,7 +23,6 @@ using namespace nb::literals;
 namespace nearlight {
 namespace {
 
-using Int32Array = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using FloatArray = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using ByteArray = nb::ndarray<const uint8_t, nb::ndim<2>, nb::device::cpu>;
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
@@ -74,8 +73,6 @@ std::shared_ptr<Vector> make_vector(std::string name, FloatArray values) {
   return vector;
 }
 
-std::vector<int32_t> numbers(const Int32Array& array) { return {array.data(), array.data() + array.shape(0)}; }
-
 // An activation of another recording would name a place that means something else here.
 void expect_own(const Tape& tape, const Activation& x) {
   if (!x.slot->belongs_to(tape.slots())) throw std::invalid_argument("an activation of another step");
@@ -105,14 +102,15 @@ class Watch {
   std::optional<nb::python_error> raised_;
 };
 
-nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& result, Int32Array tokens,
-                                               Int32Array positions, Int32Array sequences, Int32Array wanted,
-                                               const std::vector<FloatArray>& frequencies, nb::object watch) {
+nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& result, std::vector<int32_t> tokens,
+                                               std::vector<int32_t> positions, std::vector<int32_t> sequences,
+                                               std::vector<int32_t> wanted, const std::vector<FloatArray>& frequencies,
+                                               nb::object watch) {
   expect_own(tape, result);
-  if (positions.shape(0) != tokens.shape(0) || sequences.shape(0) != tokens.shape(0)) {
+  if (positions.size() != tokens.size() || sequences.size() != tokens.size()) {
     throw std::invalid_argument("tokens, positions and sequences must be as many");
   }
-  Step step{numbers(tokens), numbers(positions), numbers(sequences), numbers(wanted), {}, {}};
+  Step step{std::move(tokens), std::move(positions), std::move(sequences), std::move(wanted), {}, {}};
   for (const auto& f : frequencies) step.frequencies.emplace_back(f.data(), f.data() + f.shape(0));
   const auto n = static_cast<size_t>(result.rows * result.width);
   auto out = tape.runtime()->results->take(n);

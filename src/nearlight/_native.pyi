@@ -58,7 +58,7 @@ class Vector:
 
 class KVStore:
     def __init__(self, runtime: Runtime, n_kv_heads: int, head_dim: int, format: int) -> None: ...
-    def reserve(self, sequence: int, n_tokens: int) -> None: ...
+    def reserve(self, sequence: int, n_tokens: int) -> int: ...
     def copy(self, source: int, target: int, n_tokens: int) -> None: ...
     def free(self, sequence: int) -> None: ...
     @property
@@ -91,10 +91,10 @@ class Tape:
     def run(
         self,
         result: Activation,
-        tokens: NDArray[np.int32],
-        positions: NDArray[np.int32],
-        sequences: NDArray[np.int32],
-        wanted: NDArray[np.int32],
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        sequences: Sequence[int],
+        wanted: Sequence[int],
         frequencies: Sequence[NDArray[np.float32]],
         watch: Callable[[], None] | None,
     ) -> NDArray[np.float32]: ...

@@ -18,9 +18,10 @@ void KVStore::grow(Sequence& sequence, int64_t n_tokens) {
   }
 }
 
-void KVStore::reserve(int64_t sequence, int64_t n_tokens) {
+int64_t KVStore::reserve(int64_t sequence, int64_t n_tokens) {
   const std::lock_guard lock(runtime_->mutex);
   grow(sequences_[sequence], n_tokens);
+  return room(sequence);
 }
 
 void KVStore::copy(int64_t source, int64_t target, int64_t n_tokens) {

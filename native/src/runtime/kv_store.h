@@ -33,8 +33,8 @@ class KVStore {
 
   const KVLayout& layout() const { return layout_; }
 
-  // Make room for the first n_tokens positions of a sequence.
-  void reserve(int64_t sequence, int64_t n_tokens);
+  // Make room for the first n_tokens positions of a sequence; return for how many there is room now.
+  int64_t reserve(int64_t sequence, int64_t n_tokens);
   // Make the first n_tokens of `target` those of `source`. Raises std::invalid_argument if `source` has not as many.
   void copy(int64_t source, int64_t target, int64_t n_tokens);
   void free(int64_t sequence);

@@ -45,6 +45,7 @@ class KVCache:
         self.format = format
         self.stores: list[KVStore] = [ops.kv_store(s.n_kv_heads, s.head_dim, format) for s in self.shapes]
         self._lengths: dict[int, int] = {}
+        self._rooms: dict[int, int] = {}  # for how many tokens all stores have room
         self._next = 0
 
     # -- what layers call ------------------------------------------------------------------------------------------
@@ -70,6 +71,7 @@ class KVCache:
         self.length(sequence)
         for store in self.stores:
             store.free(sequence)
+        self._rooms.pop(sequence, None)
         del self._lengths[sequence]
 
     def length(self, sequence: int) -> int:
@@ -81,8 +83,8 @@ class KVCache:
     def extend(self, sequence: int, n_tokens: int) -> None:
         """Count n_tokens more, making room for them; the step that follows fills them."""
         length = self.length(sequence) + n_tokens
-        for store in self.stores:
-            store.reserve(sequence, length)
+        if length > self._rooms.get(sequence, 0):
+            self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=length)
         self._lengths[sequence] = length
 
     def truncate(self, sequence: int, length: int) -> None:

@@ -131,4 +131,4 @@ def _rows(shares: Ordered[Share], all_rows: bool) -> Rows:
             wanted += range(first, len(tokens))
         elif share.completes:
             wanted.append(len(tokens) - 1)
-    return Rows(*(np.array(field, dtype=np.int32) for field in (tokens, positions, numbers, wanted)))
+    return Rows(tokens, positions, numbers, wanted)

@@ -43,7 +43,7 @@ class Rows:
     """The tokens of one step.
 
     Shapes: tokens, positions, sequences [R]; wanted [W], the rows whose logits are asked for.
-    Inside a forward the fields are `Array`s of the kernel set; outside they are int32.
+    Inside a forward the fields are `Array`s of the kernel set; outside they are lists or arrays of integers.
 
     The rows of one sequence are consecutive and in ascending position.
     """
@@ -61,8 +61,11 @@ class KVStore(Protocol):
     tokens is just not counting them any more.
     """
 
-    def reserve(self, sequence: int, n_tokens: int) -> None:
-        """Make room for positions 0 … n_tokens-1 of a sequence, keeping what is there."""
+    def reserve(self, sequence: int, n_tokens: int) -> int:
+        """Make room for positions 0 … n_tokens-1 of a sequence, keeping what is there.
+
+        Return for how many tokens there is room now.
+        """
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         """Make the first n_tokens of `target` those of `source`."""

@@ -51,13 +51,14 @@ class TorchKVStore:
         self._device = device
         self._entries: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def reserve(self, sequence: int, n_tokens: int) -> None:
+    def reserve(self, sequence: int, n_tokens: int) -> int:
         empty = torch.zeros(0, *self._shape, dtype=self._dtype, device=self._device)
         keys, values = self._entries.get(sequence, (empty, empty))
         missing = n_tokens - len(keys)
         if missing > 0:
             room = torch.zeros(missing, *self._shape, dtype=self._dtype, device=self._device)
             self._entries[sequence] = torch.cat([keys, room]), torch.cat([values, room])
+        return max(n_tokens, len(keys))
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         keys, values = self._entries[source]
@@ -116,8 +117,9 @@ class ReferenceOps:
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         def run(rows: Rows, watch: Watch | None = None) -> Float32:
             fields = (rows.tokens, rows.positions, rows.sequences, rows.wanted)
+            tensors = (torch.as_tensor(field, dtype=torch.int64, device=self.device) for field in fields)
             with torch.inference_mode():
-                logits = forward(Rows(*(torch.as_tensor(field, device=self.device) for field in fields)))
+                logits = forward(Rows(*tensors))
             result: Float32 = logits.float().cpu().numpy()
             return result
 

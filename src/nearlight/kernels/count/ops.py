@@ -61,8 +61,10 @@ class CountedKVStore:
         self._target = target
         self._room: dict[int, int] = {}
 
-    def reserve(self, sequence: int, n_tokens: int) -> None:
-        self._room[sequence] = max(self._room.get(sequence, 0), self._target.kv_allocated_tokens(n_tokens))
+    def reserve(self, sequence: int, n_tokens: int) -> int:
+        room = max(self._room.get(sequence, 0), self._target.kv_allocated_tokens(n_tokens))
+        self._room[sequence] = room
+        return room
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         self._room[target] = 0
@@ -149,7 +151,7 @@ class CountOps:
         return self._by_value("layer_norm", 2 * NORM_OPERATIONS, x, name=weight.name, weight_bytes=read)
 
     def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Activation:
-        half = len(frequencies(int(positions.max()) + 1))
+        half = len(frequencies(int(np.max(positions)) + 1))
         return self._result("rope_angles", len(positions), 2 * half)
 
     def rope(self, x: Activation, angles: Activation, head_dim: int) -> Activation:

@@ -45,8 +45,8 @@ class CpuKVStore:
             raise ShapeError("kv store", expected="at least one head of one dimension", found=[n_kv_heads, head_dim])
         self.native = _native.KVStore(runtime, n_kv_heads, head_dim, _KV_FORMATS[format])
 
-    def reserve(self, sequence: int, n_tokens: int) -> None:
-        self.native.reserve(sequence, n_tokens)
+    def reserve(self, sequence: int, n_tokens: int) -> int:
+        return self.native.reserve(sequence, n_tokens)
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         try:

@@ -16,7 +16,7 @@ import numpy as np
 
 from nearlight import _native
 from nearlight.errors import RequestError, ShapeError
-from nearlight.kernels.ops import Array, Float32, Frequencies, Int32, Rows, Watch
+from nearlight.kernels.ops import Array, Float32, Frequencies, Rows, Watch
 
 if TYPE_CHECKING:
     from nearlight.kernels.cpu.ops import CpuOps
@@ -41,7 +41,7 @@ class Recording:
     def replay(self, rows: Rows, watch: Watch | None) -> Float32:
         """Compute the logits of other rows of the same shape. Raises: RequestError for rows that do not fit."""
         assert self.result is not None
-        longest = int(rows.positions.max()) + 1
+        longest = max(rows.positions) + 1
         frequencies = [np.ascontiguousarray(ask(longest), dtype=np.float32) for ask in self._frequencies]
         try:
             return self.tape.run(
@@ -64,7 +64,7 @@ class CpuProgram:
         self._lock = threading.RLock()
 
     def __call__(self, rows: Rows, watch: Watch | None = None) -> Float32:
-        rows = Rows(_int32(rows.tokens), _int32(rows.positions), _int32(rows.sequences), _int32(rows.wanted))
+        rows = Rows(_list(rows.tokens), _list(rows.positions), _list(rows.sequences), _list(rows.wanted))
         if not len(rows.tokens) == len(rows.positions) == len(rows.sequences) > 0:
             found = [len(rows.tokens), len(rows.positions), len(rows.sequences)]
             raise ShapeError("tokens, positions, sequences", expected="equal numbers, at least 1", found=found)
@@ -83,9 +83,7 @@ class CpuProgram:
         return recording
 
     def _record(self, rows: Rows) -> Recording:
-        recording = Recording(
-            self._ops.runtime, len(rows.tokens), len(rows.wanted), max(int(rows.positions.max()) + 1, 1)
-        )
+        recording = Recording(self._ops.runtime, len(rows.tokens), len(rows.wanted), max(max(rows.positions) + 1, 1))
         tape = recording.tape
         with self._ops.recording_lock:
             self._ops.recording = recording
@@ -96,8 +94,10 @@ class CpuProgram:
         return recording
 
 
-def _int32(values: Array) -> Int32:
-    array = np.ascontiguousarray(values, dtype=np.int32)
-    if array.ndim != 1:
-        raise ShapeError("a field of rows", expected="one axis", found=list(array.shape))
-    return array
+def _list(values: Array) -> list[int]:
+    if isinstance(values, list):  # as the engine gives them: arrays would be made and read again with every token
+        return values
+    if values.ndim != 1:
+        raise ShapeError("a field of rows", expected="one axis", found=list(values.shape))
+    integers: list[int] = values.tolist()
+    return integers
