@@ -177,6 +177,7 @@ void bind_parameters(nb::module_& m) {
            "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a)
       .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
+      .def("clear", &KVStore::clear, "sequence"_a, Unlocked())
       .def("free", &KVStore::free, "sequence"_a, Unlocked())
       .def_prop_ro("n_bytes", &KVStore::n_bytes, Unlocked())
       .def_prop_ro("token_bytes", [](const KVStore& s) { return s.layout().token_bytes(); })

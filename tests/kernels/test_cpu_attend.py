@@ -1,5 +1,9 @@
 """Attention and the KV store of the CPU kernels against the formula in float64."""
 
+import os
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -225,3 +229,21 @@ def test_sizes_that_do_not_fit_are_named() -> None:
     store.reserve(0, 5)
     with pytest.raises(RequestError, match="sequence 0 has room for 256 tokens, not 257"):
         store.copy(0, 1, 257)
+
+
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cleared_cache_is_zeros_in_memory_and_a_reserved_one_takes_none() -> None:
+    ops = CpuOps(1)
+    store = ops.kv_store(8, 128, F16)
+    before = resident_bytes()
+    store.reserve(0, 8192)
+    assert store.n_bytes == 8192 * 8 * 512
+    assert resident_bytes() - before < store.n_bytes / 4
+    store.clear(0)
+    store.clear(1)  # nobody's
+    assert resident_bytes() - before > store.n_bytes * 0.9

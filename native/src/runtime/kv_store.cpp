@@ -40,6 +40,15 @@ void KVStore::copy(int64_t source, int64_t target, int64_t n_tokens) {
   sequences_[target] = std::move(copied);
 }
 
+void KVStore::clear(int64_t sequence) {
+  const std::lock_guard lock(runtime_->mutex);
+  const auto found = sequences_.find(sequence);
+  if (found == sequences_.end()) return;
+  for (std::byte* segment : found->second.segments) {
+    std::memset(segment, 0, static_cast<size_t>(layout_.segment_bytes()));
+  }
+}
+
 void KVStore::free(int64_t sequence) {
   const std::lock_guard lock(runtime_->mutex);
   sequences_.erase(sequence);

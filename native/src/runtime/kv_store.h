@@ -6,8 +6,8 @@
 //
 //     segment:  head 0: stretch | stretch    head 1: stretch | stretch    …
 //     stretch:  keys | key scales | values | value scales
-//     keys      [head_dim / P][128 tokens][P]      a token per vector lane: scores need no horizontal sum
-//     values    [128 tokens / P][padded_dim][P]    padded_dim: head_dim rounded up to whole vectors
+//     keys      [128 tokens / 16][head_dim / P][16 tokens][P]    a token a lane: scores need no horizontal sum
+//     values    [128 tokens / P][padded_dim][P]                  padded_dim: head_dim rounded up to whole vectors
 //
 // P values that are multiplied and added by one instruction lie side by side in a lane: pairs of f16 or f32, fours of
 // 8 bits. Only those have scales, f16: of keys [head_dim / 32][128 tokens], of values [128 tokens]. What is rounded up
@@ -37,6 +37,9 @@ class KVStore {
   int64_t reserve(int64_t sequence, int64_t n_tokens);
   // Make the first n_tokens of `target` those of `source`. Raises std::invalid_argument if `source` has not as many.
   void copy(int64_t source, int64_t target, int64_t n_tokens);
+  // Write zeros for all that a sequence has room for. Memory that was only reserved reads as zeros too, but is not there
+  // yet: whoever measures reading a cache must not read that.
+  void clear(int64_t sequence);
   void free(int64_t sequence);
   size_t n_bytes() const;
 

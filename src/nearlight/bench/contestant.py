@@ -89,7 +89,7 @@ class OwnEngine:
 def hold(engine: Engine, sequence: TokenSequence, n_tokens: int) -> None:
     """Make the cache hold n_tokens of an empty sequence, without computing them: keys and values are zeros."""
     engine.extend(sequence, [0] * n_tokens)
-    engine.cache.extend(sequence.number, n_tokens)
+    engine.cache.hold(sequence.number, n_tokens)
     sequence.computed = n_tokens
 
 

@@ -87,6 +87,12 @@ class KVCache:
             self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=length)
         self._lengths[sequence] = length
 
+    def hold(self, sequence: int, n_tokens: int) -> None:
+        """Count n_tokens of an empty sequence without computing them: it holds zeros."""
+        self.extend(sequence, n_tokens)
+        for store in self.stores:
+            store.clear(sequence)
+
     def truncate(self, sequence: int, length: int) -> None:
         """Forget all but the first `length` tokens."""
         held = self.length(sequence)

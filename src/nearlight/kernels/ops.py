@@ -70,6 +70,9 @@ class KVStore(Protocol):
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         """Make the first n_tokens of `target` those of `source`."""
 
+    def clear(self, sequence: int) -> None:
+        """Write zeros for all that a sequence has room for."""
+
     def free(self, sequence: int) -> None:
         """Release a sequence's storage; an unknown sequence is nothing to release."""
 

@@ -64,6 +64,10 @@ class TorchKVStore:
         keys, values = self._entries[source]
         self._entries[target] = keys[:n_tokens].clone(), values[:n_tokens].clone()
 
+    def clear(self, sequence: int) -> None:
+        for kept in self._entries.get(sequence, ()):
+            kept.zero_()
+
     def free(self, sequence: int) -> None:
         self._entries.pop(sequence, None)
 

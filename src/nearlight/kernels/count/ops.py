@@ -70,6 +70,9 @@ class CountedKVStore:
         self._room[target] = 0
         self.reserve(target, n_tokens)
 
+    def clear(self, sequence: int) -> None:
+        pass  # there is nothing in it
+
     def free(self, sequence: int) -> None:
         self._room.pop(sequence, None)
 

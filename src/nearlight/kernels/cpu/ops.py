@@ -54,6 +54,9 @@ class CpuKVStore:
         except ValueError as error:
             raise RequestError(str(error)) from None
 
+    def clear(self, sequence: int) -> None:
+        self.native.clear(sequence)
+
     def free(self, sequence: int) -> None:
         self.native.free(sequence)
 
