@@ -10,6 +10,7 @@ enum class KVFormat : int { F32, F16, Q8 };
 
 constexpr int kSegmentTokens = 256;
 constexpr int kStretchTokens = 128;  // tokens whose keys and values lie together
+constexpr int kKeyBlock = 16;        // tokens whose keys do: as many as a vector has lanes
 constexpr int kKeyGroup = 32;        // dimensions of a Q8 key that share a scale
 
 struct KVLayout {
@@ -25,7 +26,8 @@ struct KVLayout {
   NEARLIGHT_CONSTANT key_groups() const { return (head_dim + kKeyGroup - 1) / kKeyGroup; }
 
   // Of a stretch: keys, their scales, values, their scales, in this order.
-  NEARLIGHT_CONSTANT keys_bytes() const { return kStretchTokens * key_dim() * value_bytes(); }
+  NEARLIGHT_CONSTANT key_block_bytes() const { return kKeyBlock * key_dim() * value_bytes(); }
+  NEARLIGHT_CONSTANT keys_bytes() const { return kStretchTokens / kKeyBlock * key_block_bytes(); }
   NEARLIGHT_CONSTANT key_scales_bytes() const { return format == KVFormat::Q8 ? 2 * kStretchTokens * key_groups() : 0; }
   NEARLIGHT_CONSTANT values_bytes() const { return kStretchTokens * padded_dim() * value_bytes(); }
   NEARLIGHT_CONSTANT value_scales_bytes() const { return format == KVFormat::Q8 ? 2 * kStretchTokens : 0; }

@@ -188,7 +188,7 @@ class Walk {
                     ? view.at
                     : stretch_of(tile_.layout, tile_.segments, tile_.kv_head, next);
     view.first = first * tile_.group, view.last = last * tile_.group;
-    view.begin = begins[view.first] / kBlock * kBlock, view.end = view.ends[view.last - 1];
+    view.begin = begins[view.first] / kKeyBlock * kKeyBlock, view.end = view.ends[view.last - 1];
     return true;
   }
 

@@ -17,8 +17,6 @@ struct View {
   int64_t ends[kMaxQueries];         // of each query: one past the last token it sees
 };
 
-constexpr int64_t kBlock = 16;  // tokens that a vector of scores covers
-
 // Fetches what will be read half a stretch from now: values while keys are read, the next keys while values are. That
 // is 32 kB ahead at 128 dimensions of f16, so it goes to the second cache; nearer would be too late for the memory of a
 // machine whose threads all read, and on a stride, where vectors are taken in more than one strip.
@@ -32,14 +30,12 @@ NEARLIGHT_INLINE void touch(const std::byte* begin, const std::byte* end) {
   for (; begin < end; begin += 64) touch(begin);
 }
 
-// Calls f with the address of every cache line in which keys and values of tokens begin .. end-1 of a stretch lie. Keys
-// are a row of all tokens for every few dimensions, values a row of all dimensions for every few tokens.
+// Calls f with the address of every cache line in which keys and values of tokens begin .. end-1 of a stretch lie: blocks
+// of keys, and of values a row of all dimensions for every few tokens.
 template <typename F>
 NEARLIGHT_INLINE void lines_of(const KVLayout& layout, const std::byte* stretch, int64_t begin, int64_t end, const F& f) {
-  const int64_t cell = layout.packed() * layout.value_bytes(), row = kStretchTokens * cell;
-  for (int64_t at = 0; at < layout.keys_bytes(); at += row) {
-    for (int64_t line = begin * cell / 64 * 64; line < end * cell; line += 64) f(stretch + at + line);
-  }
+  const int64_t cell = layout.packed() * layout.value_bytes(), block = layout.key_block_bytes();
+  for (int64_t at = begin / kKeyBlock * block; at < (end + kKeyBlock - 1) / kKeyBlock * block; at += 64) f(stretch + at);
   const std::byte* values = stretch + layout.keys_bytes() + layout.key_scales_bytes();
   const int64_t values_row = layout.padded_dim() * cell, last = (end + layout.packed() - 1) / layout.packed();
   for (int64_t at = begin / layout.packed() * values_row; at < last * values_row; at += 64) f(values + at);

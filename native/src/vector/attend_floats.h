@@ -25,10 +25,10 @@ namespace nearlight::NEARLIGHT_LEVEL {
 template <typename P, typename Cell>
 struct Stored {
   const std::byte *begin, *ahead;  // what is fetched meanwhile
-  int64_t pair_bytes;
+  int64_t pair_bytes, vector_bytes;
 
   NEARLIGHT_MEMBER typename P::Operand load(int64_t i, int64_t v) const {
-    const int64_t at = i * pair_bytes + v * static_cast<int64_t>(32 * sizeof(Cell));
+    const int64_t at = i * pair_bytes + v * vector_bytes;
     for (int64_t line = 0; line < static_cast<int64_t>(32 * sizeof(Cell)); line += 64) fetch(ahead + at + line);
     return P::take(reinterpret_cast<const Cell*>(begin + at));
   }
@@ -84,7 +84,7 @@ class FloatCache {
   using P = PairsOf<Cell>;
   using Weight = typename P::Weight;
   static constexpr int kFewQueries = P::kSums < 8 ? P::kSums : 8;
-  static constexpr int64_t kCellBytes = sizeof(Cell);
+  static constexpr int64_t kVectorBytes = 32 * sizeof(Cell);  // 16 pairs
 
  public:
   static constexpr bool kTouches = false;  // reads the cache before it computes: it does not pay
@@ -106,12 +106,13 @@ class FloatCache {
 
   // scores[query][token] for the queries and tokens of the view, in blocks of 16 tokens.
   void score(const View& view, float* scores) {
-    const Operands keys{view.at, view.at + layout_.keys_bytes(), keys_, kStretchTokens / kBlock, layout_.key_dim() / 2};
-    const int64_t begin = view.begin / kBlock, end = (view.end + kBlock - 1) / kBlock;
+    const Operands keys{{view.at, view.at + layout_.keys_bytes(), kVectorBytes, layout_.key_block_bytes()},
+                        keys_, kStretchTokens / kKeyBlock, layout_.key_dim() / 2};
+    const int64_t begin = view.begin / kKeyBlock, end = (view.end + kKeyBlock - 1) / kKeyBlock;
     if (!few_) open(keys, 0, keys.n_pairs, begin, end);
     multiply(view, keys, begin, end, {queries_, layout_.padded_dim(), 0, dims_},
              [&](int64_t query, int64_t vector, const f32x16& sum) {
-               store(scores + query * kStretchTokens + vector * kBlock, sum);
+               store(scores + query * kStretchTokens + vector * kKeyBlock, sum);
              });
   }
 
@@ -126,7 +127,8 @@ class FloatCache {
   // sums[query] = sums[query] * corrections[query] + weights . values
   void weigh(const View& view, const float* corrections, float* sums) {
     const int64_t padded = layout_.padded_dim();
-    const Operands values{view.at + layout_.keys_bytes(), view.next, values_, padded / 16, kStretchTokens / 2};
+    const Operands values{{view.at + layout_.keys_bytes(), view.next, padded / 16 * kVectorBytes, kVectorBytes},
+                          values_, padded / 16, kStretchTokens / 2};
     if (!few_) open(values, view.begin / 2, (view.end + 1) / 2, 0, values.n_vectors);
     multiply(view, values, 0, values.n_vectors, {weights_, kStretchTokens, view.begin, view.ends},
              [&](int64_t query, int64_t vector, const f32x16& sum) {
@@ -136,10 +138,10 @@ class FloatCache {
   }
 
  private:
-  // Keys or values of a stretch: [n_pairs][n_vectors] in the cache; in panels of kTileVectors, each
-  // [n_pairs][its width], where they are opened.
+  // Keys or values of a stretch: in the cache, and in panels of kTileVectors, each [n_pairs][its width], where they are
+  // opened.
   struct Operands {
-    const std::byte *stored, *ahead;
+    Stored<P, Cell> stored;
     std::byte* opened;
     int64_t n_vectors, n_pairs;
 
@@ -161,12 +163,11 @@ class FloatCache {
 
   // Opens pairs first .. last-1 of the panels in which vectors begin .. end-1 lie.
   void open(const Operands& operands, int64_t first, int64_t last, int64_t begin, int64_t end) {
-    const Stored<P, Cell> source{operands.stored, operands.ahead, operands.n_vectors * 32 * kCellBytes};
     for (int64_t number = begin / P::kTileVectors; number * P::kTileVectors < end; number++) {
       const int64_t width = operands.width(number), vector = number * P::kTileVectors;
       std::byte* to = operands.panel(number) + first * width * P::kOpenedBytes;
       for (int64_t i = first; i < last; i++, to += width * P::kOpenedBytes) {
-        for (int64_t v = 0; v < width; v++) P::open(source.load(i, vector + v), to + v * P::kOpenedBytes);
+        for (int64_t v = 0; v < width; v++) P::open(operands.stored.load(i, vector + v), to + v * P::kOpenedBytes);
       }
     }
   }
@@ -176,8 +177,7 @@ class FloatCache {
   void multiply(const View& view, const Operands& operands, int64_t begin, int64_t end, const Factors& factors,
                 const Finish& finish) {
     if (few_) {
-      const Stored<P, Cell> source{operands.stored, operands.ahead, operands.n_vectors * 32 * kCellBytes};
-      multiply_rows<kFewQueries, 8>(source, view.first, view.last, begin, end, 0, factors, finish);
+      multiply_rows<kFewQueries, 8>(operands.stored, view.first, view.last, begin, end, 0, factors, finish);
       return;
     }
     for (int64_t number = begin / P::kTileVectors; number * P::kTileVectors < end; number++) {
@@ -221,7 +221,7 @@ template <typename Cell>
 NEARLIGHT_INLINE void keep_floats(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
                                   const float* v) {
   const int64_t dim = layout.head_dim, padded = layout.padded_dim();
-  auto* keys = reinterpret_cast<Cell*>(stretch) + 2 * token;
+  auto* keys = reinterpret_cast<Cell*>(stretch + token / kKeyBlock * layout.key_block_bytes()) + token % kKeyBlock * 2;
   auto* values = reinterpret_cast<Cell*>(stretch + layout.keys_bytes()) + token / 2 * 2 * padded + token % 2;
   for (int64_t d = 0; d < dim; d += 16) {
     const int64_t n = dim - d < 16 ? dim - d : 16;
@@ -229,7 +229,7 @@ NEARLIGHT_INLINE void keep_floats(const KVLayout& layout, std::byte* stretch, in
     put_cells(key, n == 16 ? load(k + d) : load_lanes(k + d, static_cast<int>(n)));
     put_cells(value, n == 16 ? load(v + d) : load_lanes(v + d, static_cast<int>(n)));
     for (int64_t i = 0; i < n; i++) {
-      keys[(d + i) / 2 * 2 * kStretchTokens + (d + i) % 2] = key[i];
+      keys[(d + i) / 2 * 2 * kKeyBlock + (d + i) % 2] = key[i];
       values[(d + i) * 2] = value[i];
     }
   }

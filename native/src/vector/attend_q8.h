@@ -63,7 +63,7 @@ class Q8Cache {
   }
 
   void score(const View& view, float* scores) {
-    const int64_t begin = view.begin / kBlock, end = (view.end + kBlock - 1) / kBlock;
+    const int64_t begin = view.begin / kKeyBlock, end = (view.end + kKeyBlock - 1) / kKeyBlock;
     fetch_all(values_of(view) + layout_.values_bytes(), layout_.value_scales_bytes());
     in_tiles(view, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / 2 / rows)>(begin, end, [&](int64_t first, auto blocks) {
@@ -137,8 +137,9 @@ class Q8Cache {
 
   template <int rows, int blocks>
   NEARLIGHT_MEMBER void score_tile(const View& view, int64_t query, int64_t first, float* scores) {
-    const auto* codes = reinterpret_cast<const uint8_t*>(view.at) + first * 64;
-    const auto* scales = reinterpret_cast<const uint16_t*>(view.at + layout_.keys_bytes()) + first * kBlock;
+    const int64_t block_bytes = layout_.key_block_bytes();
+    const auto* codes = reinterpret_cast<const uint8_t*>(view.at) + first * block_bytes;
+    const auto* scales = reinterpret_cast<const uint16_t*>(view.at + layout_.keys_bytes()) + first * kKeyBlock;
     const int64_t to_values = layout_.keys_bytes() + layout_.key_scales_bytes();
     f32x16 total[rows][blocks] = {};
     for (int64_t g = 0; g < groups_; g++, scales += kStretchTokens) {
@@ -147,17 +148,17 @@ class Q8Cache {
         NEARLIGHT_UNROLLED for (int b = 0; b < blocks; b++) dots[r][b] = broadcast(starts_[(query + r) * groups_ + g]);
       }
       const int64_t rest = quads_ - g * (kKeyGroup / 4), n = rest < kKeyGroup / 4 ? rest : kKeyGroup / 4;
-      for (int64_t j = 0; j < n; j++, codes += 4 * kStretchTokens) {
+      for (int64_t j = 0; j < n; j++, codes += 64) {
         NEARLIGHT_UNROLLED for (int b = 0; b < blocks; b++) {
-          const u8x64 key = load(codes + 64 * b);
-          fetch(codes + 64 * b + to_values);
+          const u8x64 key = load(codes + block_bytes * b);
+          fetch(codes + block_bytes * b + to_values);
           NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
             dots[r][b] = dot4(dots[r][b], key, broadcast4(codes_ + ((query + r) * groups_ + g) * kKeyGroup + 4 * j));
           }
         }
       }
       NEARLIGHT_UNROLLED for (int b = 0; b < blocks; b++) {
-        const f32x16 scale = load_f16(scales + b * kBlock);
+        const f32x16 scale = load_f16(scales + b * kKeyBlock);
         NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
           const f32x16 of_query = broadcast(scales_[(query + r) * groups_ + g]);
           total[r][b] = fma(to_f32(dots[r][b]) * scale, of_query, total[r][b]);
@@ -166,7 +167,7 @@ class Q8Cache {
     }
     NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
       NEARLIGHT_UNROLLED for (int b = 0; b < blocks; b++) {
-        store(scores + (query + r) * kStretchTokens + (first + b) * kBlock, total[r][b]);
+        store(scores + (query + r) * kStretchTokens + (first + b) * kKeyBlock, total[r][b]);
       }
     }
   }
@@ -234,12 +235,12 @@ NEARLIGHT_INLINE uint16_t put_codes(const float* values, int64_t n, uint8_t offs
 // Writes a token's key and value of one head into its stretch.
 NEARLIGHT_INLINE void keep_q8(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
                               const float* v) {
-  auto* keys = reinterpret_cast<uint8_t*>(stretch) + 4 * token;
+  auto* keys = reinterpret_cast<uint8_t*>(stretch + token / kKeyBlock * layout.key_block_bytes()) + token % kKeyBlock * 4;
   auto* key_scales = reinterpret_cast<uint16_t*>(stretch + layout.keys_bytes()) + token;
   for (int64_t d = 0; d < layout.head_dim; d += kKeyGroup) {
     const int64_t n = layout.head_dim - d < kKeyGroup ? layout.head_dim - d : kKeyGroup;
     key_scales[d / kKeyGroup * kStretchTokens] =
-        put_codes(k + d, n, 128, keys + d * kStretchTokens, 1, 4 * kStretchTokens);
+        put_codes(k + d, n, 128, keys + d * kKeyBlock, 1, 4 * kKeyBlock);
   }
   std::byte* values = stretch + layout.keys_bytes() + layout.key_scales_bytes();
   auto* codes = reinterpret_cast<uint8_t*>(values) + token / 4 * 4 * layout.padded_dim() + token % 4;
