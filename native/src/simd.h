@@ -2,8 +2,8 @@
 //
 //     f32x16   16 floats           one AVX-512 register, two of AVX2, four of SSE2 or NEON
 //     i32x16   16 int32
-//     u8x64    16 lanes of 4 unsigned codes      } the operands of dot4: lane i gains the sum
-//     s8x64    16 lanes of 4 signed activations  } of four products
+//     u8x64    16 lanes of 4 unsigned codes      } the operands of dot4 (dots.h)
+//     s8x64    16 lanes of 4 signed activations  }
 //
 // A vector is a small struct of native registers, so it stays in registers at all levels. Arithmetic and logic come
 // from GCC's vector extensions; only what they lack is written with intrinsics, each with a plain fallback.
@@ -354,93 +354,9 @@ NEARLIGHT_INLINE void store_low_bytes(int8_t* to, const i32x16& v) {
 NEARLIGHT_INLINE f32x16 load_u8_as_f32(const uint8_t* from) { return to_f32(load_u8_as_i32(from)); }
 NEARLIGHT_INLINE f32x16 load_s8_as_f32(const int8_t* from) { return to_f32(load_s8_as_i32(from)); }
 
-// ---- codes ---------------------------------------------------------------------------------------------------------
-
-// The same four bytes in every lane.
-NEARLIGHT_INLINE s8x64 broadcast4(const int8_t* from) {
-  int32_t four;
-  std::memcpy(&four, from, 4);
-  return bits_as<s8x64>(broadcast(four));
-}
-
-// Each byte shifted right (left if negative), then masked.
-template <int shift>
-NEARLIGHT_INLINE u8x64 shift_and(const u8x64& v, uint8_t mask) {
-  static_assert(-8 < shift && shift < 8);
-  u16x32 pairs = bits_as<u16x32>(v);
-  if constexpr (shift > 0) pairs = pairs >> shift;
-  if constexpr (shift < 0) pairs = pairs << -shift;
-  return bits_as<u8x64>(pairs) & broadcast(mask);
-}
-
-// table[index] for each byte, index 0 .. 15; `table` holds its 16 entries four times.
-NEARLIGHT_INLINE u8x64 lookup16(const u8x64& table, const u8x64& index) {
-  u8x64 v;
-#if defined(NEARLIGHT_AVX512)
-  v.part[0] = (u8x64::Register)_mm512_shuffle_epi8((__m512i)table.part[0], (__m512i)index.part[0]);
-#elif defined(NEARLIGHT_AVX2)
-  for (int i = 0; i < kRegisters; i++) {
-    v.part[i] = (u8x64::Register)_mm256_shuffle_epi8((__m256i)table.part[i], (__m256i)index.part[i]);
-  }
-#else
-  for (int i = 0; i < kRegisters; i++) {
-    for (int j = 0; j < 64 / kRegisters; j++) v.part[i][j] = table.part[i][index.part[i][j]];
-  }
-#endif
-  return v;
-}
-
-// acc + the dot product of each lane's four unsigned codes and four signed activations, exact (in int32) for all bytes.
-// AVX2 has no such instruction; dot4_7bit and dot4_less_128 do without it.
-NEARLIGHT_INLINE i32x16 dot4(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
-  i32x16 v;
-#if defined(NEARLIGHT_AVX512)
-  v.part[0] = (i32x16::Register)_mm512_dpbusd_epi32((__m512i)acc.part[0], (__m512i)codes.part[0],
-                                                    (__m512i)activations.part[0]);
-#else
-  uint8_t w[64];
-  int8_t a[64];
-  int32_t lanes[16];
-  store(w, codes);
-  store(a, activations);
-  store(lanes, acc);
-  for (int i = 0; i < 16; i++) {
-    for (int j = 0; j < 4; j++) lanes[i] += w[4 * i + j] * a[4 * i + j];
-  }
-  v = load(lanes);
-#endif
-  return v;
-}
-
-// The same for codes of at most 7 bits. AVX2's maddubs adds pairs of products in 16 bits: 2 * 127 * 127 fits.
-NEARLIGHT_INLINE i32x16 dot4_7bit(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
-#if defined(NEARLIGHT_AVX2)
-  i32x16 v;
-  for (int i = 0; i < kRegisters; i++) {
-    const __m256i pairs = _mm256_maddubs_epi16((__m256i)codes.part[i], (__m256i)activations.part[i]);
-    v.part[i] = acc.part[i] + (i32x16::Register)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  }
-  return v;
-#else
-  return dot4(acc, codes, activations);
-#endif
-}
-
-#if defined(NEARLIGHT_AVX2)
-// The same for codes less 128: the code's size times the activation with the code's sign. Activations must not be -128,
-// so that pairs stay within 2 * 128 * 127.
-NEARLIGHT_INLINE i32x16 dot4_less_128(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
-  i32x16 v;
-  for (int i = 0; i < kRegisters; i++) {
-    const __m256i w = _mm256_xor_si256((__m256i)codes.part[i], _mm256_set1_epi8(-128));
-    const __m256i a = _mm256_sign_epi8((__m256i)activations.part[i], w);
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), a);
-    v.part[i] = acc.part[i] + (i32x16::Register)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  }
-  return v;
-}
-#endif
+// ---- memory --------------------------------------------------------------------------------------------------------
 
 NEARLIGHT_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+NEARLIGHT_INLINE void prefetch_to_write(const void* address) { __builtin_prefetch(address, 1, 3); }
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

@@ -56,7 +56,7 @@ NEARLIGHT_INLINE void unpack(const uint8_t* from, u8x64 (&codes)[8]) {
   }
 }
 
-// Whether codes fit in 7 bits, which makes AVX2's product simpler (simd.h).
+// Whether codes fit in 7 bits, which makes AVX2's product simpler (dots.h).
 template <Format F>
 constexpr bool kSevenBits = layout_of(F).low_bits + layout_of(F).high_bits < 8 && layout_of(F).zero_shift < 7;
 

@@ -226,6 +226,11 @@ struct PanelWork {
 template <class K, int R>
 void panel(const Scratch& scratch, const PanelWork& work) {
   constexpr int T = kPanelTiles;
+  if (work.y) {  // stores wait for their lines one after the other: by then these are here
+    for (int r = 0; r < R; r++) {
+      for (int t = 0; t < T; t++) prefetch_to_write(work.y + r * work.ldy + t * kLanes);
+    }
+  }
   f32x16 acc[T][R];
 #pragma GCC unroll 16  // or GCC keeps the sums in memory
   for (int t = 0; t < T; t++) {

@@ -10,7 +10,7 @@
 // activations, which is prepared.
 #pragma once
 
-#include "../simd.h"
+#include "../dots.h"
 #include "layout.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {

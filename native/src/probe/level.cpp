@@ -3,7 +3,7 @@
 // A peak is that of the instructions which the matrix kernels of this level multiply with, and of nothing else: chains
 // of them that do not wait for one another, as many as keep every multiplier busy and still fit in registers. Where a
 // level multiplies bfloat16 as floats, that is its peak too.
-#include "../simd.h"
+#include "../dots.h"
 #include "kernels.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../level.h"
+#include "heads.h"
 #include "record.h"
 
 namespace nearlight {
@@ -161,20 +162,16 @@ void check_room(const KVStore& store, const Step& step) {
   }
 }
 
-// By rows, or a single row by heads.
 void record_keep(Tape& tape, const Activation& k, const Activation& v, const std::shared_ptr<KVStore>& store) {
   const Step& step = tape.step();
   const Place keys = k.place(), values = v.place();
-  const int64_t n_heads = store->layout().n_kv_heads;
-  const bool by_head = k.rows == 1;
-  const int64_t n_pieces = by_head ? tape.head_pieces(n_heads) : tape.row_pieces(k.rows);
+  const HeadCut cut(tape, k.rows, store->layout().n_kv_heads);
   tape.add({"keep",
             {reads(keys), reads(values), {Place{0, 1}, true, store.get()}},
-            by_head ? n_pieces : k.rows,
-            n_pieces,
-            [=, &step, n_rows = k.rows, width = k.width](const Worker& w, int64_t piece) {
-              const Share rows = by_head ? Share{0, 1} : share(n_rows, piece, n_pieces);
-              const Share heads = by_head ? share(n_heads, piece, n_pieces) : Share{0, n_heads};
+            cut.row_wise(),
+            cut.n_pieces,
+            [=, &step, width = k.width](const Worker& w, int64_t piece) {
+              const Share rows = cut.rows(piece), heads = cut.heads(piece);
               for (int64_t r = rows.begin; r < rows.end; r++) {
                 const auto i = static_cast<size_t>(r);
                 level().vector->keep(store->layout(), store->segments(step.sequences[i]), step.positions[i],

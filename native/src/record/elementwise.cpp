@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "../level.h"
+#include "heads.h"
 #include "record.h"
 
 namespace nearlight {
@@ -36,15 +37,12 @@ void add_by_row(Tape& tape, std::string name, std::vector<Place> from, const Act
 template <class F>
 void add_by_head(Tape& tape, std::string name, const Place& from, const Activation& out, std::vector<Touch> shared,
                  int64_t n_heads, F compute) {
-  const bool by_head = out.rows == 1;
-  const int64_t n_pieces = by_head ? tape.head_pieces(n_heads) : tape.row_pieces(out.rows);
+  const HeadCut cut(tape, out.rows, n_heads);
   std::vector<Touch> all = touches({from}, out);
   all.insert(all.end(), shared.begin(), shared.end());
-  tape.add({std::move(name), std::move(all), by_head ? n_pieces : out.rows, n_pieces,
-            [=, n_rows = out.rows](const Worker& w, int64_t piece) {
-              const Share rows = by_head ? Share{0, 1} : share(n_rows, piece, n_pieces);
-              const Share heads = by_head ? share(n_heads, piece, n_pieces) : Share{0, n_heads};
-              if (rows.size() > 0) compute(w.arena, rows, heads);
+  tape.add({std::move(name), std::move(all), cut.row_wise(), cut.n_pieces, [=](const Worker& w, int64_t piece) {
+              const Share rows = cut.rows(piece);
+              if (rows.size() > 0) compute(w.arena, rows, cut.heads(piece));
             }});
 }
 

@@ -15,8 +15,10 @@ namespace {
 constexpr int64_t kLeastBytesPerPiece = 49152, kMostPiecesPerThread = 64;
 constexpr int64_t kPieceTiles = 4;
 
+int64_t n_groups_of(const Matrix& matrix) { return (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles; }
+
 int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
-  const int64_t n_groups = (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles;
+  const int64_t n_groups = n_groups_of(matrix);
   if (tape.pieces(n_groups) == 1) return 1;
   const int64_t worth = static_cast<int64_t>(matrix.n_bytes()) * n_rows / kLeastBytesPerPiece;
   const int64_t most = std::min(n_groups, kMostPiecesPerThread * tape.runtime()->pool.n_threads());
@@ -81,7 +83,7 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
             n_pieces,
             [weight, bias, from, to, rows = x.rows, n_pieces](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;
-              const Share groups = share((m.n_tiles + kPieceTiles - 1) / kPieceTiles, piece, n_pieces);
+              const Share groups = share(n_groups_of(m), piece, n_pieces);
               level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
                                        to->in(w.arena), m.n_out, kPieceTiles * groups.begin,
                                        std::min(kPieceTiles * groups.end, m.n_tiles));

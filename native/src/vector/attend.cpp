@@ -216,7 +216,7 @@ void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, 
   const int64_t token = position % kStretchTokens;
   for (int64_t h = first; h < end; h++) {  // a token's key lies in as many cache lines as it has pairs
     lines_of(layout, stretch_of(layout, segments, h, position), token, token + 1,
-             [](const std::byte* line) { __builtin_prefetch(line, 1, 3); });
+             [](const std::byte* line) { prefetch_to_write(line); });
   }
   for (int64_t h = first; h < end; h++) {
     const float *k = keys + h * layout.head_dim, *v = values + h * layout.head_dim;

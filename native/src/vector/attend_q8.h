@@ -23,6 +23,7 @@
 // before averaging, and less the more tokens are weighed.
 #pragma once
 
+#include "../dots.h"
 #include "attend.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
