@@ -91,6 +91,7 @@ std::shared_ptr<std::byte[]> Slabs::allocate(size_t n_bytes) {
 struct Segments::Slab {
   Slab(size_t size, size_t n) : segment_bytes(size), n_bytes(n * size), memory(reserve(n_bytes)) {
     if (!memory.get_deleter().mapped) std::memset(memory.get(), 0, n_bytes);
+    free.reserve(n);  // giving back must not fail
   }
 
   // A segment of zeros, or null. Pages that the system has just given us are zeros, and are left for those to touch who
