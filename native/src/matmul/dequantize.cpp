@@ -44,11 +44,11 @@ void dequantize_quantized(const Matrix& m, int64_t row, float* out) {
   for (int64_t first = 0; first < m.n_in; first += layout.stored_block) {
     const S scales(scales_at);
     for (int64_t k = first; k < first + layout.stored_block && k < m.n_in; k += kBlock) {
-      for (int g = 0; g < S::kGroups; g++) {
-        const int group = static_cast<int>((k - first) / kBlock) * S::kGroups + g;
+      for (int g = 0; g < layout.groups; g++) {
+        const int group = static_cast<int>((k - first) / kBlock) * layout.groups + g;
         const float scale = lane_of(scales.scale(group), lane);
         const float min = has_mins ? lane_of(scales.min(group), lane) : 0.0f;
-        for (int i = g * kBlock / S::kGroups; i < (g + 1) * kBlock / S::kGroups && k + i < m.n_in; i++) {
+        for (int i = g * kBlock / layout.groups; i < (g + 1) * kBlock / layout.groups && k + i < m.n_in; i++) {
           int code = static_cast<int>(four_codes<F>(block, i / 4, lane) >> (i % 4 * 8) & 0xff);
           if constexpr (S::kTable != nullptr) code = S::kTable[code];
           const int zero = has_mins ? 0 : 1 << layout.zero_shift;

@@ -19,7 +19,8 @@ constexpr bool kMultipliesBf16 = false;
 constexpr Form form_of(Format format) {
   if (format == Format::BF16) return {kMultipliesBf16 ? Coding::bf16 : Coding::f32};
   if (is_float(format)) return {Coding::f32};
-  return {layout_of(format).low_bits == 8 ? Coding::int8 : Coding::int8_powers, layout_of(format).zero_shift};
+  const Layout& layout = layout_of(format);
+  return {layout.low_bits == 8 ? Coding::int8 : Coding::int8_powers, layout.zero_shift, layout.groups};
 }
 
 // A step of a kernel: kInputs inputs, whose weights take kBytes in a tile. multiply() adds the products of R rows.

@@ -39,12 +39,10 @@ struct Record {
     std::memcpy(&value, at + kBlock * R + 4 * r, 4);
     return broadcast(value);
   }
-  // Of a group, or of all 32 inputs where those are one: integers to begin with, or floats for mins.
-  template <int groups>
+  // Integers to begin with, or floats for mins.
   NEARLIGHT_MEMBER i32x16 start(int group, int r) const {
-    const int which = groups == 1 ? 2 : group;
     int32_t value;
-    std::memcpy(&value, at + kBlock * R + 4 * (R * (1 + which) + r), 4);
+    std::memcpy(&value, at + kBlock * R + 4 * (R * (1 + group) + r), 4);
     return broadcast(value);
   }
 
@@ -57,8 +55,8 @@ struct Record {
 };
 
 // The scales of the activation rows, [n_rows], which follow their records.
-inline const float* row_scales(const uint8_t* prepared, int64_t n_rows, int64_t n_in) {
-  return reinterpret_cast<const float*>(prepared + row_scales_at(n_rows, n_in));
+inline const float* row_scales(Form form, const uint8_t* prepared, int64_t n_rows, int64_t n_in) {
+  return reinterpret_cast<const float*>(prepared + row_scales_at(form, n_rows, n_in));
 }
 
 // What the sums of a group depend on: formats alike in this share their panel kernels.
@@ -66,6 +64,7 @@ template <int groups, bool min, bool seven_bits, bool powers>
 struct Kind {
   static constexpr int kGroups = groups, kSteps = 8 / groups;  // steps of four inputs in a group
   static constexpr bool kMin = min;
+  static constexpr int64_t kRecordBytes = record_bytes({Coding::int8, 0, groups});
 
   // Whether add() itself takes the zero point away.
 #if defined(NEARLIGHT_AVX2)
@@ -77,7 +76,7 @@ struct Kind {
   template <int R>
   NEARLIGHT_MEMBER static i32x16 begin(const Record<R>& record, int group, int r) {
     if constexpr (!kMin && !kAddsLess128) {
-      return record.template start<groups>(group, r);
+      return record.start(group, r);
     } else {
       return powers ? bits_as<i32x16>(record.factor(r)) : i32x16{};
     }
@@ -93,7 +92,7 @@ struct Kind {
   template <int R>
   NEARLIGHT_MEMBER static f32x16 end(const i32x16& dots, const f32x16& scale, const f32x16& min_of_group,
                                      const Record<R>& record, int group, int r, const f32x16& acc) {
-    const f32x16 sum = kMin ? bits_as<f32x16>(record.template start<groups>(group, r)) : f32x16{};
+    const f32x16 sum = kMin ? bits_as<f32x16>(record.start(group, r)) : f32x16{};
     if constexpr (powers) {
       const f32x16 without_min = fma(bits_as<f32x16>(dots) - record.factor(r), scale, acc);
       return kMin ? fma(sum, min_of_group, without_min) : without_min;
@@ -105,7 +104,7 @@ struct Kind {
 };
 
 template <Format F>
-using KindOf = Kind<Scales<F>::kGroups, layout_of(F).zero_shift == kMins, kSevenBits<F>,
+using KindOf = Kind<layout_of(F).groups, layout_of(F).zero_shift == kMins, kSevenBits<F>,
                     form_of(F).coding == Coding::int8_powers>;
 
 // ---- few rows ------------------------------------------------------------------------------------------------------
@@ -118,7 +117,7 @@ template <int R>
 
 template <Format F, int R>
 void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64_t tile_begin, int64_t tile_end) {
-  const float* scales_of_rows = row_scales(prepared, R, m.n_in);
+  const float* scales_of_rows = row_scales(form_of(F), prepared, R, m.n_in);
   using K = KindOf<F>;
   constexpr Layout layout = layout_of(F);
   constexpr int kBlocks = layout.stored_block / kBlock, kBlockBytes = 64 * layout.block_vectors();
@@ -156,7 +155,7 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
           for (int r = 0; r < R; r++) acc[r] = K::end(dots[r], scale, min, same, g, r, acc[r]);
         }
         codes_at += kBlockBytes;
-        record_at += record_bytes({Coding::int8}) * R;
+        record_at += K::kRecordBytes * R;
       }
       scales_at += kLanes * layout.scale_bytes();
     }
@@ -238,7 +237,7 @@ void panel(const Scratch& scratch, const PanelWork& work) {
     for (int r = 0; r < R; r++) acc[t][r] = work.first ? f32x16{} : load(work.sums[r][t]);
   }
   const uint8_t* record_at = work.records;
-  for (int block = 0; block < work.n; block++, record_at += record_bytes({Coding::int8}) * R) {
+  for (int block = 0; block < work.n; block++, record_at += K::kRecordBytes * R) {
     const Record<R> record{record_at};
     for (int g = 0; g < K::kGroups; g++) {
       i32x16 dots[T][R];
@@ -284,7 +283,7 @@ void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const O
   static constexpr auto panels = []<int... r>(std::integer_sequence<int, r...>) {
     return Table<Panel, kPanelRows>{{panel<KindOf<F>, r + 1>...}};
   }(std::make_integer_sequence<int, kPanelRows>{});
-  const float* scales_of_rows = row_scales(prepared, n_rows, m.n_in);
+  const float* scales_of_rows = row_scales(form_of(F), prepared, n_rows, m.n_in);
   Scratch scratch;
   const int64_t blocks = n_blocks(m.n_in);
   for (int64_t block_row = 0; block_row < n_rows; block_row += kRowBlock) {
@@ -299,7 +298,7 @@ void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const O
           const int rows = end_row - row < kPanelRows ? static_cast<int>(end_row - row) : kPanelRows;
           auto* sums = scratch.sums + (row - block_row);
           const bool last = first + n == blocks;
-          panels.at[rows - 1](scratch, {n, first == 0, prepared + records_at({Coding::int8}, n_rows, row, first, n), sums,
+          panels.at[rows - 1](scratch, {n, first == 0, prepared + records_at(form_of(F), n_rows, row, first, n), sums,
                                         scales_of_rows + row, last && whole ? out.at(row, tile) : nullptr, out.ldy,
                                         out.bias ? out.bias + tile * kLanes : nullptr});
           for (int r = 0; last && !whole && r < rows; r++) {

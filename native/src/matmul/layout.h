@@ -41,6 +41,7 @@ struct Layout {
   int low_bits, high_bits;
   int n_bytes, n_halves;  // scale fields of a stored block
   int zero_shift;         // weight = scale * (code - (1 << zero_shift)); kMins: scale * code - min
+  int groups;             // with a scale, in 32 inputs: 1 or 2
   constexpr int stored_bytes() const { return stored_block * (low_bits + high_bits) / 8 + scale_bytes(); }
   constexpr int scale_bytes() const { return n_bytes + 2 * n_halves; }
   constexpr int low_vectors() const { return low_bits; }    // of 64 bytes, per 32 inputs
@@ -49,28 +50,28 @@ struct Layout {
 };
 
 constexpr Layout kLayouts[] = {
-    {1, 32, 0, 0, 0, 0},        // F32
-    {1, 16, 0, 0, 0, 0},        // F16
-    {1, 16, 0, 0, 0, 0},        // BF16
-    {32, 8, 0, 0, 1, 7},        // Q8_0: d
-    {32, 4, 0, 0, 1, 3},        // Q4_0: d
-    {32, 4, 0, 0, 2, kMins},    // Q4_1: d, -m
-    {32, 4, 1, 0, 1, 4},        // Q5_0: d
-    {32, 4, 1, 0, 2, kMins},    // Q5_1: d, -m
-    {256, 2, 0, 16, 2, kMins},  // Q2_K: scale and min of 4 bits each; d, dmin
-    {256, 2, 1, 12, 1, 2},      // Q3_K: 6-bit scales; d
-    {256, 4, 0, 12, 2, kMins},  // Q4_K: 6-bit scales and mins; d, dmin
-    {256, 4, 1, 12, 2, kMins},  // Q5_K: the same
-    {256, 4, 2, 16, 1, 5},      // Q6_K: 8-bit scales; d
-    {32, 4, 0, 0, 1, 7},        // IQ4_NL: d
-    {256, 4, 0, 6, 1, 7},       // IQ4_XS: 6-bit scales; d
-    {32, 4, 0, 1, 0, 4},        // MXFP4: exponent
-    {32, 4, 0, 1, 1, kMins},    // W4G32: zero point; d
-    {64, 4, 0, 1, 1, kMins},    // W4G64
-    {128, 4, 0, 1, 1, kMins},   // W4G128
-    {32, 8, 0, 1, 1, kMins},    // W8G32
-    {64, 8, 0, 1, 1, kMins},    // W8G64
-    {128, 8, 0, 1, 1, kMins},   // W8G128
+    {1, 32, 0, 0, 0, 0, 1},        // F32
+    {1, 16, 0, 0, 0, 0, 1},        // F16
+    {1, 16, 0, 0, 0, 0, 1},        // BF16
+    {32, 8, 0, 0, 1, 7, 1},        // Q8_0: d
+    {32, 4, 0, 0, 1, 3, 1},        // Q4_0: d
+    {32, 4, 0, 0, 2, kMins, 1},    // Q4_1: d, -m
+    {32, 4, 1, 0, 1, 4, 1},        // Q5_0: d
+    {32, 4, 1, 0, 2, kMins, 1},    // Q5_1: d, -m
+    {256, 2, 0, 16, 2, kMins, 2},  // Q2_K: scale and min of 4 bits each; d, dmin
+    {256, 2, 1, 12, 1, 2, 2},      // Q3_K: 6-bit scales; d
+    {256, 4, 0, 12, 2, kMins, 1},  // Q4_K: 6-bit scales and mins; d, dmin
+    {256, 4, 1, 12, 2, kMins, 1},  // Q5_K: the same
+    {256, 4, 2, 16, 1, 5, 2},      // Q6_K: 8-bit scales; d
+    {32, 4, 0, 0, 1, 7, 1},        // IQ4_NL: d
+    {256, 4, 0, 6, 1, 7, 1},       // IQ4_XS: 6-bit scales; d
+    {32, 4, 0, 1, 0, 4, 1},        // MXFP4: exponent
+    {32, 4, 0, 1, 1, kMins, 1},    // W4G32: zero point; d
+    {64, 4, 0, 1, 1, kMins, 1},    // W4G64
+    {128, 4, 0, 1, 1, kMins, 1},   // W4G128
+    {32, 8, 0, 1, 1, kMins, 1},    // W8G32
+    {64, 8, 0, 1, 1, kMins, 1},    // W8G64
+    {128, 8, 0, 1, 1, kMins, 1},   // W8G128
 };
 static_assert(sizeof(kLayouts) / sizeof(kLayouts[0]) == kFormats);
 
@@ -105,7 +106,7 @@ inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, in
 //
 //     f32    float [32][R]
 //     bf16   bf16 [16][R][2]
-//     int8   codes [8][R][4], factor [R], starts [3][R] of the first 16 inputs, of the last 16, of all 32
+//     int8   codes [8][R][4], factor [R], starts [groups][R]
 //
 // so that a kernel walks one pointer through a chunk and finds every row at a constant distance. Int8 activations end
 // with a float scale per row, [n_rows]: input = scale of the row * factor * code. With int8, factors are floats and the
@@ -116,7 +117,7 @@ inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, in
 // A start is what a group's sum of products begins with: minus the sum of its codes times the weights' zero point, and
 // with int8_powers those bits. With mins it is a float: minus the sum of its codes, times 2^e.
 constexpr size_t record_bytes(Form form) {  // of a block and a row
-  return is_int8(form) ? kBlock + 4 + 12 : form.coding == Coding::f32 ? 4 * kBlock : 2 * kBlock;
+  return is_int8(form) ? kBlock + 4 + 4 * static_cast<size_t>(form.groups) : form.coding == Coding::f32 ? 4 * kBlock : 2 * kBlock;
 }
 
 constexpr int kChunk = 16;  // blocks opened at a time: 16 kB of codes for two tiles, within a 32 kB cache
@@ -127,8 +128,8 @@ constexpr int64_t n_blocks(int64_t n_in) { return (n_in + kBlock - 1) / kBlock; 
 constexpr size_t records_at(Form form, int64_t n_rows, int64_t row, int64_t first, int64_t n) {
   return static_cast<size_t>(first * n_rows + n * row) * record_bytes(form);
 }
-constexpr size_t row_scales_at(int64_t n_rows, int64_t n_in) {
-  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes({Coding::int8});
+constexpr size_t row_scales_at(Form form, int64_t n_rows, int64_t n_in) {
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form);
 }
 
 }  // namespace nearlight

@@ -31,10 +31,11 @@ NEARLIGHT_INLINE float largest(const i32x16& magnitudes) {
 }
 NEARLIGHT_INLINE float to_127(float largest) { return largest > 0 ? 127.0f / largest : 0.0f; }
 
-// How often a block's scale is half of the row's.
+// How often a block's scale is half of the row's: the whole part of the logarithm of their ratio, by the difference of
+// their bits, exponents above mantissas.
 NEARLIGHT_INLINE int halvings(float largest_of_row, float largest_of_block) {
-  const int n = static_cast<int>(bits_from_f32(largest_of_row / largest_of_block) >> 23) - 127;
-  return n < 0 ? 0 : n > kMostHalvings ? kMostHalvings : n;
+  const uint32_t n = (bits_from_f32(largest_of_row) - bits_from_f32(largest_of_block)) >> 23;
+  return n > kMostHalvings ? kMostHalvings : static_cast<int>(n);
 }
 
 // A row's scale is that of the smallest blocks, so that exponents are never negative.
@@ -69,11 +70,10 @@ NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, floa
   store_low_bytes(codes, first);
   store_low_bytes(codes + kLanes, second);
   put_words(codes, kBlock / 4, record, r, rows);
-  const int32_t sum_first = sum(first), sum_second = sum(second);
-  const auto start_of = [&](int32_t sum) { return start(form, sum, factor, e); };
-  const int32_t starts[] = {start_of(sum_first), start_of(sum_second), start_of(sum_first + sum_second)};
   put_words(&factor, 1, record + kBlock * rows, r, rows);
-  put_words(starts, 3, record + (kBlock + 4) * rows, r, rows);
+  const int32_t starts[] = {start(form, sum(form.groups == 1 ? first + second : first), factor, e),
+                            form.groups == 1 ? 0 : start(form, sum(second), factor, e)};
+  put_words(starts, form.groups, record + (kBlock + 4) * rows, r, rows);
 }
 
 NEARLIGHT_INLINE void put_f32(const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
@@ -119,7 +119,7 @@ inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int6
     const float largest_of_row = form.coding == Coding::int8_powers ? largest_of(from, n_in) : 0.0f;
     if (is_int8(form)) {
       const float scale = scale_of_row(form, largest_of_row);
-      std::memcpy(to + row_scales_at(n_rows, n_in) + sizeof(float) * static_cast<size_t>(row), &scale, sizeof scale);
+      std::memcpy(to + row_scales_at(form, n_rows, n_in) + sizeof(float) * static_cast<size_t>(row), &scale, sizeof scale);
     }
     const int64_t panel = row / height * height, r = row - panel, rows = n_rows - panel < height ? n_rows - panel : height;
     for (int64_t first = 0; first < blocks; first += kChunk) {

@@ -3,7 +3,6 @@
 // Scales<F> opens the scale fields of one stored block of 16 lanes; `group` counts its groups of 32 or 16 inputs. Per
 // format:
 //
-//     kGroups   groups in 32 inputs, 1 or 2
 //     kTable    values (plus zero point) of 4-bit codes, where a code is an index
 //
 // The zero point and the min cost one step per group, not per input: both are multiplied with the sum of the group's
@@ -21,7 +20,6 @@ NEARLIGHT_INLINE f32x16 half_at(const uint8_t* scales, const Layout& layout, int
 
 template <Format F>
 struct ScaleOnly {  // d
-  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
   NEARLIGHT_MEMBER explicit ScaleOnly(const uint8_t* from) : d(half_at(from, layout_of(F), 0)) {}
@@ -31,7 +29,6 @@ struct ScaleOnly {  // d
 
 template <Format F>
 struct ScaleAndMin {  // d, -m
-  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, m;
   NEARLIGHT_MEMBER explicit ScaleAndMin(const uint8_t* from)
@@ -49,7 +46,6 @@ struct ZeroPoint {
 #else
   static constexpr int kLess = 0;
 #endif
-  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, m;
   NEARLIGHT_MEMBER explicit ZeroPoint(const uint8_t* from)
@@ -62,7 +58,6 @@ struct ZeroPoint {
 // b = mins 0-3, c = low nibbles of scales and mins 4-7, whose high two bits top a and b.
 template <Format F>
 struct SixBit {
-  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, dmin;
   alignas(64) uint8_t scales[8 * kLanes], mins[8 * kLanes];
@@ -111,7 +106,6 @@ struct Scales<Format::IQ4_NL> : ScaleOnly<Format::IQ4_NL> {
 
 template <>
 struct Scales<Format::MXFP4> {  // 2^(e - 128); e = 0 gives 0, not 2^-128
-  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = kE2M1;
   f32x16 d;
   NEARLIGHT_MEMBER explicit Scales(const uint8_t* from)
@@ -122,7 +116,6 @@ struct Scales<Format::MXFP4> {  // 2^(e - 128); e = 0 gives 0, not 2^-128
 
 template <>
 struct Scales<Format::IQ4_XS> {  // d over 6-bit scales less 32: nibbles of 0-3 below 4-7, then two bits of 0-3, of 4-7
-  static constexpr int kGroups = 1;
   static constexpr const uint8_t* kTable = kNonLinear4;
   f32x16 d;
   alignas(64) int8_t scales[8 * kLanes];
@@ -142,7 +135,6 @@ struct Scales<Format::IQ4_XS> {  // d over 6-bit scales less 32: nibbles of 0-3 
 
 template <>
 struct Scales<Format::Q2_K> {  // d over 4-bit scales, dmin over 4-bit mins, sixteen of each
-  static constexpr int kGroups = 2;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d, dmin;
   alignas(64) uint8_t scales[16 * kLanes], mins[16 * kLanes];
@@ -159,7 +151,6 @@ struct Scales<Format::Q2_K> {  // d over 4-bit scales, dmin over 4-bit mins, six
 
 template <>
 struct Scales<Format::Q3_K> {  // d over 6-bit scales less 32: nibbles of 0-7 below 8-15, then pairs of bits of all
-  static constexpr int kGroups = 2;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
   alignas(64) uint8_t scales[16 * kLanes];
@@ -178,7 +169,6 @@ struct Scales<Format::Q3_K> {  // d over 6-bit scales less 32: nibbles of 0-7 be
 
 template <>
 struct Scales<Format::Q6_K> {  // d over sixteen signed bytes
-  static constexpr int kGroups = 2;
   static constexpr const uint8_t* kTable = nullptr;
   f32x16 d;
   const int8_t* scales;

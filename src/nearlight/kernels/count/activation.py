@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nearlight.dtypes import Format
+
 _LINE_BYTES = 64
 
 
@@ -65,9 +67,9 @@ class Activation:
         for place in self._places.values():
             self._room.give_back(place)
 
-    def prepare(self, data_type: str, n_bytes: int) -> None:
-        """Hold a copy made ready for products in a data type, once for all matrices that want it."""
-        form = f"prepared {data_type}"
+    def prepare(self, format: Format, n_bytes: int) -> None:
+        """Hold a copy made ready for products with matrices of a format, once for all of them."""
+        form = f"prepared for {format}"
         if form not in self._places:
             self._places[form] = self._room.take(n_bytes)
 

@@ -140,7 +140,7 @@ class CountOps:
         result = self._result(
             "linear", x.rows, n_out, x, name=weight.name, weight_bytes=read, operations={weight.data_type: operations}
         )
-        x.prepare(weight.data_type, self.target.prepared_bytes(weight.format, x.rows, n_in))
+        x.prepare(weight.format, self.target.prepared_bytes(weight.format, x.rows, n_in))
         return result
 
     def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nearlight.dtypes import BF16, F16, F32, Q8_0, Format
+from nearlight.dtypes import BF16, F16, F32, Q2_K, Q3_K, Q6_K, Q8_0, Format
 from nearlight.errors import RequestError
 
 
@@ -86,11 +86,13 @@ class Target:
 
     def prepared_bytes(self, format: Format, n_rows: int, n_in: int) -> int:
         """Return the bytes of activations made ready for a product: converted in blocks of 32 inputs."""
-        return n_rows * -(-n_in // 32) * _PREPARED_BLOCK_BYTES[self.multiplied_in(format)]
+        n_bytes = _PREPARED_BLOCK_BYTES[self.multiplied_in(format)] + (4 if format in _SIXTEENS else 0)
+        return n_rows * -(-n_in // 32) * n_bytes
 
 
 _LANES, _TILE_QUERIES, _STRETCH_TOKENS = 16, 64, 128
-_PREPARED_BLOCK_BYTES = {"fp32": 128, "bf16": 64, "int8": 48}  # int8: codes, a scale, three sums
+_PREPARED_BLOCK_BYTES = {"fp32": 128, "bf16": 64, "int8": 40}  # int8: codes, a scale, a sum of each group
+_SIXTEENS = (Q2_K, Q3_K, Q6_K)  # groups of 16 inputs; others have 32 or more
 
 ACCELERATOR = Target("accelerator")
 
