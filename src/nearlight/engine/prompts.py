@@ -44,7 +44,8 @@ class Prompts:
                 if self.template:
                     self.template.compile()
 
-        Thread(target=make, name="prompts", daemon=True).start()
+        # No daemon: one that is in a library's code when Python ends takes the process down with it.
+        Thread(target=make, name="prompts").start()
 
     @property
     def tokenizer(self) -> Tokenizer:
