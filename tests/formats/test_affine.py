@@ -9,15 +9,9 @@ import torch
 from nearlight import dtypes, formats
 from nearlight.dtypes import Format
 from tests.formats.plain_affine import plain_affine
+from tests.formats.test_formats import random_rows
 
 AFFINE = pytest.mark.parametrize("format", dtypes.AFFINE, ids=str)
-
-
-def random_rows(format: Format, n_rows: int, n_blocks: int) -> np.ndarray:
-    rng = np.random.default_rng(format.block_bytes)
-    blocks = rng.integers(0, 256, (n_rows * n_blocks, format.block_bytes), dtype=np.uint8)
-    blocks[:, :2] = rng.normal(0, 0.1, (len(blocks), 1)).astype("<f2").view(np.uint8)
-    return blocks.reshape(n_rows, -1)
 
 
 @AFFINE
