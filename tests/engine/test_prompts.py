@@ -56,3 +56,18 @@ def test_a_broken_template_does_not_stop_text(directory: Path) -> None:
     for _ in range(2):
         with pytest.raises(TextError, match="chat template: line 1"):
             model.render("Hi")
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_panic_in_the_thread_is_told_to_who_asks(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        pass
+
+    def panics(*args: object) -> object:
+        raise Panic("in Rust")
+
+    monkeypatch.setattr(prompts, "build_tokenizer", panics)
+    model = nearlight.load(directory)
+    assert model.logits([1]).shape[0] == 1
+    with pytest.raises(Panic):
+        model.render("Hi", raw=True)

@@ -38,9 +38,9 @@ class Prompts:
         """Begin to make both in a thread. What cannot be made is told to who asks for it."""
 
         def make() -> None:
-            with suppress(Exception):
+            with suppress(BaseException):  # a panic in Rust is no Exception
                 self._tokenizer.get()
-            with suppress(Exception):
+            with suppress(BaseException):
                 if self.template:
                     self.template.compile()
 
