@@ -23,7 +23,6 @@ from nearlight.package.tensors import StoredTensor
 Array: TypeAlias = Any
 Matrix: TypeAlias = Any
 """What the same kernel set's `matrix` gave: a `Weight`, of a class that only this kernel set knows."""
-Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
 
 
