@@ -18,16 +18,22 @@ _SMALLEST, _LARGEST = 200, 400_000
 
 @dataclass(frozen=True)
 class Sources:
-    """Training files, and the text that is never trained on."""
+    """Training files, the library's and its tests' apart, and the text that is never trained on."""
 
-    training: list[str]
+    library: list[str]
+    tests: list[str]
     held_out: str
+
+    @property
+    def training(self) -> list[str]:
+        return self.library + self.tests
 
 
 def read_corpus() -> Sources:
     """Read the standard library of the running interpreter, leaving out tables and what is not text."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    training = []
+    library: list[str] = []
+    tests: list[str] = []
     held_out_tests = {f"test/test_{name}" for name in HELD_OUT}
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
@@ -38,24 +44,38 @@ def read_corpus() -> Sources:
         except UnicodeDecodeError:
             continue
         if _SMALLEST <= len(text) <= _LARGEST:
-            training.append(text)
+            (tests if name.startswith(("test/", "idlelib/idle_test/")) or "/tests/" in name else library).append(text)
     held_out = "".join((root / name).read_text(encoding="utf-8") for name in HELD_OUT)
-    return Sources(training, held_out)
+    return Sources(library, tests, held_out)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """All training tokens in a row, each file followed by the end-of-text token. Shapes: ids uint16 [N]."""
+    """Tokens of the library and of its tests, each file followed by the end-of-text token. Shapes: uint16 [N].
 
-    ids: np.ndarray
+    Two thirds of the files' text are tests, which repeat themselves; what people ask of a model looks like the library.
+    So a sequence is taken from the library with a probability of its own.
+    """
+
+    library: np.ndarray
+    tests: np.ndarray
+    library_share: float
 
     @staticmethod
-    def encode(texts: list[str], tokenizer: Tokenizer, end: int) -> Corpus:
-        order = np.random.default_rng(0).permutation(len(texts))
-        encoded = tokenizer.encode_batch([texts[i] for i in order])
-        return Corpus(np.concatenate([np.array([*one.ids, end], dtype=np.uint16) for one in encoded]))
+    def encode(sources: Sources, tokenizer: Tokenizer, end: int, library_share: float) -> Corpus:
+        def in_a_row(texts: list[str]) -> np.ndarray:
+            order = np.random.default_rng(0).permutation(len(texts))
+            encoded = tokenizer.encode_batch([texts[i] for i in order])
+            return np.concatenate([np.array([*one.ids, end], dtype=np.uint16) for one in encoded])
+
+        return Corpus(in_a_row(sources.library), in_a_row(sources.tests), library_share)
 
     def batch(self, generator: np.random.Generator, n_sequences: int, length: int) -> np.ndarray:
         """Cut sequences at random places. Shapes: -> int64 [n_sequences, length]."""
-        starts = generator.integers(0, len(self.ids) - length, n_sequences)
-        return np.stack([self.ids[start : start + length] for start in starts]).astype(np.int64)
+
+        def sequence() -> np.ndarray:
+            ids = self.library if generator.random() < self.library_share else self.tests
+            start = generator.integers(0, len(ids) - length)
+            return ids[start : start + length]
+
+        return np.stack([sequence() for _ in range(n_sequences)]).astype(np.int64)

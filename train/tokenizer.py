@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 END_OF_TEXT = "<|endoftext|>"
@@ -28,3 +30,8 @@ def train_tokenizer(texts: list[str], vocab_size: int) -> Tokenizer:
     tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
     assert tokenizer.get_vocab_size() == vocab_size
     return tokenizer
+
+
+def read_tokenizer(package: Path) -> Tokenizer:
+    """Read the tokenizer that a package was trained with."""
+    return Tokenizer.from_file(str(package / "tokenizer.json"))
