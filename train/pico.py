@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -148,9 +150,17 @@ class Training:
         self.loss = torch.compile(model.loss, dynamic=False)
 
     def run(self) -> None:
-        """Take the steps that are left, saving now and then: a run that is stopped goes on from its last save."""
+        """Take the steps that are left, saving now and then: a run that is stopped goes on from its last save.
+
+        Ctrl-C saves after the step under way. Raises: KeyboardInterrupt then.
+        """
+        stopped = threading.Event()
+        signal.signal(signal.SIGINT, lambda *_: stopped.set())
         last = last_saved = last_shown = time.monotonic()
         while self.n_steps < self.recipe.n_steps:
+            if stopped.is_set():
+                self.save()
+                raise KeyboardInterrupt
             self.step()
             now = time.monotonic()
             self.seconds, last = self.seconds + now - last, now
