@@ -171,10 +171,12 @@ void bind_parameters(nb::module_& m) {
       .def_ro("size", &Vector::size);
 
   nb::class_<KVStore>(m, "KVStore")
-      .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, int format) {
-             return std::make_shared<KVStore>(std::move(runtime), n_kv_heads, head_dim, static_cast<KVFormat>(format));
+      .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, int format,
+                         bool exact) {
+             return std::make_shared<KVStore>(std::move(runtime), n_kv_heads, head_dim, static_cast<KVFormat>(format),
+                                              exact);
            }),
-           "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a)
+           "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a, "exact"_a)
       .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
       .def("clear", &KVStore::clear, "sequence"_a, Unlocked())

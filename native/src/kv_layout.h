@@ -16,6 +16,7 @@ constexpr int kKeyGroup = 32;        // dimensions of a Q8 key that share a scal
 struct KVLayout {
   int64_t n_kv_heads, head_dim;
   KVFormat format;
+  bool exact;  // products over f16 in fp32 at every level, not in the bf16 of those that multiply it
 
   // Always inlined: a copy shared between levels could be one with instructions that a processor lacks.
 #define NEARLIGHT_CONSTANT [[gnu::always_inline]] constexpr int64_t

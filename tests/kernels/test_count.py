@@ -111,6 +111,14 @@ def test_eight_bit_caches_are_counted_as_they_are_kept_and_multiplied():
     assert elsewhere.operations["bf16"] == L * 12 * 4 * H * D
 
 
+@pytest.mark.parametrize(("isa", "fewer"), [("avx512", "bf16"), ("avx2", "fp32"), ("plain", "fp32")])
+def test_attention_is_counted_in_the_type_it_is_multiplied_in(isa, fewer):
+    for format, data_type in ((Q4_0, fewer), (Q8_0, fewer), (BF16, "fp32"), (F16, "fp32"), (F32, "fp32")):
+        for start in (0, 300):
+            attention = counted(LLAMA, format, target=cpu_target(isa)).step([Span(start, 3)]).by_kind()["attend"]
+            assert attention.operations[data_type] >= L * 4 * H * D * 3 * start
+
+
 def test_sinks_are_read_and_as_many_as_heads():
     ops = CountOps()
     q, kv = (counted_activation(ops, 3, heads * D) for heads in (H, K))
@@ -187,7 +195,7 @@ def test_engine_runs_on_counts():
     sequence = engine.open()
     engine.extend(sequence, [1, 2, 3])
     assert engine.step([sequence])[sequence].shape == (V,)
-    assert ops.ledger.kv_read_bytes == L * 3 * 2 * K * D * 2
+    assert ops.ledger.kv_read_bytes == L * 3 * 2 * K * D * 4  # weights in F32 are given a cache in F32
 
 
 def test_shapes_are_never_read():

@@ -116,6 +116,11 @@ def transformers_logits(model: Any, ids: list[int]) -> np.ndarray:
         return model(torch.tensor([ids])).logits[0].float().numpy()
 
 
+def rms_error(got: np.ndarray, wanted: np.ndarray) -> float:
+    """The root of the mean squared difference, over that of the logits."""
+    return float(np.sqrt(np.mean((got - wanted) ** 2) / np.mean(wanted**2)))
+
+
 def relative_error(got: np.ndarray, wanted: np.ndarray) -> float:
     """The largest difference as a part of the largest logit."""
     return float(np.abs(got - wanted).max() / np.abs(wanted).max())

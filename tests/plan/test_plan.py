@@ -131,7 +131,7 @@ def test_plan_answers_further_questions():
     ("options", "message"),
     [
         ({"weights": "w5"}, "weights: expected one of bf16, w8, w6, w4, found 'w5'"),
-        ({"kv": "q3"}, "kv: expected one of f16, f32, q8, found 'q3'"),
+        ({"kv": "q3"}, "kv: expected one of f16, q8, f32, found 'q3'"),
         ({"convention": "forum"}, "convention: expected one of physical, blog, found 'forum'"),
         ({"prompt": 0}, "prompt: expected at least 1 token, found 0"),
         ({"context": -5}, "context: expected at least 1 token, found -5"),

@@ -27,7 +27,7 @@ namespace nearlight {
 
 class KVStore {
  public:
-  KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format);
+  KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format, bool exact);
   KVStore(const KVStore&) = delete;
   KVStore& operator=(const KVStore&) = delete;
 

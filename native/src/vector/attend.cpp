@@ -203,8 +203,10 @@ class Walk {
 template <typename F>
 NEARLIGHT_INLINE void with_walk(const AttendTile& tile, Scratch& scratch, const F& f) {
   switch (tile.layout.format) {
-    case KVFormat::F32: return f(Walk<FloatCache<float>>(tile, scratch));
-    case KVFormat::F16: return f(Walk<FloatCache<uint16_t>>(tile, scratch));
+    case KVFormat::F32: return f(Walk<FloatCache<float, FloatPairs>>(tile, scratch));
+    case KVFormat::F16:
+      if (tile.layout.exact) return f(Walk<FloatCache<uint16_t, FloatPairs>>(tile, scratch));
+      return f(Walk<FloatCache<uint16_t, HalfPairs>>(tile, scratch));
     case KVFormat::Q8: return f(Walk<Q8Cache>(tile, scratch));
   }
 }

@@ -79,9 +79,8 @@ NEARLIGHT_INLINE void multiply_tile(const Source& source, int64_t first, const t
   }
 }
 
-template <typename Cell>
+template <typename Cell, typename P>
 class FloatCache {
-  using P = PairsOf<Cell>;
   using Weight = typename P::Weight;
   static constexpr int kFewQueries = P::kSums < 8 ? P::kSums : 8;
   static constexpr int64_t kVectorBytes = 32 * sizeof(Cell);  // 16 pairs

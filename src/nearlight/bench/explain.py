@@ -25,7 +25,8 @@ WAITING, AROUND = "threads waiting", "around the step"
 class Account:
     """The time of one kind of op in a step.
 
-    Units: seconds, bytes, operations. `calls` is how many there are. `gain` is how many times as fast the step would be
+    Units: seconds, bytes, operations. `calls` is how many there are, `data_type` what most operations
+    are done in ("" without any). `gain` is how many times as fast the step would be
     if this reached its limit.
     """
 
@@ -35,6 +36,7 @@ class Account:
     share: float
     n_bytes: float
     operations: float
+    data_type: str
     limit_s: float
     gain: float
 
@@ -59,6 +61,7 @@ class Account:
             "share": self.share,
             "bytes": self.n_bytes,
             "flops": self.operations,
+            "data_type": self.data_type,
             "bytes_per_s": self.bytes_per_s,
             "flops_per_s": self.flops_per_s,
             "limit_s": self.limit_s,
@@ -130,6 +133,7 @@ def _account(kind: str, calls: int, seconds: float, cost: Ledger, step_s: float,
         share=seconds / step_s,
         n_bytes=cost.bytes_read + cost.bytes_written,
         operations=sum(cost.operations.values()),
+        data_type=max(cost.operations, key=cost.operations.__getitem__, default=""),
         limit_s=limit_s,
         gain=step_s / (step_s - gainable) if gainable < step_s else float("inf"),
     )

@@ -16,7 +16,7 @@ from nearlight.engine.backends import make_ops
 from nearlight.engine.binding import bind, requantization, with_tied_head
 from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import Engine
-from nearlight.engine.language_model import KV_FORMATS
+from nearlight.engine.precision import kv_format_named
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import CountOps, Target, cpu_target
 from nearlight.kernels.cpu import CpuOps
@@ -32,15 +32,15 @@ from nearlight.package.package import Package
 class Description:
     """A model before it is loaded: its config, and the format of each of its matrices.
 
-    `package` None means synthetic: random weights. `weights` and `kv` are names for people and programs;
-    `requantized` is what a package's own bits are to be changed into, None to keep them.
+    `package` None means synthetic: random weights. `weights` and `kv` are names for people and programs,
+    `kv` None follows the weights; `requantized` is what a package's own bits are to be changed into, None to keep them.
     """
 
     name: str
     config: Mapping[str, Any]
     weights: str
     format_of: FormatOf
-    kv: str = "f16"
+    kv: str | None = None
     package: Package | None = None
     requantized: str | None = None
 
@@ -49,8 +49,8 @@ class Description:
         return str(self.config["model_type"])
 
     @property
-    def kv_format(self) -> Format:
-        return KV_FORMATS[self.kv]
+    def kv_format(self) -> Format | None:
+        return kv_format_named(self.kv)
 
     def counted(self, target: Target) -> CountedModel:
         """Build it on the counting kernels."""
@@ -67,12 +67,12 @@ class Description:
         return Engine(model, ops, kv_format=self.kv_format)
 
 
-def synthetic(name: str, weights: str = "bf16", kv: str = "f16") -> Description:
+def synthetic(name: str, weights: str = "bf16", kv: str | None = None) -> Description:
     """Describe a model of random weights: a name from the catalogue, or the path of a config.json.
 
     `weights` is a choice of `nearlight.load` or any stored format. Raises: RequestError, UnsupportedError.
     """
-    _check_kv(kv)
+    kv_format_named(kv)
     formats = formats_named(weights)
     path = Path(name).expanduser()
     if path.suffix == ".json" or path.is_dir():
@@ -85,9 +85,9 @@ def synthetic(name: str, weights: str = "bf16", kv: str = "f16") -> Description:
     return Description(f"{title} (synthetic)", config, weights, formats.format_of, kv)
 
 
-def packaged(path: Path, weights: str | None = None, kv: str = "f16") -> Description:
+def packaged(path: Path, weights: str | None = None, kv: str | None = None) -> Description:
     """Describe a model package in its stored bits, or re-quantized at load. Raises: NearlightError."""
-    _check_kv(kv)
+    kv_format_named(kv)
     package = open_package(path)
     config = with_tied_head(package.config, package)
     formats = requantization(weights)
@@ -107,7 +107,7 @@ def setting_of(description: Description, engine: Engine, counted: CountedModel) 
         model=description.name,
         architecture=description.architecture,
         weights=description.weights,
-        kv=description.kv,
+        kv=counted.attention.kv,
         n_params=counted.parameters.total,
         model_size=counted.weight_bytes,
         n_threads=engine.ops.threads,
@@ -143,8 +143,3 @@ def _config_at(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise RequestError("config", where=path, expected="a JSON object", found=type(config).__name__)
     return config
-
-
-def _check_kv(kv: str) -> None:
-    if kv not in KV_FORMATS:
-        raise RequestError("kv", expected="one of " + ", ".join(KV_FORMATS), found=repr(kv))

@@ -11,6 +11,9 @@ BASE_MAX_TOKENS = 256
 """A base model does not know when to stop; without --max-tokens, this is when."""
 
 
+KV_HELP = "format of the KV cache: f16, q8 or f32 (default: f16; f32 where all weights have 32 bits)"
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises RequestError instead of printing its usage and leaving."""
 
@@ -34,7 +37,7 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-c", "--context", type=int, metavar="N", help="tokens of context (default: the model's own)")
     group.add_argument("-t", "--threads", type=int, metavar="N", help="threads (default: physical cores)")
     group.add_argument("--weights", metavar="FORMAT", help="re-quantize at load: bf16, w8, w6 or w4")
-    group.add_argument("--kv", metavar="FORMAT", help="format of the KV cache: f16 (default), q8 or f32")
+    group.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
     group.add_argument("--backend", default="auto", metavar="NAME", help="auto (default), cpu or reference")
     group.add_argument(
         "--no-cache", dest="cache", action="store_false", help="neither read nor keep repacked weights (see `cache`)"

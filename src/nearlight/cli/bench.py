@@ -15,7 +15,7 @@ from nearlight.bench.session import Options, Session, measure
 from nearlight.bench.subject import Description, packaged, synthetic
 from nearlight.bench.workload import sweep
 from nearlight.cli import bench_view, source
-from nearlight.cli.arguments import Parser
+from nearlight.cli.arguments import KV_HELP, Parser
 from nearlight.cli.progress import ProgressBar
 from nearlight.engine.engine import CHUNK_ROWS
 from nearlight.errors import RequestError
@@ -90,7 +90,7 @@ def _parser() -> Parser:
     model.add_argument(
         "--weights", action="append", type=_words, metavar="FORMAT", help="bf16, w8, w6 or w4; synthetic: any (q4_k …)"
     )
-    model.add_argument("--kv", default="f16", metavar="FORMAT", help="format of the KV cache: f16 (default), q8 or f32")
+    model.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
     more = parser.add_argument_group("what to tell")
     more.add_argument("-o", "--output", choices=bench_view.FORMATS, default="md", help="format of the rows (md)")
     more.add_argument("--explain", action="store_true", help="where a step's time goes, and what could be gained")

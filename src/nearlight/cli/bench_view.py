@@ -157,7 +157,7 @@ def explanation_text(explanation: Explanation) -> str:
         f"{explanation.name}: {_ms(explanation.step_s)} a step, {significant(speed)} t/s; "
         f"the limit is {_ms(explanation.limit_s)}, {significant(limit)} t/s"
     )
-    header = ("time of", "calls", "ms", "share", "moved", "GB/s", "GFLOP/s", "of its limit", "at its limit")
+    header = ("time of", "calls", "ms", "share", "moved", "GB/s", "GFLOP/s", "in", "of its limit", "at its limit")
     rows = [_account(account, speed) for account in explanation.accounts]
     body = table(header, rows, right=range(1, len(header)), stream=sys.stdout)
     lines = [styled(title, BOLD, sys.stdout), "", body]
@@ -178,6 +178,7 @@ def _account(account: Account, speed: float) -> tuple[str, ...]:
         bytes_text(account.n_bytes) if account.n_bytes else "",
         _number(account.bytes_per_s, 1e9) if account.n_bytes else "",
         _number(account.flops_per_s, 1e9) if account.operations else "",
+        account.data_type,
         _percent(account.share_of_limit),
         f"{significant(speed * account.gain)} t/s",
     )

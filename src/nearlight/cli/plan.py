@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli import source
-from nearlight.cli.arguments import Parser
+from nearlight.cli.arguments import KV_HELP, Parser
 from nearlight.cli.table import table
 from nearlight.cli.units import bytes_text, significant
 from nearlight.errors import RequestError
@@ -71,7 +71,7 @@ def _parser() -> Parser:
     parser.add_argument("model", nargs="?", help="what to plan (default: the embedded model)")
     what = parser.add_argument_group("what is planned")
     what.add_argument("--weights", metavar="FORMAT", help="bf16, w8, w6 or w4 (default: as stored; by name: bf16)")
-    what.add_argument("--kv", metavar="FORMAT", help="format of the KV cache: f16 (default), q8 or f32")
+    what.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
     what.add_argument("-c", "--context", type=int, metavar="N", help="tokens of context (default: 4096)")
     what.add_argument("-p", "--prompt", type=int, metavar="N", help=f"tokens of the prompt (default: {DEFAULT_PROMPT})")
     what.add_argument(

@@ -110,8 +110,8 @@ def _read_kept(
     values = kept.read([tensor for _, tensor in matrices], took)
     if values is None:
         return False
-    for (parameter, _), value in zip(matrices, values, strict=True):
-        parameter.value = value
+    for (parameter, tensor), value in zip(matrices, values, strict=True):
+        parameter.hold(value, tensor.format)
     return True
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearlight.cache.kv import KVCache
-from nearlight.dtypes import F16, F32, Format
+from nearlight.dtypes import F32, Format
 from nearlight.engine.binding import requantization, with_tied_head
+from nearlight.engine.precision import attention_precision
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
 from nearlight.kernels.ops import Rows
@@ -53,20 +54,25 @@ class ParameterCounts:
 
 
 class CountedModel:
-    """A model whose parameters are only shapes and formats.
+    """A model whose parameters are only shapes and formats. `kv_format` None follows them, as in the engine.
 
     Units: bytes, tokens. What is kept follows the target: this engine's CPU kernels pad, accelerators keep as stored.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], format_of: FormatOf, *, kv_format: Format = F16, target: Target = ACCELERATOR
+        self,
+        config: Mapping[str, Any],
+        format_of: FormatOf,
+        *,
+        kv_format: Format | None = None,
+        target: Target = ACCELERATOR,
     ) -> None:
         self.ops = CountOps(target)
         self.model = build_counted(self.ops, config)
-        self.kv_format = kv_format
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
             parameter.bind(self.ops, shape_tensor(parameter, format_of(parameter)))
+        self.attention = attention_precision(self._parameters, kv_format)
 
     @classmethod
     def of_package(cls, package: Package, weights: str | None = None, **options: Any) -> CountedModel:
@@ -116,7 +122,7 @@ class CountedModel:
     @property
     def kv_bytes_per_token(self) -> int:
         return sum(
-            self.ops.target.kv_token_bytes(shape.n_kv_heads, shape.head_dim, self.kv_format)
+            self.ops.target.kv_token_bytes(shape.n_kv_heads, shape.head_dim, self.attention.kv_format)
             for shape in self.model.kv_shapes
         )
 
@@ -165,7 +171,7 @@ class CountedModel:
         return self.ops.count(lambda symbolic: self.model(symbolic, cache), rows)
 
     def _cache(self) -> KVCache:
-        return KVCache(self.ops, self.model.kv_shapes, self.kv_format)
+        return KVCache(self.ops, self.model.kv_shapes, self.attention.kv_format, self.attention.exact)
 
     def _tables(self) -> list[Any]:
         tables = (self.model.embedding, self.model.position_embedding)

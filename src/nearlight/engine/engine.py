@@ -11,7 +11,8 @@ from collections.abc import Sequence as Ordered
 import numpy as np
 
 from nearlight.cache.kv import KVCache
-from nearlight.dtypes import F16, Format
+from nearlight.dtypes import Format
+from nearlight.engine.precision import attention_precision
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch
@@ -24,14 +25,18 @@ CHUNK_ROWS = 512
 class Engine:
     """A model, its cache, and the sequences it is computing.
 
+    `kv_format` None follows the weights, which must be bound.
     Units: `context` counts tokens a sequence may have.
     """
 
-    def __init__(self, model: Decoder, ops: Ops, *, kv_format: Format = F16, context: int | None = None) -> None:
+    def __init__(
+        self, model: Decoder, ops: Ops, *, kv_format: Format | None = None, context: int | None = None
+    ) -> None:
         self.model = model
         self.ops = ops
         self.context = min(context or model.max_positions, model.max_positions)
-        self.cache = KVCache(ops, model.kv_shapes, kv_format)
+        precision = attention_precision(model.parameters(), kv_format)
+        self.cache = KVCache(ops, model.kv_shapes, precision.kv_format, precision.exact)
         self._program = ops.program(lambda rows: model(rows, self.cache))
 
     @property

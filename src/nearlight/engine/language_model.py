@@ -14,13 +14,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from nearlight.decode.policy import SamplingPolicy
-from nearlight.dtypes import F16, F32, Q8_0, Format
 from nearlight.engine.backends import make_ops, packed_model
 from nearlight.engine.binding import Progress, bind, requantization, with_tied_head
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
 from nearlight.engine.generation import PrefillProgress, Rendered, Request, Stream
+from nearlight.engine.precision import kv_format_named
 from nearlight.engine.prompts import Prompt, Prompts
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
@@ -34,8 +34,6 @@ from nearlight.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from nearlight.engine.counting import CountedModel
     from nearlight.limits.run import RunLimit
-
-KV_FORMATS: dict[str, Format] = {"f16": F16, "q8": Q8_0, "f32": F32}
 
 
 def load(
@@ -51,7 +49,7 @@ def load(
     """Load a model package: a Hugging Face directory or a GGUF file, in place.
 
     `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize. `kv` is the format of
-    the cache: "f16" (default), "q8" or "f32".
+    the cache: "f16", "q8" or "f32"; None is f32 where all weights have 32 bits, else f16.
     `backend` is "auto", "cpu" or "reference" (needs torch). `cache` False neither reads nor writes the packed weights
     that `nearlight cache` lists.
     Units: `context` counts tokens; None is the model's own. `progress` is told bytes.
@@ -59,8 +57,7 @@ def load(
     """
     started = perf_counter()
     formats = requantization(weights)
-    if kv is not None and kv not in KV_FORMATS:
-        raise RequestError("kv", expected="one of " + ", ".join(KV_FORMATS), found=repr(kv))
+    kv_format = kv_format_named(kv)
     if context is not None and context < 1:
         raise RequestError("context", expected="at least 1 token", found=context)
     package = open_package(source)
@@ -70,7 +67,7 @@ def load(
     model = build_model(ops, with_tied_head(package.config, package))
     kept = packed_model(package, ops, weights) if cache else None
     bind(model, package, ops, formats, progress, kept)
-    engine = Engine(model, ops, kv_format=KV_FORMATS[kv or "f16"], context=context)
+    engine = Engine(model, ops, kv_format=kv_format, context=context)
     return LanguageModel(package, engine, prompts, load_s=perf_counter() - started, weights=weights)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from nearlight.dtypes import Format
 from nearlight.kernels.ops import Ops
 from nearlight.package.tensors import StoredTensor
 
@@ -30,13 +31,14 @@ class Parameter:
     Shapes: `shape` is [out, in] for a matrix, [n] for a vector.
     `part` says that the stored tensor holds several parameters one after the other along its first axis, and at
     which entry this one begins: fused projections are declared apart. `value` is what the kernel set made of the
-    tensor, once bound.
+    tensor, once bound, and `format` what it was made from.
     """
 
     name: str
     shape: tuple[int, ...]
     part: Part | None = None
     value: Any = None
+    format: Format | None = None
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
@@ -63,7 +65,11 @@ class Parameter:
 
     def take(self, ops: Ops, tensor: StoredTensor) -> None:
         """Take the value from a tensor of this parameter's own shape."""
-        self.value = ops.matrix(tensor) if self.is_matrix else ops.vector(tensor)
+        self.hold(ops.matrix(tensor) if self.is_matrix else ops.vector(tensor), tensor.format)
+
+    def hold(self, value: Any, format: Format) -> None:
+        """Take what the kernel set made of a tensor of this format."""
+        self.value, self.format = value, format
 
 
 class Layer:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearlight.dtypes import F16, F32, Q8_0, Format
+from nearlight.dtypes import Format
+from nearlight.engine.precision import kv_format_named
 from nearlight.errors import RequestError
 from nearlight.limits.convention import CONVENTIONS
 
 WEIGHTS = ("bf16", "w8", "w6", "w4")
-KV_FORMATS: dict[str, Format] = {"f16": F16, "f32": F32, "q8": Q8_0}
 
 _WEIGHT_NAMES = {"w16": "bf16"}
 _KV_NAMES = {"16": "f16", "8": "q8"}
@@ -24,12 +24,12 @@ DEFAULT_CONTEXT = 4096
 class Options:
     """A plan's choices, under their usual names.
 
-    Units: tokens; `n_after` follow the prompt. `context` None is the usual one, or a longer one where prompt and what
-    follows need it; `n_prompt` None is 1000, or what the context leaves for it.
+    Units: tokens; `n_after` follow the prompt. `kv` None follows the weights; `context` None is the usual one,
+    or a longer one where prompt and what follows need it; `n_prompt` None is 1000, or what the context leaves for it.
     """
 
     weights: str | None = None
-    kv: str = "f16"
+    kv: str | None = None
     n_prompt: int | None = None
     n_after: int = 0
     context: int | None = None
@@ -38,8 +38,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.weights is not None and self.weights not in WEIGHTS:
             raise RequestError("weights", expected="one of " + ", ".join(WEIGHTS), found=repr(self.weights))
-        if self.kv not in KV_FORMATS:
-            raise RequestError("kv", expected="one of " + ", ".join(KV_FORMATS), found=repr(self.kv))
+        kv_format_named(self.kv)
         if self.convention not in CONVENTIONS:
             raise RequestError("convention", expected="one of " + ", ".join(CONVENTIONS), found=repr(self.convention))
         for what, count in (("prompt", self.n_prompt), ("context", self.context)):
@@ -52,12 +51,12 @@ class Options:
     def of(weights: str | None, kv: str | None, **rest: int | str | None) -> Options:
         """Read choices in either convention's names ("w16" is "bf16", "8" is "q8")."""
         weights = None if weights is None else _WEIGHT_NAMES.get(weights, weights)
-        kv = "f16" if kv is None else _KV_NAMES.get(kv, kv)
+        kv = None if kv is None else _KV_NAMES.get(kv, kv)
         return Options(weights, kv, **rest)  # type: ignore[arg-type]
 
     @property
-    def kv_format(self) -> Format:
-        return KV_FORMATS[self.kv]
+    def kv_format(self) -> Format | None:
+        return kv_format_named(self.kv)
 
     @property
     def blog_weights(self) -> str:
@@ -66,7 +65,8 @@ class Options:
 
     @property
     def blog_kv(self) -> str:
-        return _BLOG_KV.get(self.kv, self.kv)
+        kv = self.kv or "f16"
+        return _BLOG_KV.get(kv, kv)
 
     def context_for(self, max_positions: int) -> int:
         """Return the context to plan for: the one asked for, or a usual one that holds prompt and what follows it.

@@ -93,7 +93,7 @@ class Planner:
         return Plan(
             model=subject.name,
             weights=options.blog_weights if blog else "stored bits" if stored else options.weights or "bf16",
-            kv=options.blog_kv if blog else options.kv,
+            kv=options.blog_kv if blog else counted.attention.kv,
             convention=options.convention,
             hardware=hardware,
             costs=fit.costs,

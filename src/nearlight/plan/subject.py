@@ -23,7 +23,7 @@ class Subject:
     package: Package | None = None
     entry: CatalogueEntry | None = None
 
-    def counted(self, weights: str | None, kv_format: Format, target: Target) -> CountedModel:
+    def counted(self, weights: str | None, kv_format: Format | None, target: Target) -> CountedModel:
         """Build it on the counting kernels."""
         if self.package is not None:
             return CountedModel.of_package(self.package, weights, kv_format=kv_format, target=target)

@@ -55,9 +55,10 @@ class CountedVector:
 class CountedKVStore:
     """Keys and values of one attention layer as numbers of tokens."""
 
-    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, target: Target) -> None:
-        self.n_kv_heads, self.head_dim, self.format = n_kv_heads, head_dim, format
+    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, exact: bool, target: Target) -> None:
+        self.n_kv_heads, self.head_dim = n_kv_heads, head_dim
         self.token_bytes = target.kv_token_bytes(n_kv_heads, head_dim, format)
+        self.operations = target.attention_operations(format, exact)
         self._target = target
         self._room: dict[int, int] = {}
 
@@ -107,8 +108,8 @@ class CountOps:
     def vector(self, tensor: StoredTensor) -> CountedVector:
         return CountedVector(tensor)
 
-    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> CountedKVStore:
-        return CountedKVStore(n_kv_heads, head_dim, format, self.target)
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format, exact: bool = False) -> CountedKVStore:
+        return CountedKVStore(n_kv_heads, head_dim, format, exact, self.target)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         """Make a program that enters its steps in `ledger` and returns zeros, so that an engine can run on counts."""
@@ -196,7 +197,7 @@ class CountOps:
             Entry("keep", "keep", kv_written_bytes=n_rows * store.token_bytes, activation_bytes=k.n_bytes + v.n_bytes)
         )
         pairs = visible.pairs(window)
-        products = self.target.attention_operations(store.format).items()
+        products = store.operations.items()
         result = self._result(
             "attend",
             n_rows,

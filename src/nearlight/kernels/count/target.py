@@ -63,16 +63,17 @@ class Target:
             return self.f16
         return "fp32" if format is F32 else "int8"
 
-    def attention_operations(self, format: Format) -> Mapping[str, int]:
+    def attention_operations(self, format: Format, exact: bool) -> Mapping[str, int]:
         """Return the operations, by data type, for every dimension of a query head and token that it sees.
 
-        Two products; over 8 bits in the CPU's kernels three, since softmax weights take two planes there.
+        Two products; over 8 bits in the CPU's kernels three, since softmax weights take two planes there. `exact` is
+        fp32 over 16 bits.
         """
         if not self.packs_kv:
             return {self.attention: 4}
         if format is Q8_0:
             return {"int8": 6}
-        return {"fp32" if format is F32 else self.attention: 4}
+        return {"fp32" if exact or format is F32 else self.attention: 4}
 
     def attention_scratch_bytes(self, n_rows: int, group: int, head_dim: int) -> int:
         """Return the bytes that attention of n_rows works in, on one thread, `group` heads sharing a key head."""
