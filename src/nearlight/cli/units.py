@@ -20,7 +20,7 @@ def memory_text(n_bytes: float, digits: int = 2) -> str:
         if abs(size) < 999.5 or unit == "TiB":
             break
         size /= 1024
-    return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size, digits)} {unit}"
+    return f"{size:.0f} {unit}" if size == round(size) else f"{significant(size, digits)} {unit}"
 
 
 def count_text(count: float) -> str:

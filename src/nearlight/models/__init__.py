@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from nearlight.errors import UnsupportedError
+from nearlight.errors import PackageError, UnsupportedError
 from nearlight.kernels.ops import ExpertOps, Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.models import (
@@ -53,22 +53,22 @@ COUNTED_FAMILIES: dict[str, Callable[[ExpertOps, Mapping[str, Any]], Decoder]] =
 """Families that can be planned, and not run yet."""
 
 
-def why_not_run(model_type: object) -> str | None:
+def why_not_run(model_type: str) -> str | None:
     """Say in one sentence why a family does not run; None if it does. Every command uses these words."""
-    if str(model_type) in FAMILIES:
+    if model_type in FAMILIES:
         return None
-    if str(model_type) in COUNTED_FAMILIES:
+    if model_type in COUNTED_FAMILIES:
         return f"nearlight cannot run models of the family {model_type} yet; it can plan them"
     return f"nearlight can neither run nor plan models of the family {model_type} yet"
 
 
-def not_written(model_type: object, where: object = None) -> UnsupportedError:
+def not_written(model_type: str, where: object = None) -> UnsupportedError:
     """Return the error for a family that does not run, or cannot even be planned."""
     runs, plans = ", ".join(sorted(FAMILIES)), ", ".join(sorted(COUNTED_FAMILIES))
     return UnsupportedError(
         why_not_run(model_type) or "",
         where=where,
-        advice=f"it runs {runs}" + ("" if str(model_type) in COUNTED_FAMILIES else f", and plans {plans} besides"),
+        advice=f"it runs {runs}" + ("" if model_type in COUNTED_FAMILIES else f", and plans {plans} besides"),
     )
 
 
@@ -86,7 +86,9 @@ def build_model(ops: Ops, config: Mapping[str, Any]) -> Decoder:
 
     Raises: UnsupportedError for a family that is not written; PackageError for senseless sizes.
     """
-    model_type = str(config.get("model_type"))
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise PackageError("model_type", where="config.json", expected="the name of a model family", found=model_type)
     if model_type not in FAMILIES:
         raise not_written(model_type)
     return FAMILIES[model_type](ops, config)

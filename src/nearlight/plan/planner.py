@@ -107,7 +107,7 @@ class Planner:
             prefill=self._prefill(fit, options, hardware),
             decode=_decode(fit, hardware),
             decode_line=decode_line(fit.costs, hardware) if fit.max_context or blog else None,
-            obstacle=why_not_run(subject.config.get("model_type")) or _why_not_on(self.hardware),
+            obstacle=why_not_run(str(subject.config["model_type"])) or _why_not_on(self.hardware),
         )
 
     def _counted(self, subject: Subject, options: Options) -> CountedModel:
