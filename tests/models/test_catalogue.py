@@ -23,6 +23,38 @@ def test_entries_say_what_they_were_held_against(short):
     assert find_in_catalogue(short).checked in {"config", "total", "tables"}
 
 
+def test_repositories_of_the_same_shape_have_as_many_parameters():
+    for entry in map(find_in_catalogue, SUPPORTED):
+        for repository in entry.also:
+            variant = find_in_catalogue(repository)
+            assert variant.repository == repository
+            assert CountedModel.of_config(variant.config).parameters.total == entry.n_parameters, repository
+
+
+def test_no_name_means_two_models():
+    spellings: dict[str, str] = {}
+    for entry in catalogue().values():
+        for name in {entry.short, entry.repository, *entry.names, *entry.also}:
+            found = spellings.setdefault(name.rpartition("/")[2].lower(), entry.repository)
+            assert found == entry.repository, name
+
+
+def test_variants_keep_what_their_own_configs_say():
+    assert find_in_catalogue("mistral-7b-v0.1").config["sliding_window"] == 4096
+    assert find_in_catalogue("mistral-7b").config["sliding_window"] is None
+    assert find_in_catalogue("qwen2.5-7b").config["max_position_embeddings"] == 131072
+    assert find_in_catalogue("qwen2.5-7b-instruct").config["max_position_embeddings"] == 32768
+    assert find_in_catalogue("qwen3-4b-instruct-2507").config["max_position_embeddings"] == 262144
+
+
+def test_every_entry_says_whether_it_runs():
+    reasons = {short: entry.why_not_run for short, entry in catalogue().items()}
+    assert reasons["qwen3-8b"] is None
+    assert reasons["mistral-7b-v0.1"] is None
+    assert reasons["gemma-2-9b"] == "nearlight cannot run models of the family gemma2 yet; it can plan them"
+    assert reasons["mamba-130m"] == "nearlight can neither run nor plan models of the family mamba yet"
+
+
 def test_published_totals_are_met_to_the_last_parameter():
     for entry in map(find_in_catalogue, SUPPORTED):
         if entry.checked in ("config", "total"):
@@ -34,6 +66,8 @@ def test_series_are_complete():
     for short in SUPPORTED:
         sizes[series_of(short)] = sizes.get(series_of(short), 0) + 1
     expected = {"qwen1.5": 8, "qwen2.5": 7, "llama-2": 3, "llama-3": 2, "llama-3.1": 3, "llama-3.2": 2, "gpt2": 4}
+    expected |= {"mistral": 5, "phi-3": 2, "phi-4": 2, "gemma-2": 3, "gemma-3": 5, "smollm2": 3, "olmo-2": 4}
+    expected |= {"deepseek-r1-distill-qwen": 4, "deepseek-r1-distill-llama": 2, "gpt-oss": 2, "granite-3.3": 2}
     assert expected.items() <= sizes.items()
     assert sizes["qwen3"] >= 6
 
@@ -44,13 +78,24 @@ def test_series_are_complete():
         ("qwen3-0.6b", "Qwen/Qwen3-0.6B"),
         ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
         ("qwen3:0.6b", "Qwen/Qwen3-0.6B"),
-        ("Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B"),
-        ("qwen1.5-110b-chat", "Qwen/Qwen1.5-110B"),
+        ("Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+        ("qwen1.5-110b-chat", "Qwen/Qwen1.5-110B-Chat"),
         ("llama2-7b", "meta-llama/Llama-2-7b-hf"),
-        ("meta-llama/Llama-2-7b-chat-hf", "meta-llama/Llama-2-7b-hf"),
+        ("meta-llama/Llama-2-7b-chat-hf", "meta-llama/Llama-2-7b-chat-hf"),
         ("Llama_3.1_8B", "meta-llama/Llama-3.1-8B"),
-        ("llama-3-8b-instruct", "meta-llama/Meta-Llama-3-8B"),
+        ("llama-3-8b-instruct", "meta-llama/Meta-Llama-3-8B-Instruct"),
         ("gpt2-xl", "openai-community/gpt2-xl"),
+        ("mistral-7b", "mistralai/Mistral-7B-Instruct-v0.3"),
+        ("mistral-7b-instruct-v0.1", "mistralai/Mistral-7B-Instruct-v0.1"),
+        ("mistral:7b", "mistralai/Mistral-7B-Instruct-v0.3"),
+        ("phi4-mini", "microsoft/Phi-4-mini-instruct"),
+        ("phi3", "microsoft/Phi-3-mini-4k-instruct"),
+        ("gemma2:9b", "google/gemma-2-9b"),
+        ("gemma-3-4b-it", "google/gemma-3-4b-it"),
+        ("tinyllama", "TinyLlama/TinyLlama-1.1B-Chat-v1.0"),
+        ("deepseek-r1:7b", "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"),
+        ("gpt-oss:20b", "openai/gpt-oss-20b"),
+        ("unsloth/Qwen3-8B-GGUF", "Qwen/Qwen3-8B"),
     ],
 )
 def test_names_are_found_in_many_spellings(name, repository):
@@ -68,9 +113,9 @@ def test_misspelt_name_gets_suggestions():
         find_in_catalogue("zzz")
 
 
-@pytest.mark.parametrize("name", ["gemma-3-4b-it", "gemma-3n-e2b", "mamba-130m", "deepseek-v3"])
+@pytest.mark.parametrize("name", ["gemma-4-e4b", "gemma-3n-e2b", "mamba-130m", "deepseek-v3", "qwen3.5-4b"])
 def test_family_that_is_not_written_is_unsupported(name):
-    with pytest.raises(UnsupportedError, match=r"unsupported: .* is of the family .* not written yet"):
+    with pytest.raises(UnsupportedError, match=rf"(?i){name}.*: nearlight can neither run nor plan models of the family \w+ yet; it runs gpt2"):
         find_in_catalogue(name)
 
 

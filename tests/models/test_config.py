@@ -93,8 +93,8 @@ def test_windows_are_those_in_use() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "perceptron"}, "model_type: expected one of gpt2, llama, qwen2, qwen3, found 'perceptron'"),
-        ({"model_type": None}, "model_type"),
+        ({"model_type": "perceptron"}, "neither run nor plan models of the family perceptron yet; it runs gpt2, llama, mistral, qwen2, qwen3, and plans"),
+        ({"model_type": None}, "model_type: expected the name of a model family"),
         ({"hidden_size": ...}, "hidden_size is missing"),
         ({"hidden_size": 0}, "hidden_size: expected a positive integer, found 0"),
         ({"hidden_size": 2**40}, "hidden_size"),

@@ -52,6 +52,8 @@ def test_what_does_not_fit_has_no_speed():
     assert not plan.fits
     assert (plan.max_context, plan.decode, plan.prefill, plan.decode_line) == (0, (), None, None)
     assert plan.verdict.startswith("does not fit: Llama-3.1-70B at bf16")
+    assert not plan.runnable
+    assert plan.reason == "it needs 134 GiB, and there are 24 GiB"
     assert "not even the weights fit" in plan.verdict
 
 
@@ -68,10 +70,10 @@ def test_what_does_not_fit_at_a_context_has_the_longest_that_does():
 def test_advice_makes_it_fit():
     plan = make_plan("qwen1.5-7b", "rtx4090", context=32768)
     weights, cache, context, smaller = plan.advice
-    assert weights.startswith("--weights w6: weights take 6.")
+    assert weights.startswith("--weights w6: weights take 5.9 GiB")
     assert cache.startswith("--kv q8")
     assert context == f"--context {plan.max_context}: the longest that fits as it is"
-    assert smaller == "Qwen1.5-4B: a smaller model, which fits at bf16"
+    assert smaller.startswith("qwen1.5-4b: a smaller model, whose weights take 7.")
     assert make_plan("qwen1.5-7b", "rtx4090", context=32768, weights="w6").fits
     assert not make_plan("qwen1.5-7b", "rtx4090", context=32768, weights="w8").fits
     assert make_plan("qwen1.5-7b", "rtx4090", context=32768, kv="q8").fits
@@ -83,6 +85,50 @@ def test_advice_combines_changes_where_one_is_not_enough():
     assert plan.advice[0] == "--weights w4 --kv q8"
     assert make_plan("qwen1.5-32b", "rtx4090", context=32768, weights="w4", kv="q8").fits
     assert not make_plan("qwen1.5-32b", "rtx4090", context=32768, weights="w4").fits
+
+
+def test_a_large_model_in_few_bits_is_proposed_before_a_small_one_in_many():
+    (smaller,) = make_plan("qwen1.5-72b", "rtx4090").advice
+    assert smaller.startswith("qwen1.5-32b --weights w4: a smaller model, whose weights take 17.4 GiB")
+    assert make_plan("qwen1.5-32b", "rtx4090", weights="w4").fits
+    assert not make_plan("qwen1.5-32b", "rtx4090", weights="w6").fits
+
+
+def test_models_that_run_are_proposed_first():
+    box = Hardware("box", "cpu", 12 * 2**30, 50e9, {"fp32": 5e11}, "by hand")
+    (larger,) = make_plan("qwen3-32b", box).advice
+    assert larger == "qwen3-14b --weights w4: a smaller model, whose weights take 7.85 GiB"
+    assert "qwen3-30b" not in larger
+    *_, of_the_series, that_runs = make_plan("gemma-2-27b", box).advice
+    assert of_the_series.startswith("gemma-2-9b --weights w8")
+    assert of_the_series.endswith("; nearlight cannot run it yet")
+    name = that_runs.split(":")[0].split()
+    assert "cannot run" not in that_runs
+    assert make_plan(name[0], box, weights=name[2] if name[1:] else None).runnable
+
+
+def test_what_nearlight_runs_is_told_apart_from_what_would_fit():
+    here = make_plan("qwen3-0.6b", SMALL)
+    assert (here.fits, here.runnable, here.reason) == (True, True, None)
+    assert here.verdict.startswith("fits, and nearlight runs it here: Qwen3-0.6B")
+    assert make_plan("qwen3-0.6b", "ryzen7950x").answer == "fits, and nearlight runs it there"
+    on_gpu = make_plan("qwen3-0.6b", "rtx4090")
+    assert (on_gpu.fits, on_gpu.runnable) == (True, False)
+    assert on_gpu.reason == "nearlight does not run on GPUs yet, only on CPUs"
+    assert on_gpu.verdict.startswith("would fit; nearlight cannot run it yet: Qwen3-0.6B")
+    planned_only = make_plan("smollm3", "ryzen7950x")
+    assert planned_only.reason == "nearlight cannot run models of the family smollm3 yet; it can plan them"
+    assert make_plan("smollm3", "rtx4090").reason == planned_only.reason
+
+
+def test_models_are_planned_as_they_are_published():
+    plan = make_plan("gpt-oss-20b", "rtx4090")
+    assert plan.weights == "mxfp4"
+    experts = 24 * 3 * 32 * 2880 * 2880
+    vectors = 24 * (32 * 3 * 2880 + 32 + 64 + 4096 + 2 * 512 + 2880 + 2 * 2880) + 2880  # biases, sinks and norms
+    matrices = 20914757184 - experts - vectors
+    assert plan.memory.weights == experts * 17 / 32 + 2 * matrices + 4 * vectors
+    assert make_plan("gpt-oss-20b", "h200", weights="bf16").memory.weights > 3 * plan.memory.weights
 
 
 def test_fitting_plan_needs_no_advice():
@@ -154,5 +200,5 @@ def test_senseless_requests_are_refused(options, message):
 def test_unknown_models_are_refused():
     with pytest.raises(RequestError, match="no model of this name"):
         make_plan("qwen9-1t", "rtx4090")
-    with pytest.raises(UnsupportedError, match="unsupported"):
+    with pytest.raises(UnsupportedError, match="neither run nor plan"):
         make_plan("mamba-130m", "rtx4090")

@@ -43,11 +43,11 @@ def test_title_says_model_weights_machine_and_grounds():
     figure = plan_figure(plans_of("gpt2", CPU, "w8"))
     assert figure.title == "gpt2, w8, on box"
     assert figure.subtitle == (
-        "Limits from ceilings measured on this machine. 1024 tokens of context (f16) fit into 25 GB."
+        "Limits from ceilings measured on this machine. 1024 tokens of context (f16) fit into 23.3 GiB."
     )
     estimated = plan_figure(plans_of("qwen3-32b", "rtx4090"))
     assert "estimated" in estimated.subtitle
-    assert "do not fit into 25.8 GB" in estimated.subtitle
+    assert "do not fit into 24 GiB" in estimated.subtitle
 
 
 def test_axes_have_units(picture: Figure):
@@ -71,17 +71,17 @@ def test_memory_is_the_plans():
     plan, *others = plans_of("qwen1.5-7b", "rtx4090", context=32768)
     panel = panel_of(plan_figure([plan, *others]), "Memory")
     line = series_of(panel, "bf16, memory")
-    assert dict(zip(line.x, line.y, strict=True))[32768] == pytest.approx(plan.memory.total / 1e9)
+    assert dict(zip(line.x, line.y, strict=True))[32768] == pytest.approx(plan.memory.total / 2**30)
     assert line.label == f"bf16 up to {plan.max_context}"
     assert series_of(panel, "w4, memory").label == "w4"
-    assert series_of(panel, "available").y == (24 * 2**30 / 1e9,) * 2
+    assert series_of(panel, "available").y == (24,) * 2
     full = [note.x for note in panel.notes if note.dot]
     assert full == [each.max_context for each in sorted([plan, *others], key=lambda e: e.max_context)[:2]]
 
 
 def test_much_memory_is_named_at_the_edge():
     panel = panel_of(plan_figure(plans_of("gpt2", CPU)), "Memory")
-    assert note_of(panel, "↑ 25 GB available")
+    assert note_of(panel, "↑ 23.3 GiB available")
     assert all(series.name != "available" for series in panel.series)
     assert panel.y.high is not None
     assert panel.y.high < 1

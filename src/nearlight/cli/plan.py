@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nearlight.cli import source
 from nearlight.cli.arguments import KV_HELP, Parser
 from nearlight.cli.table import table
-from nearlight.cli.units import bytes_text, significant
+from nearlight.cli.units import memory_text, significant
 from nearlight.errors import RequestError
 from nearlight.plan.options import DEFAULT_PROMPT
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     questions = _questions(args)
     subject = _subject(args.model)
     plans = _plans(args, subject)
-    report = PlanReport.of(plans, remarks=_remarks(subject, plans[0]), **questions)
+    report = PlanReport.of(plans, remarks=_remarks(plans[0]), **questions)
     if args.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
     else:
@@ -110,13 +110,9 @@ def _plans(args: argparse.Namespace, subject: Subject) -> list[Plan]:
     return [plan, *others]
 
 
-def _remarks(subject: Subject, plan: Plan) -> list[str]:
+def _remarks(plan: Plan) -> list[str]:
     """Say what a plan takes for granted."""
-    from nearlight.models import FAMILIES
-
     remarks = []
-    if subject.config.get("model_type") not in FAMILIES:
-        remarks.append(f"nearlight can plan {subject.config.get('model_type')}, and cannot run it yet")
     if plan.params.active != plan.params.total:
         remarks.append("which experts a token takes depends on the text; these are the figures of an even choice")
     return remarks
@@ -200,7 +196,7 @@ def _free_memory() -> dict[str, Any]:
     from nearlight.kernels.cpu.memory import available_memory
 
     memory = available_memory()
-    return {"available_bytes": memory.left, "available_is": f"free of {memory.owner}'s {bytes_text(memory.total, 3)}"}
+    return {"available_bytes": memory.left, "available_is": f"free of {memory.owner}'s {memory_text(memory.total, 3)}"}
 
 
 def _list_hardware(as_json: bool) -> int:
@@ -213,7 +209,7 @@ def _list_hardware(as_json: bool) -> int:
         (
             short,
             row.name,
-            bytes_text(row.memory_bytes),
+            memory_text(row.memory_bytes),
             f"{row.bytes_per_s / 1e9:.0f} GB/s",
             *(significant(row.flops[kind] / 1e12) if kind in row.flops else "" for kind in ("fp32", "bf16", "int8")),
         )

@@ -1,6 +1,6 @@
 """What `nearlight plan` tells a person: the verdict and what to change, then the numbers behind it.
 
-Figures are rounded for reading (`--json` has them in full); sizes are decimal, as everywhere on this command line.
+Figures are rounded for reading (`--json` has them in full); memory is in GiB, as it is sold, bandwidths are decimal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from nearlight.cli import terminal
 from nearlight.cli.plan_report import PlanReport
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, YELLOW, is_terminal, styled
-from nearlight.cli.units import bytes_text, count_text, latency_text, significant
+from nearlight.cli.units import bytes_text, count_text, latency_text, memory_text, significant
 from nearlight.plan import Plan
 
 Facts = list[tuple[str, str]]
@@ -47,16 +47,17 @@ def _verdict(plan: Plan, stream: TextIO) -> str:
     memory = plan.memory
     what = f"{_weights(plan)} and {plan.context} tokens of context take {_size(memory.total)}"
     if plan.fits:
-        lines = [f"{plan.model} fits: {what} of {_available(plan)}.", _speed_sentence(plan)]
+        obstacle = f"{plan.obstacle}." if plan.obstacle else ""
+        lines = [f"{plan.model} {plan.answer}: {what} of {_available(plan)}.", obstacle, _speed_sentence(plan)]
     else:
         most = f"at most {plan.max_context} tokens fit" if plan.max_context else "not even the weights fit"
-        lines = [f"{plan.model} does not fit: {what}, and there are {_available(plan)}; {most}."]
-    style = BOLD if plan.fits else f"{BOLD};{YELLOW}"
+        lines = [f"{plan.model} {plan.answer}: {what}, and there are {_available(plan)}; {most}."]
+    style = BOLD if plan.runnable else f"{BOLD};{YELLOW}"
     lines = [_filled(line, stream) for line in lines if line]
     lines[0] = styled(lines[0], style, stream)
     if plan.advice:
         lines += ["It fits with any one of these:" if len(plan.advice) > 1 else "What fits:"]
-        lines += [f"  {advice}" for advice in plan.advice]
+        lines += [_filled(f"  {advice}", stream, "    ") for advice in plan.advice]
     return "\n".join(lines)
 
 
@@ -90,7 +91,7 @@ def _subject(plan: Plan) -> Facts:
     origin = "measured on this machine" if hardware.label == "measured" else f"estimated from {hardware.source}"
     facts = [
         ("model", f"{plan.model}, {count_text(params.total)} parameters{active}: {sizes}"),
-        ("machine", f"{hardware.name}: reads {_size(hardware.bytes_per_s)}/s; {peaks} TFLOP/s"),
+        ("machine", f"{hardware.name}: reads {bytes_text(hardware.bytes_per_s, 3)}/s; {peaks} TFLOP/s"),
         ("figures", f"{plan.label}: {origin.partition(' ')[2]}"),
     ]
     if plan.convention != "physical":
@@ -101,13 +102,14 @@ def _subject(plan: Plan) -> Facts:
 def _memory(plan: Plan, stream: TextIO) -> str:
     memory = plan.memory
     whole = max(memory.total, memory.available)
-    cache = f"{plan.context} tokens at {plan.kv}, {bytes_text(plan.kv_bytes_per_token, 3)} each"
-    notes = {"weights": plan.weights, "cache": cache, "overhead": "activations, libraries"}
-    sizes = {"weights": memory.weights, "cache": memory.kv, "overhead": memory.overhead}
+    cache = f"{plan.context} tokens at {plan.kv}, {_size(plan.kv_bytes_per_token)} each"
+    notes = {"weights": plan.weights, "KV cache": cache, "overhead": "activations, libraries"}
+    sizes = {"weights": memory.weights, "KV cache": memory.kv, "overhead": memory.overhead}
     rows = [(name, _size(size), *_bar(size / whole, stream), notes[name]) for name, size in sizes.items() if size]
     total = f"of {_available(plan)}"
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))
-    text = table(("memory", *("" for _ in rows[0][1:])), rows, right=(1,), stream=stream)
+    header = ("memory", *("" for _ in rows[0][2:]), "1 GiB is 2^30 bytes; a 24 GB card has 24")
+    text = table(header, rows, right=(1,), stream=stream)
     return f"{text}\nThe longest context that fits: {plan.max_context or 'none'}{' tokens' if plan.max_context else ''}"
 
 
@@ -134,10 +136,9 @@ def _prompt(plan: Plan) -> Facts:
 
 def _inflection(tokens: float | None, rough: float | None) -> str:
     if tokens is None:
-        return "none: reading takes longer, however many tokens a step has"
-    if rough is not None:
-        return f"{tokens:.2f} tokens in a step (rough: {rough:.2f})"
-    return f"{significant(tokens)} tokens in a step; fewer take no less time"
+        return "none: reading the weights takes longer than computing, however many tokens a step has"
+    count = f"{tokens:.2f} tokens (rough: {rough:.2f})" if rough is not None else f"{significant(tokens)} tokens"
+    return f"{count} in a step. Up to there a step takes as long as reading all weights; beyond, computing takes longer"
 
 
 def _decode(report: PlanReport, stream: TextIO) -> str:
@@ -215,7 +216,7 @@ def _thinking(report: PlanReport) -> str:
     if thinking is None:
         return ""
     delay = f"{thinking.n_tokens} tokens put the answer off by {latency_text(thinking.delay_s)}"
-    cost = f"take {bytes_text(thinking.kv_bytes)} more of cache" if thinking.kv_bytes else "need no more cache"
+    cost = f"take {memory_text(thinking.kv_bytes)} more of KV cache" if thinking.kv_bytes else "need no more KV cache"
     return f"{delay}, {cost}, and make each token after them {latency_text(thinking.added_tpot_s)} slower"
 
 
@@ -223,7 +224,7 @@ def _thinking(report: PlanReport) -> str:
 
 
 def _size(n_bytes: float) -> str:
-    return bytes_text(n_bytes, 3)
+    return memory_text(n_bytes, 3)
 
 
 def _percent(share: float) -> str:

@@ -1,8 +1,10 @@
 """Models by name without their weights: published configs as data, for planning before a download.
 
 Each entry of `catalogue.json` is a repository of the Hugging Face hub with its config.json under current keys, cut down
-to what decides shapes, and the published number of parameters, which a test holds the families to. Entries whose
-family is not written yet are there to say so: `unsupported` instead of `unknown`.
+to what decides shapes, and the published number of parameters, which a test holds the families to. `names` are what
+people call it, where that is not the repository's own name; `also` has repositories of the same shape, with the values
+in which their configs differ; `weights` is the format it is published in, where that is not bf16. Gemma 3 is its text
+part, from 4B on without the part for pictures. Entries whose family is not written yet are there to say so.
 
 `checked` says what an entry was held against in November 2026: "config", a copy of its config.json; "total", the
 published number of parameters, to the last of them; "tables", only published tables with rounded figures.
@@ -13,31 +15,43 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from typing import Any
 
-from nearlight.errors import RequestError, UnsupportedError
-from nearlight.models import COUNTED_FAMILIES, FAMILIES
+from nearlight.errors import RequestError
+from nearlight.models import COUNTED_FAMILIES, FAMILIES, not_written, why_not_run
 
 _VARIANT = re.compile(r"-(hf|instruct|chat|base|it|pt|thinking|\d{4}|v0\.\d|gguf)$")
+_SIZE = re.compile(r"-(?=e?\d+(?:\.\d+)?[bm]\b|\d+x|micro|mini|nemo|small|medium|large|xl)")
 
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """A published model. `n_parameters` is what its publisher says, None where its family is not written yet; `checked`
-    what the entry was held against."""
+    """A published model.
+
+    `n_parameters` is what its publisher says, None where that was not looked up; `checked` what the entry was held
+    against; `weights` the format it is published in.
+    """
 
     repository: str
     config: Mapping[str, Any]
     n_parameters: int | None
     checked: str | None = None
+    names: tuple[str, ...] = ()
+    also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: str = "bf16"
 
     @property
     def name(self) -> str:
         return self.repository.rpartition("/")[2]
+
+    @property
+    def short(self) -> str:
+        """The name that people type: "qwen3-0.6b"."""
+        return self.names[0] if self.names else _short(self.name)
 
     @property
     def model_type(self) -> str:
@@ -49,64 +63,96 @@ class CatalogueEntry:
         return self.model_type in FAMILIES or self.model_type in COUNTED_FAMILIES
 
     @property
+    def why_not_run(self) -> str | None:
+        """Why nearlight does not run it, in one sentence; None if it does."""
+        return why_not_run(self.model_type)
+
+    @property
     def series(self) -> str:
-        return series_of(self.name)
+        return series_of(self.short)
 
 
 @cache
 def catalogue() -> Mapping[str, CatalogueEntry]:
     """Return all entries by short name ("qwen3-0.6b"), in the order of the file: by series, then by size."""
     text = resources.files("nearlight.models").joinpath("catalogue.json").read_text("utf-8")
-    entries = (
-        CatalogueEntry(repository, row["config"], row["parameters"], row.get("checked"))
+    entries = [
+        CatalogueEntry(
+            repository,
+            row["config"],
+            row["parameters"],
+            row["checked"],
+            tuple(row.get("names", ())),
+            row.get("also", {}),
+            row.get("weights", "bf16"),
+        )
         for repository, row in json.loads(text).items()
-    )
-    return {_short(entry.name): entry for entry in entries}
+    ]
+    return {entry.short: entry for entry in entries}
 
 
 def in_catalogue(name: str) -> bool:
-    return _plain(name) in _by_plain_name()
+    return _look_up(name) is not None
 
 
 def find_in_catalogue(name: str) -> CatalogueEntry:
     """Return the entry of a name: a hub id or its last part, in any spelling, with or without "-Instruct" and such.
 
+    A name of one of several repositories of a shape gives the entry as that repository's.
     Raises: RequestError that suggests the nearest names; UnsupportedError when the family is not written yet.
     """
-    entry = _by_plain_name().get(_plain(name))
+    entry = _look_up(name)
     if entry is None:
         by_plain = {_plain(short): short for short in catalogue()}
-        near = difflib.get_close_matches(_plain(name), by_plain, n=3, cutoff=0.6)
+        near = difflib.get_close_matches(_plain(_short(name)), by_plain, n=3, cutoff=0.6)
         raise RequestError(
             "no model of this name in the catalogue",
             expected=("perhaps " + ", ".join(by_plain[plain] for plain in near)) if near else "a name like qwen3-0.6b",
             found=repr(name),
+            advice="`nearlight plan --list` has all names",
         )
     if not entry.supported:
-        raise UnsupportedError(
-            f"unsupported: {entry.name} is of the family {entry.model_type}, which is not written yet",
-            expected="one of " + ", ".join(sorted([*FAMILIES, *COUNTED_FAMILIES])),
-        )
+        raise not_written(entry.model_type, where=entry.name)
     return entry
 
 
 def series_of(name: str) -> str:
     """Return a name without the size: "qwen3" of "Qwen3-0.6B"."""
-    return re.split(r"-(?=e?\d+(?:\.\d+)?[bm]\b|\d+x|medium|large|xl)", _short(name))[0]
+    return _SIZE.split(_short(name))[0]
+
+
+def _look_up(name: str) -> CatalogueEntry | None:
+    """Find a name as it is written, else with fewer and fewer of the marks of variants."""
+    known = _by_plain_name()
+    return next((known[plain] for plain in map(_plain, _shorter(name)) if plain in known), None)
 
 
 @cache
 def _by_plain_name() -> Mapping[str, CatalogueEntry]:
-    return {_plain(short): entry for short, entry in catalogue().items()}
+    found: dict[str, CatalogueEntry] = {}
+    for entry in catalogue().values():
+        found |= {_plain(name): entry for name in (entry.name, *entry.names)}
+        for repository, changes in entry.also.items():
+            variant = replace(entry, repository=repository, config={**entry.config, **changes})
+            found[_plain(repository.rpartition("/")[2])] = variant
+    for short, entry in catalogue().items():
+        found.setdefault(_plain(short), entry)
+    return found
+
+
+def _shorter(name: str) -> Iterator[str]:
+    """Yield a name in lower case and without its owner, then with one mark of a variant less each time."""
+    short = name.rpartition("/")[2].lower().replace("_", "-").removeprefix("meta-")
+    yield short
+    while (cut := _VARIANT.sub("", short)) != short:
+        short = cut
+        yield short
 
 
 def _short(name: str) -> str:
     """Return a name in lower case, without owner and without the marks of variants that share a shape."""
-    short = name.rpartition("/")[2].lower().replace("_", "-").removeprefix("meta-")
-    while (cut := _VARIANT.sub("", short)) != short:
-        short = cut
-    return short
+    return list(_shorter(name))[-1]
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]", "", _short(name))
+    return re.sub(r"[^a-z0-9.]", "", name.lower().replace("_", "-").removeprefix("meta-"))

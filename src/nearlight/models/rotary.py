@@ -28,6 +28,19 @@ def attention_shape(read: ConfigReader) -> AttentionShape:
     return AttentionShape(hidden_size, n_heads, n_kv_heads, head_dim)
 
 
+def projections(
+    ops: Ops, name: str, shape: AttentionShape, qkv_bias: bool = False, out_bias: bool = False
+) -> Projections:
+    """Declare the four matrices of an attention layer under their usual names."""
+    q_width, kv_width = shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
+    return Projections(
+        q=Linear(ops, f"{name}.q_proj", q_width, shape.hidden_size, qkv_bias),
+        k=Linear(ops, f"{name}.k_proj", kv_width, shape.hidden_size, qkv_bias),
+        v=Linear(ops, f"{name}.v_proj", kv_width, shape.hidden_size, qkv_bias),
+        out=Linear(ops, f"{name}.o_proj", shape.hidden_size, q_width, out_bias),
+    )
+
+
 def rotary_decoder(
     ops: Ops,
     config: Mapping[str, Any],
@@ -40,11 +53,13 @@ def rotary_decoder(
     qk_norm: bool = False,
     mlp: Callable[[int, str], MLP] | None = None,
     window: Callable[[int], int | None] | None = None,
+    block: Callable[[int], Block] | None = None,
 ) -> Decoder:
     """Put a model together from a config and what sets its family apart.
 
     `vocab_size` and `max_positions` are the family's defaults for keys the config may lack. `mlp` makes the MLP of
     a layer from its number and name, where a family has another than all; `window` says how many tokens a layer sees.
+    `block` makes whole layers, for families whose layers are put together otherwise.
     """
     read = ConfigReader(config)
     shape = attention_shape(read)
@@ -56,21 +71,15 @@ def rotary_decoder(
     def norm(name: str, width: int = shape.hidden_size) -> RMSNorm:
         return RMSNorm(ops, name, width, eps)
 
-    def block(i: int) -> Block:
+    def rotary_block(i: int) -> Block:
         name = f"model.layers.{i}"
         attention, mlp_name = f"{name}.self_attn", f"{name}.mlp"
-        q_width, kv_width = shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim
-        projections = Projections(
-            q=Linear(ops, f"{attention}.q_proj", q_width, shape.hidden_size, qkv_bias),
-            k=Linear(ops, f"{attention}.k_proj", kv_width, shape.hidden_size, qkv_bias),
-            v=Linear(ops, f"{attention}.v_proj", kv_width, shape.hidden_size, qkv_bias),
-            out=Linear(ops, f"{attention}.o_proj", shape.hidden_size, q_width, out_bias),
-        )
+        projected = projections(ops, attention, shape, qkv_bias, out_bias)
         norms = (norm(f"{attention}.q_norm", shape.head_dim), norm(f"{attention}.k_norm", shape.head_dim))
         return Block(
             ops,
             norm(f"{name}.input_layernorm"),
-            Attention(ops, i, shape, projections, norms if qk_norm else None, window=window(i) if window else None),
+            Attention(ops, i, shape, projected, norms if qk_norm else None, window=window(i) if window else None),
             norm(f"{name}.post_attention_layernorm"),
             mlp(i, mlp_name) if mlp else GatedMLP(ops, mlp_name, shape.hidden_size, intermediate_size, mlp_bias),
         )
@@ -83,7 +92,7 @@ def rotary_decoder(
     return Decoder(
         ops,
         embedding=Embedding(ops, "model.embed_tokens", n_rows, shape.hidden_size),
-        blocks=[block(i) for i in range(read.size("num_hidden_layers"))],
+        blocks=[(block or rotary_block)(i) for i in range(read.size("num_hidden_layers"))],
         norm=norm("model.norm"),
         head=None if tied else Linear(ops, "lm_head", n_rows, shape.hidden_size),
         rope=rope,

@@ -18,6 +18,7 @@ from nearlight.package.json_file import read_json
 _MODEL_TYPES = {
     "GPT2LMHeadModel": "gpt2",
     "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
     "Qwen2ForCausalLM": "qwen2",
     "Qwen3ForCausalLM": "qwen3",
 }

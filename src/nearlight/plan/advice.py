@@ -1,16 +1,19 @@
 """What to change when a model does not fit, the least first.
 
-Fewer bits, a smaller cache, a shorter context; the last two together with fewer bits; else a smaller model.
+Fewer bits, a smaller KV cache, a shorter context; the last two together with fewer bits; else a smaller model, rather a
+large one in few bits than a small one in many.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import TypeAlias
 
 from nearlight.errors import RequestError
 from nearlight.models.catalogue import CatalogueEntry, catalogue, series_of
+from nearlight.plan.memory import gibibytes
 from nearlight.plan.options import WEIGHTS, Options
 from nearlight.plan.plan import Fit, Plan
 from nearlight.plan.subject import Subject
@@ -37,7 +40,7 @@ def _fewer_bits(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -
     for weights in WEIGHTS[1:]:
         after = fit_of(subject, replace(options, weights=weights)).memory
         if after.fits and after.weights < before:
-            yield f"--weights {weights}: weights take {_gb(after.weights)} instead of {_gb(before)}"
+            yield f"--weights {weights}: weights take {gibibytes(after.weights)} instead of {gibibytes(before)}"
             return
 
 
@@ -45,7 +48,7 @@ def _smaller_cache(fit_of: FitOf, subject: Subject, options: Options, plan: Plan
     if options.kv != "q8":
         after = fit_of(subject, replace(options, kv="q8")).memory
         if after.fits:
-            yield f"--kv q8: the cache takes {_gb(after.kv)} instead of {_gb(plan.memory.kv)}"
+            yield f"--kv q8: the KV cache takes {gibibytes(after.kv)} instead of {gibibytes(plan.memory.kv)}"
 
 
 def _both(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
@@ -60,22 +63,36 @@ def _both(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iter
 
 
 def _smaller_model(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
-    """Name the largest catalogue model below this one that fits as asked, of the same series if there is one."""
-    series = series_of(subject.name)
-    for entry in sorted(_smaller_entries(plan), key=lambda entry: (entry.series != series, -(entry.n_parameters or 0))):
+    """Name the largest catalogue model below this one that fits, of the same series if there is one.
+
+    Models that nearlight runs come first; where the series has none that fits, one of another series is named too.
+    """
+    series = series_of(subject.entry.short if subject.entry else subject.name)
+    entries = sorted(
+        _smaller_entries(plan),
+        key=lambda entry: (entry.series != series, entry.why_not_run is not None, -(entry.n_parameters or 0)),
+    )
+    proposals = ((entry, text) for entry in entries if (text := _proposal(fit_of, entry, options)))
+    for entry, text in islice(proposals, 1):
+        yield text
+        if entry.why_not_run:
+            yield from islice((text for other, text in proposals if other.why_not_run is None), 1)
+
+
+def _proposal(fit_of: FitOf, entry: CatalogueEntry, options: Options) -> str | None:
+    """Propose a model as it is published, else in the most bits with which it fits; None if it fits with none."""
+    for weights in (None, *WEIGHTS[1:]):
         try:
-            fit = fit_of(Subject(entry.name, entry.config, entry=entry), options)
+            memory = fit_of(Subject(entry.name, entry.config, entry=entry), replace(options, weights=weights)).memory
         except RequestError:  # it has not as many positions
-            continue
-        if fit.memory.fits:
-            yield f"{entry.name}: a smaller model, which fits at {options.weights or 'bf16'}"
-            return
+            return None
+        if memory.fits:
+            flag = f" --weights {weights}" if weights else ""
+            note = "; nearlight cannot run it yet" if entry.why_not_run else ""
+            return f"{entry.short}{flag}: a smaller model, whose weights take {gibibytes(memory.weights)}{note}"
+    return None
 
 
 def _smaller_entries(plan: Plan) -> list[CatalogueEntry]:
     entries = [entry for entry in catalogue().values() if entry.supported]
     return [entry for entry in entries if (entry.n_parameters or 0) < plan.params.total]
-
-
-def _gb(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.2f} GB"

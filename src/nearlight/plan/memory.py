@@ -23,3 +23,8 @@ def overhead_bytes(model: CountedModel, hardware: Hardware, n_rows: int) -> int:
     if hardware.kind == "gpu":
         return ACCELERATOR_RUNTIME_BYTES + activations
     return INTERPRETER_BYTES + TOKENIZER_BYTES_PER_TOKEN * model.model.vocab_size + activations
+
+
+def gibibytes(n_bytes: float) -> str:
+    """Write an amount of memory as memory is sold: a 24 GB card has "24 GiB"."""
+    return f"{n_bytes / 2**30:.3g} GiB" if n_bytes < 999.5 * 2**30 else f"{n_bytes / 2**30:.0f} GiB"

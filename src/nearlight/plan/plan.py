@@ -13,12 +13,13 @@ from nearlight.limits.promise import Load, Promise, Users, users_under
 from nearlight.limits.roofline import DecodeLine, step_time
 from nearlight.limits.speculation import Speculation, best_speculation
 from nearlight.limits.thinking import Thinking, thinking_cost
+from nearlight.plan.memory import gibibytes
 
 
 @dataclass(frozen=True)
 class Memory:
     """What must fit. Units: bytes; `kv` is one sequence of the planned context. `origin` says what `available` is:
-    "free of this machine's 25.3 GB", or nothing where it is all that the machine has."""
+    "free of this machine's 23.6 GiB", or nothing where it is all that the machine has."""
 
     weights: float
     kv: float
@@ -84,7 +85,7 @@ class Plan:
 
     `prefill` and `decode_line` are None, and `decode` is empty, where nothing fits; `decode` never goes beyond
     `max_context`. `costs` gives the cost of any other step, for tables and pictures. `chunk` is how many rows a step of
-    prefill has.
+    prefill has. `obstacle` is why nearlight could not run it there even if it fits, in one sentence.
     """
 
     model: str
@@ -103,6 +104,7 @@ class Plan:
     decode: tuple[DecodePoint, ...]
     decode_line: DecodeLine | None
     advice: tuple[str, ...] = ()
+    obstacle: str | None = None
 
     @property
     def fits(self) -> bool:
@@ -114,15 +116,39 @@ class Plan:
         return self.hardware.label
 
     @property
+    def runnable(self) -> bool:
+        """Whether nearlight can run this model on that machine now."""
+        return self.reason is None
+
+    @property
+    def reason(self) -> str | None:
+        """Why nearlight cannot run it there, in one sentence; None if it can."""
+        if not self.fits:
+            return f"it needs {gibibytes(self.memory.total)}, and there are {self._available}"
+        return self.obstacle
+
+    @property
+    def answer(self) -> str:
+        """Say in a few words whether it fits, and whether nearlight runs it."""
+        if not self.fits:
+            return "does not fit"
+        place = "here" if self.label == "measured" else "there"
+        return f"fits, and nearlight runs it {place}" if self.runnable else "would fit; nearlight cannot run it yet"
+
+    @property
     def verdict(self) -> str:
-        """Say in one line whether it fits."""
-        need, have = _gigabytes(self.memory.total), _gigabytes(self.memory.available)
-        have += f" {self.memory.origin}" if self.memory.origin else ""
+        """Say in one line whether it fits, and what it needs."""
+        need = f"needs {gibibytes(self.memory.total)} of {self._available}"
         what = f"{self.model} at {self.weights} with {self.context} tokens of context ({self.kv})"
         if self.fits:
-            return f"fits: {what} needs {need} of {have}"
+            return f"{self.answer}: {what} {need}"
         most = f"at most {self.max_context} tokens fit" if self.max_context else "not even the weights fit"
-        return f"does not fit: {what} needs {need} of {have}; {most}"
+        return f"{self.answer}: {what} {need}; {most}"
+
+    @property
+    def _available(self) -> str:
+        origin = self.memory.origin
+        return gibibytes(self.memory.available) + (f" {origin}" if origin else "")
 
     def decode_at(self, context: int) -> DecodePoint | None:
         """Return decode speed at a context, None where so many tokens do not fit.
@@ -161,6 +187,8 @@ class Plan:
             "params": asdict(self.params),
             "kv_bytes_per_token": self.kv_bytes_per_token,
             "fits": self.fits,
+            "runnable": self.runnable,
+            "reason": self.reason,
             "verdict": self.verdict,
             "advice": list(self.advice),
             "context": self.context,
@@ -183,7 +211,3 @@ class Plan:
             else None,
             "hardware": self.hardware.as_json(),
         }
-
-
-def _gigabytes(n_bytes: float) -> str:
-    return f"{n_bytes / 1e9:.2f} GB"

@@ -11,6 +11,7 @@ from nearlight.kernels.count import ACCELERATOR, cpu_target
 from nearlight.limits.convention import BlogCosts
 from nearlight.limits.hardware import Hardware, find_hardware
 from nearlight.limits.roofline import decode_line, inflection, largest_context, step_time, steps_time
+from nearlight.models import why_not_run
 from nearlight.models.catalogue import CatalogueEntry
 from nearlight.package import Package
 from nearlight.plan.advice import advise
@@ -45,8 +46,9 @@ def make_plan(
 ) -> Plan:
     """Plan a model (a package, its path, or a catalogue name) on a machine (a row, or its short name).
 
-    `weights` None keeps a package's own bits and takes bf16 for a catalogue name. `isa` is the instruction level of
-    this engine's kernels, for machines of the kind "cpu". With `advice`, a plan that does not fit says what would.
+    `weights` None keeps a package's own bits; for a catalogue name it is what the model is published in, mostly bf16.
+    `isa` is the instruction level of this engine's kernels, for machines of the kind "cpu". With `advice`, a plan that
+    does not fit says what would.
     Units: `prompt`, `after` (what follows the prompt) and `context` count tokens; `available_bytes` None is all of the
     machine's memory, else `available_is` says what they are ("free of …").
     Raises: RequestError, UnsupportedError and PackageError, one line each.
@@ -89,10 +91,9 @@ class Planner:
         fit = self._fit(counted, options)
         blog = options.convention == "blog"
         hardware = self.hardware.in_binary_units() if blog else self.hardware
-        stored = subject.package is not None and options.weights is None
         return Plan(
             model=subject.name,
-            weights=options.blog_weights if blog else "stored bits" if stored else options.weights or "bf16",
+            weights=options.blog_weights if blog else options.weights or subject.own_weights,
             kv=options.blog_kv if blog else counted.attention.kv,
             convention=options.convention,
             hardware=hardware,
@@ -106,6 +107,7 @@ class Planner:
             prefill=self._prefill(fit, options, hardware),
             decode=_decode(fit, hardware),
             decode_line=decode_line(fit.costs, hardware) if fit.max_context or blog else None,
+            obstacle=why_not_run(str(subject.config["model_type"])) or _why_not_on(self.hardware),
         )
 
     def _counted(self, subject: Subject, options: Options) -> CountedModel:
@@ -138,6 +140,11 @@ class Planner:
         time = steps_time(costs.prefill(n_prompt, self.chunk), hardware)
         rows = inflection(lambda n_rows: costs.prefill(n_rows)[0], hardware, most=_MOST_ROWS)
         return Prefill(n_prompt, time.read_s, time.compute_s, time.total_s, time.bound, rows)
+
+
+def _why_not_on(hardware: Hardware) -> str | None:
+    """Say in one sentence why nothing runs on a machine yet; None if nearlight has kernels for it."""
+    return "nearlight does not run on GPUs yet, only on CPUs" if hardware.kind == "gpu" else None
 
 
 def _decode(fit: Fit, hardware: Hardware) -> tuple[DecodePoint, ...]:

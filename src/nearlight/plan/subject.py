@@ -7,27 +7,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearlight.dtypes import Format
+from nearlight.dtypes import BF16, MXFP4, Format
 from nearlight.engine.counting import CountedModel
 from nearlight.kernels.count import Target
+from nearlight.layers.parameters import Parameter
 from nearlight.models.catalogue import CatalogueEntry, find_in_catalogue
 from nearlight.package import Package, open_package
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to plan. With a package, `weights` None means the stored bits."""
+    """A model to plan. `weights` None means the stored bits of a package, and the published ones of an entry."""
 
     name: str
     config: Mapping[str, Any]
     package: Package | None = None
     entry: CatalogueEntry | None = None
 
+    @property
+    def own_weights(self) -> str:
+        """What its weights are in where nothing else is asked for."""
+        if self.package is not None:
+            return "stored bits"
+        return self.entry.weights if self.entry else "bf16"
+
     def counted(self, weights: str | None, kv_format: Format | None, target: Target) -> CountedModel:
         """Build it on the counting kernels."""
         if self.package is not None:
             return CountedModel.of_package(self.package, weights, kv_format=kv_format, target=target)
-        return CountedModel.of_config(self.config, weights or "bf16", kv_format=kv_format, target=target)
+        weights = weights or self.own_weights
+        if weights == "mxfp4":
+            return CountedModel(self.config, _experts_in_mxfp4, kv_format=kv_format, target=target)
+        return CountedModel.of_config(self.config, weights, kv_format=kv_format, target=target)
+
+
+def _experts_in_mxfp4(parameter: Parameter) -> Format:
+    """Return the formats that gpt-oss is published in."""
+    return MXFP4 if ".experts." in parameter.name else BF16
 
 
 def subject_of(model: str | Path | Package | CatalogueEntry | Subject) -> Subject:

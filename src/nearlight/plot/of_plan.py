@@ -18,7 +18,7 @@ _CONTEXTS = 24
 _FAR_ABOVE = 3
 """Memory is left out of the picture, and named at its edge, where it is so many times what is needed."""
 
-_TERA, _GIGA = 1e12, 1e9
+_TERA, _GIGA, _GIB = 1e12, 1e9, 2**30
 
 
 def plan_figure(plans: Sequence[Plan]) -> Figure:
@@ -41,7 +41,7 @@ def _grounds(plan: Plan) -> str:
     source = "ceilings measured on this machine" if plan.label == "measured" else "the machine's data sheet, estimated"
     convention = "" if plan.convention == "physical" else f" by the {plan.convention} convention"
     fits = "fit into" if plan.fits else "do not fit into"
-    available = f"{value_text(plan.memory.available / _GIGA)} GB"
+    available = f"{value_text(plan.memory.available / _GIB)} GiB"
     available += f" {plan.memory.origin}" if plan.memory.origin else ""
     return f"Limits from {source}{convention}. {plan.context} tokens of context ({plan.kv}) {fits} {available}."
 
@@ -154,8 +154,8 @@ def _memory(plans: Sequence[Plan], plan: Plan, colours: dict[int, int]) -> Panel
     longest = max(plan.context, *(each.max_context for each in plans))
     lines = [_memory_line(each, longest, colours[id(each)], each is plan) for each in plans]
     most = max(max(line.y) for line in lines)
-    available = plan.memory.available / _GIGA
-    size = f"{value_text(available)} GB"
+    available = plan.memory.available / _GIB
+    size = f"{value_text(available)} GiB"
     if available > _FAR_ABOVE * most:
         high = 1.25 * most
         asked, notes = _asked(plan, longest, high)
@@ -166,9 +166,9 @@ def _memory(plans: Sequence[Plan], plan: Plan, colours: dict[int, int]) -> Panel
         lines.append(Series("available", (0, longest), (available, available), kind="dashed", label=size))
         notes += [Note(each.max_context, available, "", colours[id(each)]) for each in plans if _fills_memory(each)]
     return Panel(
-        "Memory: weights, cache and overhead",
+        "Memory: weights, KV cache and overhead",
         Axis("context", "tokens", low=0, high=longest),
-        Axis("memory", "GB", low=0, high=high),
+        Axis("memory", "GiB", low=0, high=high),
         [*asked, *lines],
         notes,
     )
@@ -176,7 +176,7 @@ def _memory(plans: Sequence[Plan], plan: Plan, colours: dict[int, int]) -> Panel
 
 def _memory_line(plan: Plan, longest: int, colour: int, strong: bool) -> Series:
     contexts = _contexts(longest)
-    sizes = [_bytes_at(plan, context) / _GIGA for context in contexts]
+    sizes = [_bytes_at(plan, context) / _GIB for context in contexts]
     fits = " never fits" if not plan.max_context else f" up to {plan.max_context}" if _fills_memory(plan) else ""
     return Series(f"{plan.weights}, memory", contexts, sizes, colour, label=plan.weights + fits, strong=strong)
 

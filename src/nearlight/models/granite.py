@@ -1,0 +1,17 @@
+"""Granite 3, for planning: llama with four factors (on embeddings, scores, what a layer adds, logits).
+
+The factors are left out: they are a multiplication for each value, which no count notices. Source: arXiv:2405.04324.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nearlight.kernels.ops import Ops
+from nearlight.layers.decoder import Decoder
+from nearlight.models import llama
+
+
+def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
+    return llama.build(ops, config)
