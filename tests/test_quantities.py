@@ -40,5 +40,5 @@ def test_only_bytes_have_a_b(text: str, value: int) -> None:
 )
 def test_nonsense_is_refused(text: str) -> None:
     for read in (read_bytes, read_count):
-        with pytest.raises(RequestError, match="^SIZE: expected a "):
+        with pytest.raises(RequestError, match=r"^SIZE: expected a "):
             read(text, "SIZE")
