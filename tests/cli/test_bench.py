@@ -14,6 +14,7 @@ import pytest
 from nearlight.bench import session, steady
 from nearlight.cli import bench, roofline
 from nearlight.cli.main import main
+from nearlight.kernels.cpu import threads
 from tests.bench.tiny import CONFIG
 from tests.cli.conftest import Command
 
@@ -41,7 +42,8 @@ def rows_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[st
     return rows
 
 
-def test_roofline_tells_both_ceilings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_roofline_tells_both_ceilings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(threads, "processors", lambda: {0, 1})  # a test's worker has only one
     assert roofline.main(["--threads", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {"cpu", "isa", "threads", "read_bytes_per_s", "flops"} <= told.keys()
@@ -161,7 +163,7 @@ def test_a_ledger_becomes_a_page(capsys: pytest.CaptureFixture[str], synthetic: 
         (["-p", "many"], "expected numbers like 64,128, found 'many'"),
         (["-p", "0", "-n", "0"], "nothing to measure"),
         (["--synthetic", "qwen3-0.6b", "-r", "0"], "repetitions: expected at least 1, found 0"),
-        (["--synthetic", "qwen3-0.6b", "-t", "0"], "threads: expected 1 … 1024, found 0"),
+        (["--synthetic", "qwen3-0.6b", "-t", "0"], "argument -t/--threads: expected 1"),
         (["--synthetic", "qwen3-0.6b", "--chunk", "0"], "chunk: expected at least 1 row, found 0"),
         (["--chunk", "most"], "expected a number of rows or best, found 'most'"),
         (["--vs", "vllm"], "--vs: expected some of llama.cpp"),
@@ -180,4 +182,5 @@ def test_bad_input_is_one_line(capsys: pytest.CaptureFixture[str], arguments: li
 
 def test_roofline_refuses_senseless_threads(nearlight: Command) -> None:
     done = nearlight("roofline", "-t", "0")
-    assert (done.returncode, done.stderr) == (2, "nearlight: threads: expected 1 … 1024, found 0\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("nearlight: argument -t/--threads: expected 1")

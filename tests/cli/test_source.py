@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from nearlight.cli.source import Words, find_model, looks_like_model, sort_words
-from nearlight.errors import RequestError
+from nearlight.errors import RequestError, UnsupportedError
+
+AS_PROMPT = "as a prompt for pico: nearlight run -p "
 
 
 @pytest.mark.parametrize(
@@ -15,14 +17,19 @@ from nearlight.errors import RequestError
     [
         ([], Words(None, None)),
         (["def fib(n):"], Words(None, "def fib(n):")),
+        (["two\nlines"], Words(None, "two\nlines")),
+        ([""], Words(None, "")),
         (["a/b"], Words("a/b", None)),
         (["a/b:Q4_K_M", "Why?"], Words("a/b:Q4_K_M", "Why?")),
         (["x.gguf"], Words("x.gguf", None)),
-        (["model", "prompt"], Words("model", "prompt")),
-        (["def"], Words(None, "def", guessed=True)),
-        (["a/b", "-"], Words("a/b", None, reads_stdin=True)),
-        (["a/b", "Sum up:", "-"], Words("a/b", "Sum up:", reads_stdin=True)),
-        (["-"], Words(None, None, reads_stdin=True)),
+        (["model", "prompt"], Words("model", "prompt", advice=AS_PROMPT + "'model prompt'")),
+        (["def"], Words("def", None, advice=AS_PROMPT + "def")),
+        (["print(1)"], Words("print(1)", None, advice=AS_PROMPT + "'print(1)'")),
+        (["qwen3-8b"], Words("qwen3-8b", None, advice=AS_PROMPT + "qwen3-8b")),
+        (["a/b", "-"], Words("a/b", None, stdin_at="after")),
+        (["a/b", "Sum up:", "-"], Words("a/b", "Sum up:", stdin_at="after")),
+        (["a/b", "-", "Sum up."], Words("a/b", "Sum up.", stdin_at="before")),
+        (["-"], Words(None, None, stdin_at="after")),
     ],
 )
 def test_words(words: list[str], expected: Words) -> None:
@@ -31,6 +38,7 @@ def test_words(words: list[str], expected: Words) -> None:
 
 def test_flags_leave_nothing_to_guess() -> None:
     assert sort_words(["a/b"], model="m") == Words("m", "a/b")
+    assert sort_words(["hello"], model="m") == Words("m", "hello")
     assert sort_words(["m"], prompt="p") == Words("m", "p")
     assert sort_words([], prompt="a/b") == Words(None, "a/b")
     for words, model, prompt in ((["a", "b", "c"], None, None), (["a"], "m", "p"), (["a", "b"], "m", None)):
@@ -60,7 +68,7 @@ def test_an_existing_path_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert find_model("hello") == Path("hello")
 
 
-@pytest.mark.parametrize("name", ["x.gguf", "no/such/model", "qwen3:4b"])
+@pytest.mark.parametrize("name", ["x.gguf", "no/such/model", "gpt5:4b", "~nobody-here/x", "a\0b"])
 def test_no_such_model(name: str) -> None:
     with pytest.raises(RequestError, match="no such model: expected a directory"):
         find_model(name)
@@ -72,3 +80,20 @@ def test_an_unknown_id_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(RequestError, match="org/name: not on this machine; `nearlight pull org/name` downloads it"):
         find_model("org/name", offline=True)
+
+
+def test_a_name_of_the_catalogue_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(RequestError, match="qwen3-8b: Qwen/Qwen3-8B is not on this machine; `nearlight pull Qwen/Qw"):
+        find_model("qwen3-8b")  # without a terminal there is nobody to ask
+    with pytest.raises(RequestError, match="Qwen/Qwen3-8B: not on this machine"):
+        find_model("qwen3-8b", offline=True, assent=True)
+    with pytest.raises(UnsupportedError, match=r"gemma-3-1b-pt cannot be run yet: family gemma3_text"):
+        find_model("gemma-3-1b", assent=True)
+
+
+def test_advice_is_for_words_that_are_nothing() -> None:
+    with pytest.raises(RequestError, match=r"^hello: no such model: expected a directory, .*; as a prompt: -p hello$"):
+        find_model("hello", advice="as a prompt: -p hello")

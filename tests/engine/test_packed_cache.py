@@ -296,8 +296,8 @@ def test_settings_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("NEARLIGHT_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("NEARLIGHT_CACHE_BYTES", "12345")
     assert (default_cache().directory, default_cache().bound()) == (tmp_path / "own", 12345)
-    monkeypatch.setenv("NEARLIGHT_CACHE_BYTES", "5 GB")
-    with pytest.raises(RequestError, match="NEARLIGHT_CACHE_BYTES: expected a number of bytes, found '5 GB'"):
+    monkeypatch.setenv("NEARLIGHT_CACHE_BYTES", "5 GB or so")
+    with pytest.raises(RequestError, match=r"NEARLIGHT_CACHE_BYTES: expected a number of bytes, .* '5 GB or so'"):
         default_cache()
 
 

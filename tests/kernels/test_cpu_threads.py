@@ -65,7 +65,7 @@ def test_version_1_quota(tmp_path: Path, mount: str, quota: str, expected: float
 def test_default_is_cores_within_the_quota(
     machine: Path, monkeypatch: pytest.MonkeyPatch, quota: str, expected: int
 ) -> None:
-    monkeypatch.setattr(threads, "_allowed_cpus", lambda: {0, 1, 6, 7, 4})
+    monkeypatch.setattr(threads, "processors", lambda: {0, 1, 6, 7, 4})
     write(machine / "proc/self/cgroup", "0::/")
     write(machine / "sys/fs/cgroup/cpu.max", f"{quota} 100000")
     assert default_threads(machine) == expected

@@ -1,21 +1,27 @@
-"""Flags that commands share, and a parser whose complaints are one line like any other."""
+"""Flags that commands share, and a parser that takes them anywhere and complains in one line like any other."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from nearlight.errors import RequestError
+from nearlight.quantities import read_count
 
 BASE_MAX_TOKENS = 256
 """A base model does not know when to stop; without --max-tokens, this is when."""
 
 
 KV_HELP = "format of the KV cache: f16, q8 or f32 (default: f16; f32 where all weights have 32 bits)"
+_WORD = "\0"
+"""Put before a word that follows `--`, so that it does not look like a flag; no argument can hold one itself."""
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises RequestError instead of printing its usage and leaving."""
+    """An ArgumentParser whose flags may stand before, between and after words, and which raises RequestError instead of
+    printing its usage and leaving."""
 
     def __init__(self, command: str, description: str, examples: str) -> None:
         super().__init__(
@@ -27,31 +33,92 @@ class Parser(argparse.ArgumentParser):
         )
         self.add_argument("--json", action="store_true", help="print the result as JSON")
 
+    def parse_args(self, arguments: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        """Read a command's arguments; what follows `--` is a word, whatever it looks like.
+
+        Raises: RequestError for what the command does not take.
+        """
+        given = list(arguments)
+        end = given.index("--") if "--" in given else len(given)
+        args = self.parse_intermixed_args([*given[:end], *(_WORD + word for word in given[end + 1 :])])
+        for name, value in vars(args).items():
+            if isinstance(value, str):
+                setattr(args, name, value.removeprefix(_WORD))
+            elif isinstance(value, list):
+                setattr(args, name, [part.removeprefix(_WORD) if isinstance(part, str) else part for part in value])
+        return args
+
     def error(self, message: str) -> NoReturn:
-        raise RequestError(message, advice=f"see `{self.prog} --help`")
+        raise RequestError(message.replace(repr(_WORD)[1:-1], ""), advice=f"see `{self.prog} --help`")
+
+
+def token_count(text: str) -> int:
+    """Read a number of tokens or rows, as a flag's type."""
+    return _argument(read_count, text)
+
+
+def thread_count(text: str) -> int:
+    """Read a number of threads, as a flag's type: at most the processors that this process may use."""
+    from nearlight.kernels.cpu.threads import processors
+
+    there = len(processors())
+    expected = f"1 to {there}, the processors here" if there > 1 else "1, the only processor here"
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= there):
+        raise argparse.ArgumentTypeError(f"expected {expected}, found {text[:40]!r}")
+    return int(text)
+
+
+def _argument(read: Callable[[str, str], int], text: str) -> int:
+    """Call a reader whose complaint is to be about a flag, which argparse names."""
+    try:
+        return read(text, "")
+    except RequestError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix(": ")) from None
 
 
 def add_loading(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say how a model is loaded: those of `nearlight.load`."""
     group = parser.add_argument_group("loading")
-    group.add_argument("-c", "--context", type=int, metavar="N", help="tokens of context (default: the model's own)")
-    group.add_argument("-t", "--threads", type=int, metavar="N", help="threads (default: physical cores)")
-    group.add_argument("--weights", metavar="FORMAT", help="re-quantize at load: bf16, w8, w6 or w4")
+    group.add_argument(
+        "-c", "--context", type=token_count, metavar="N", help="tokens of context, like 8k (default: the model's own)"
+    )
+    group.add_argument("-t", "--threads", type=thread_count, metavar="N", help="threads (default: physical cores)")
+    group.add_argument(
+        "--weights", metavar="FORMAT", help="re-quantize at load: bf16, w8, w6 or w4 (others' names mean the nearest)"
+    )
     group.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
     group.add_argument("--backend", default="auto", metavar="NAME", help="auto (default), cpu or reference")
     group.add_argument(
         "--no-cache", dest="cache", action="store_false", help="neither read nor keep repacked weights (see `cache`)"
     )
+    add_downloading(group)
+
+
+def add_downloading(group: argparse._ActionsContainer) -> None:
+    """Add the flags that say whether a model may be downloaded."""
     group.add_argument("--offline", action="store_true", help="never download; use what is on this machine")
+    group.add_argument("-y", "--yes", action="store_true", help="download a model of the catalogue without asking")
 
 
 def loading_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return those flags as keyword arguments of `nearlight.load`."""
-    return {name: getattr(args, name) for name in ("context", "threads", "weights", "kv", "backend", "cache")}
+    options = {name: getattr(args, name) for name in ("context", "threads", "kv", "backend", "cache")}
+    return options | {"weights": nearest_weights(args.weights)}
+
+
+def nearest_weights(name: str | None) -> str | None:
+    """Return the kind of weights that is nearest to a name, saying so on stderr where it is another one."""
+    from nearlight.engine.weight_names import nearest_kind, said_of
+
+    if name is None:
+        return None
+    if (note := said_of(name)) is not None:
+        print(f"nearlight: {note}", file=sys.stderr)
+    return nearest_kind(name)
 
 
 _POLICY = (
-    ("--temperature", float, "T", "0 is greedy; higher is more varied"),
+    ("--temperature", float, "T", "0 is greedy; higher is more varied (also --temp)"),
     ("--top-k", int, "K", "choose among the K most probable tokens"),
     ("--top-p", float, "P", "… among the most probable that together have probability P"),
     ("--min-p", float, "P", "… among those at least P times as probable as the best"),
@@ -67,10 +134,11 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("decoding (defaults come from the model)")
     for flag, kind, metavar, text in _POLICY:
         group.add_argument(flag, type=kind, metavar=metavar, help=text)
+    group.add_argument("--temp", dest="temperature", type=float, help=argparse.SUPPRESS)
     group.add_argument(
         "--logit-bias", action="append", type=_bias, metavar="ID=X", help="add X to a token's logit (repeatable)"
     )
-    group.add_argument("-n", "--max-tokens", type=int, metavar="N", help="tokens of the answer at most")
+    group.add_argument("-n", "--max-tokens", type=token_count, metavar="N", help="tokens of the answer at most")
     group.add_argument(
         "--stop",
         action="append",
@@ -81,7 +149,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--think", action=argparse.BooleanOptionalAction, help="switch thinking on or off where the model can"
     )
-    group.add_argument("--thinking-budget", type=int, metavar="N", help="tokens of thinking at most")
+    group.add_argument("--thinking-budget", type=token_count, metavar="N", help="tokens of thinking at most")
 
 
 def decoding_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -106,5 +174,7 @@ def _bias(text: str) -> tuple[int, float]:
 
 def _unescaped(text: str) -> str:
     r"""Turn \n, \t and \\ into what they stand for: shells make real line ends awkward to type."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a text to stop at, found nothing")
     parts = text.split("\\\\")
     return "\\".join(part.replace("\\n", "\n").replace("\\t", "\t") for part in parts)

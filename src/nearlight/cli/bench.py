@@ -15,7 +15,7 @@ from nearlight.bench.session import Options, Session, measure
 from nearlight.bench.subject import Description, packaged, synthetic
 from nearlight.bench.workload import sweep
 from nearlight.cli import bench_view, source
-from nearlight.cli.arguments import KV_HELP, Parser
+from nearlight.cli.arguments import KV_HELP, Parser, add_downloading, nearest_weights, thread_count, token_count
 from nearlight.cli.progress import ProgressBar
 from nearlight.engine.engine import CHUNK_ROWS
 from nearlight.errors import RequestError
@@ -75,13 +75,13 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser("bench", "Measure a model's speed, beside its limit here and its prediction.", _EXAMPLES)
     parser.add_argument("model", nargs="?", help="a directory, a .gguf file or a hub id (default: the embedded model)")
-    parser.add_argument("--offline", action="store_true", help="never download; use what is on this machine")
+    add_downloading(parser)
     what = parser.add_argument_group("what to measure (lists with commas are swept, as by llama-bench)")
     what.add_argument("-p", "--n-prompt", action="append", type=_numbers, metavar="N", help="prompts of N tokens (512)")
     what.add_argument("-n", "--n-gen", action="append", type=_numbers, metavar="N", help="N generated tokens (128)")
     what.add_argument("-d", "--n-depth", action="append", type=_numbers, metavar="N", help="after N tokens (0)")
     what.add_argument("-r", "--repetitions", type=int, default=5, metavar="N", help="times each (5)")
-    what.add_argument("-t", "--threads", action="append", type=_numbers, metavar="N", help="threads (physical cores)")
+    what.add_argument("-t", "--threads", action="append", type=_threads, metavar="N", help="threads (physical cores)")
     what.add_argument(
         "--chunk", type=_chunk, default=CHUNK_ROWS, metavar="N", help=f"rows of a prefill step ({CHUNK_ROWS}), or best"
     )
@@ -109,8 +109,8 @@ def _descriptions(args: argparse.Namespace) -> list[Description]:
     """Describe the model in every format of weights that was asked for."""
     weights = _flat(args.weights, [None])
     if args.synthetic is None:
-        path = source.find_model(args.model, offline=args.offline)
-        return [packaged(path, name, args.kv) for name in weights]
+        path = source.find_model(args.model, offline=args.offline, assent=args.yes)
+        return [packaged(path, nearest_weights(name), args.kv) for name in weights]
     if args.model is not None:
         raise RequestError("a model and --synthetic", advice="give one of them")
     return [synthetic(args.synthetic, name or "bf16", args.kv) for name in weights]
@@ -171,12 +171,13 @@ def _flat(lists: Sequence[list[Any]] | None, default: list[Any]) -> list[Any]:
 
 def _numbers(text: str) -> list[int]:
     try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        values = [-1]
-    if min(values) < 0:
-        raise argparse.ArgumentTypeError(f"expected numbers like 64,128, found {text!r}")
-    return values
+        return [token_count(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected numbers like 64,128 or 4k, found {text!r}") from None
+
+
+def _threads(text: str) -> list[int]:
+    return [thread_count(part) for part in text.split(",")]
 
 
 def _words(text: str) -> list[str]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 
+from nearlight.cli import streams
 from nearlight.errors import NearlightError, RequestError
 
 COMMANDS = {
@@ -42,30 +43,35 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character gets a substitute instead of a traceback.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    streams.prepare()
     gc.set_threshold(_NEW_OBJECTS)
     try:
         code = _dispatch(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
+        failed = streams.failed()  # also where a library has kept the error to itself
     except NearlightError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Python flushes stdout once more at exit; there is nobody left to tell about that either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except MemoryError:
         return _complain("not enough memory; try a smaller --context, or --weights w4", 2)
     except Exception as error:
-        if os.environ.get("NEARLIGHT_DEBUG"):
-            raise
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        return _complain(f"unexpected {what}; this is a defect, please report it (NEARLIGHT_DEBUG=1 shows where)", 70)
-    return code
+        failed = streams.failed()
+        if not failed or not isinstance(error, OSError):
+            if os.environ.get("NEARLIGHT_DEBUG"):
+                raise
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            advice = "this is a defect, please report it (NEARLIGHT_DEBUG=1 shows where)"
+            return _complain(f"unexpected {what}; {advice}", 70)
+    return _tell_failed(failed) if failed else code
+
+
+def _tell_failed(failed: Mapping[str, OSError]) -> int:
+    """Tell that an output could not be written; nobody minds that a reader went away."""
+    if any(isinstance(error, BrokenPipeError) for error in failed.values()):
+        return 141
+    name, error = next(iter(failed.items()))
+    return _complain(f"{name} cannot be written ({error.strerror})", 2)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -83,7 +89,10 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in COMMANDS:
         raise RequestError(f"unknown command {command!r}", advice=_nearest(command))
     run = import_module(f"nearlight.cli.{command}").main
-    return int(run(arguments[1:]))
+    try:
+        return int(run(arguments[1:]))
+    except SystemExit as end:  # argparse, after --help
+        return int(end.code or 0)
 
 
 def _overview() -> str:
@@ -105,7 +114,10 @@ def _nearest(command: str) -> str:
 
 
 def _complain(line: str, code: int) -> int:
-    print(f"nearlight: {line}", file=sys.stderr)
+    try:
+        print(f"nearlight: {line}", file=sys.stderr)
+    except OSError:
+        streams.failed()
     return code
 
 

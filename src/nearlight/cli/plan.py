@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli import source
-from nearlight.cli.arguments import KV_HELP, Parser
+from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, thread_count, token_count
 from nearlight.cli.table import table
 from nearlight.cli.units import memory_text, significant
 from nearlight.errors import RequestError
@@ -40,6 +40,7 @@ _USUAL_ANSWER = 500
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     args = _parser().parse_args(arguments)
+    args.weights = nearest_weights(args.weights)
     if args.hardware == "list":
         return _list_hardware(args.json)
     if args.plot:
@@ -72,21 +73,25 @@ def _parser() -> Parser:
     what = parser.add_argument_group("what is planned")
     what.add_argument("--weights", metavar="FORMAT", help="bf16, w8, w6 or w4 (default: as stored; by name: bf16)")
     what.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
-    what.add_argument("-c", "--context", type=int, metavar="N", help="tokens of context (default: 4096)")
-    what.add_argument("-p", "--prompt", type=int, metavar="N", help=f"tokens of the prompt (default: {DEFAULT_PROMPT})")
+    what.add_argument("-c", "--context", type=token_count, metavar="N", help="tokens of context (default: 4096)")
+    what.add_argument(
+        "-p", "--prompt", type=token_count, metavar="N", help=f"tokens of the prompt (default: {DEFAULT_PROMPT})"
+    )
     what.add_argument(
         "--convention", default="physical", metavar="NAME", help="of counting: physical (default), or blog"
     )
     where = parser.add_argument_group("where")
     where.add_argument("--hardware", metavar="NAME", help="like rtx4090; `list` lists them; or a .json file with a row")
-    where.add_argument("-t", "--threads", type=int, metavar="N", help="threads of this machine (default: its cores)")
+    where.add_argument(
+        "-t", "--threads", type=thread_count, metavar="N", help="threads of this machine (default: its cores)"
+    )
     what_if = parser.add_argument_group("what if")
     what_if.add_argument("--sla", metavar="PROMISE", help="users at once under a promise: ttft=2s,tpot=50ms")
     what_if.add_argument(
-        "--answer", type=int, metavar="N", help=f"… with answers of N tokens (default: {_USUAL_ANSWER})"
+        "--answer", type=token_count, metavar="N", help=f"… with answers of N tokens (default: {_USUAL_ANSWER})"
     )
     what_if.add_argument("--speculate", type=float, metavar="A", help="guesses are drafted; A of 1 are accepted: 0.7")
-    what_if.add_argument("--think", type=int, metavar="N", help="N tokens of thinking come before the answer")
+    what_if.add_argument("--think", type=token_count, metavar="N", help="N tokens of thinking come before the answer")
     out = parser.add_argument_group("output")
     out.add_argument("--plot", metavar="FILE", help="draw it too: FILE.png, .svg or .html")
     return parser
@@ -173,8 +178,6 @@ def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:
         from nearlight.engine.machine import this_machine
         from nearlight.kernels.cpu.probe import instruction_level
 
-        if threads is not None and not 1 <= threads <= 1024:
-            raise RequestError("threads", expected="1 … 1024", found=threads)
         isa = instruction_level()
         return this_machine(threads), isa
     if threads is not None:

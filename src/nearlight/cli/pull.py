@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from nearlight.cli import source
 from nearlight.cli.arguments import Parser
+from nearlight.engine.source import in_catalogue
 from nearlight.errors import RequestError
 from nearlight.package import hub
 
 _EXAMPLES = """\
   nearlight pull Qwen/Qwen3-0.6B
+  nearlight pull qwen3-0.6b                        the same, by its name in the catalogue
   nearlight pull unsloth/Qwen3-0.6B-GGUF:Q4_K_M    one file of many, by the part of its name that tells it
 
 Only what a model needs is downloaded: config, safetensors (or the GGUF file), tokenizer, templates. An interrupted
@@ -35,8 +37,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def require_id(text: str) -> hub.HubId:
-    """Read a hub id. Raises: RequestError for anything else."""
-    id = hub.parse_id(text)
+    """Read a hub id, or a name of the catalogue. Raises: RequestError for anything else."""
+    id = hub.parse_id(text) or in_catalogue(text)
     if id is None:
-        raise RequestError("not a hub id", where=text, expected="org/name or org/name:FILE")
+        expected = "org/name, org/name:FILE, or a name of the catalogue like qwen3-0.6b"
+        raise RequestError("not a hub id", where=text, expected=expected)
     return id

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from nearlight.cli.arguments import Parser
+from nearlight.cli.arguments import Parser, thread_count
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, significant
-from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.memory import total_memory
 from nearlight.kernels.cpu.probe import (
@@ -37,11 +36,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "roofline", "Measure how fast this machine reads memory and multiplies: the limits of every model.", _EXAMPLES
     )
-    parser.add_argument("-t", "--threads", type=int, metavar="N", help="threads at most (default: physical cores)")
+    parser.add_argument(
+        "-t", "--threads", type=thread_count, metavar="N", help="threads at most (default: physical cores)"
+    )
     parser.add_argument("--fresh", action="store_true", help="measure again, although the figures are known")
     args = parser.parse_args(arguments)
-    if args.threads is not None and not 1 <= args.threads <= 1024:
-        raise RequestError("threads", expected="1 … 1024", found=args.threads)
     ops = CpuOps(args.threads)
     with ProgressBar("measuring", lambda n: f"{n:.0f}", delay_s=0.3) as bar:
         found = ceilings_by_threads(ops.threads, fresh=args.fresh, progress=bar.update)

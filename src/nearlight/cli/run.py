@@ -24,6 +24,7 @@ from nearlight.cli.arguments import (
     loading_options,
 )
 from nearlight.cli.progress import ProgressBar
+from nearlight.cli.prompt import compose
 from nearlight.cli.report import as_json, closing_line, limit_of
 from nearlight.cli.units import bytes_text
 from nearlight.errors import RequestError
@@ -37,10 +38,14 @@ _EXAMPLES = """\
   nearlight run Qwen/Qwen3-0.6B                  a chat (download: 1.5 GB, once)
   nearlight run ./model.gguf "Why is it dark?"   one answer
   nearlight run org/name:Q4_K_M -p "Hello"       one file of a GGUF repository
-  cat notes.txt | nearlight run MODEL "Sum this up:" -
+  git diff | nearlight run MODEL "Write a commit message."
+  nearlight run MODEL -f notes.txt "Sum this up."
   nearlight run MODEL "Hello" --json | jq .timing
 
-With one word, a path or hub id is the model, anything else a prompt for the embedded model; -m and -p say it outright.
+MODEL is a directory, a .gguf file, a hub id, or a name like qwen3-0.6b. A text with a space in it, without a model, is
+a prompt for the embedded one; -m and -p say outright what is what, and behind -- nothing is a flag.
+The prompt is made of files (-f), then what is piped in, then what was typed, with an empty line between them; - stands
+for stdin and says where it goes. Numbers may end in k, M, G (thousands) or Ki, Mi, Gi (1024s).
 Base models complete the prompt, and print it first; models with a chat template answer it. Thinking is shown dimmed on
 a terminal and never goes to stdout."""
 
@@ -51,14 +56,11 @@ def main(arguments: Sequence[str]) -> int:
     words = source.sort_words(args.words, args.model, args.prompt)
     if args.logprobs is not None and not args.json:
         raise RequestError("--logprobs is for programs", advice="add --json")
-    chats = words.prompt is None and not words.reads_stdin and terminal.is_terminal(sys.stdin)
+    chats = words.prompt is None and not words.stdin_at and not args.file and terminal.is_terminal(sys.stdin)
     if chats:
         _require_chat(args)
-    path = source.find_model(words.model, offline=args.offline)
-    prompt = None if chats else _prompt(words)
-    if words.guessed and terminal.is_terminal(sys.stderr) and not args.quiet:
-        note = f"taking {words.prompt!r} as a prompt for {source.EMBEDDED}; models are paths or org/name"
-        print(terminal.styled(note, terminal.DIM, sys.stderr), file=sys.stderr)
+    path = source.find_model(words.model, offline=args.offline, assent=args.yes, advice=words.advice)
+    prompt = None if chats else compose(words, args.file)
     model = _load(args, path, words.model or path.name)
     if prompt is None:
         from nearlight.cli.chat import chat
@@ -77,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-m", "--model", help="the model, without guessing")
     parser.add_argument("-p", "--prompt", help="the prompt, without guessing")
+    parser.add_argument(
+        "-f", "--file", action="append", default=[], metavar="FILE", help="a text to put before the prompt (repeatable)"
+    )
     parser.add_argument("--system", metavar="TEXT", help="instructions that come before the chat")
     parser.add_argument("--raw", action="store_true", help="complete the prompt as it is, without the chat template")
     parser.add_argument(
@@ -98,17 +103,6 @@ def _require_chat(args: argparse.Namespace) -> None:
         raise RequestError("--json needs a prompt", advice='give one: nearlight run MODEL "…" --json')
     if not terminal.is_terminal(sys.stdout):
         raise RequestError("no prompt", advice='a chat needs a terminal; for one answer: nearlight run MODEL "…"')
-
-
-def _prompt(words: source.Words) -> str:
-    """Put the prompt together: of the word given, and of stdin where nothing was given or `-` asks for it."""
-    parts = [words.prompt or ""]
-    if words.reads_stdin or words.prompt is None:
-        parts.append(source.read_stdin())
-    prompt = "\n\n".join(part for part in parts if part)
-    if not prompt.strip():
-        raise RequestError("the prompt is empty", advice="give some text; without any, a terminal gets a chat")
-    return prompt
 
 
 def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import packed
 from nearlight.package.tensors import StoredTensor
+from nearlight.quantities import read_bytes
 
 if TYPE_CHECKING:
     from nearlight.dtypes import Format
@@ -217,9 +218,8 @@ def default_cache() -> PackedCache:
     own, home = os.environ.get("NEARLIGHT_CACHE"), os.environ.get("XDG_CACHE_HOME")
     caches = Path(home) if home else Path.home() / ".cache"
     text = os.environ.get("NEARLIGHT_CACHE_BYTES")
-    if text is not None and not re.fullmatch(r"\d{1,18}", text, re.ASCII):
-        raise RequestError("NEARLIGHT_CACHE_BYTES", expected="a number of bytes", found=repr(text))
-    return PackedCache(Path(own) if own else caches / "nearlight" / "packed", None if text is None else int(text))
+    bound = None if text is None else read_bytes(text, "NEARLIGHT_CACHE_BYTES")
+    return PackedCache(Path(own) if own else caches / "nearlight" / "packed", bound)
 
 
 def entry_name(model: str, weights: str | None, files: Sequence[Path]) -> str:

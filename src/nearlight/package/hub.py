@@ -22,7 +22,18 @@ from typing import TypeAlias
 from nearlight.errors import NearlightError, RequestError
 from nearlight.package.hub_files import INDEX, HubId, choose_gguf, gguf_models, parse_id, small_files, weight_files
 
-__all__ = ["CachedModel", "HubId", "cache_directory", "cached", "cached_models", "parse_id", "pull", "remove", "size"]
+__all__ = [
+    "CachedModel",
+    "HubId",
+    "cache_directory",
+    "cached",
+    "cached_models",
+    "download_size",
+    "parse_id",
+    "pull",
+    "remove",
+    "size",
+]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told the bytes downloaded so far, and in all."""
@@ -154,12 +165,10 @@ def pull(id: HubId, progress: Progress | None = None) -> Path:
     it to this user, and when the disk is full; UnsupportedError when it has nothing nearlight reads.
     """
     with _one_line(id):
-        from huggingface_hub import HfApi
         from huggingface_hub.utils.tqdm import disable_progress_bars
 
         disable_progress_bars()
-        info = HfApi().model_info(id.repository, files_metadata=True)
-        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        sizes = _sizes(id)
         models = gguf_models(sizes)
         download = _Download(id, sizes, progress)
         if id.choice or ("config.json" not in sizes and models):
@@ -169,6 +178,26 @@ def pull(id: HubId, progress: Progress | None = None) -> Path:
         download.fetch(small_files(sizes), report=False)
         download.fetch(weight_files(id, sizes, _weight_map(download.snapshot / INDEX) if INDEX in sizes else {}))
         return download.snapshot
+
+
+def download_size(id: HubId) -> int:
+    """Return the bytes of what `pull` would download, by what the hub tells. Raises: as `pull`."""
+    with _one_line(id):
+        sizes = _sizes(id)
+        models = gguf_models(sizes)
+        if id.choice or ("config.json" not in sizes and models):
+            names = models[choose_gguf(id, models)]
+        else:
+            names = [*small_files(sizes), *weight_files(id, sizes, {})]
+        return sum(sizes.get(name, 0) for name in names)
+
+
+def _sizes(id: HubId) -> dict[str, int]:
+    """Ask the hub for the names of a repository's files, and their bytes."""
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(id.repository, files_metadata=True)
+    return {file.rfilename: file.size or 0 for file in info.siblings or ()}
 
 
 def _weight_map(path: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ Source: Linux Documentation/admin-guide/cputopology.rst, cgroup-v2.rst ("cpu.max
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from nearlight.kernels.cpu.cgroup import groups, text_of
@@ -21,7 +21,7 @@ def default_threads(root: Path = Path("/")) -> int:
 
     `root` is where /proc and /sys are looked for.
     """
-    cores = physical_cores(_allowed_cpus(), root)
+    cores = physical_cores(processors(), root)
     quota = cpu_quota(root)
     return max(1, cores if quota is None else min(cores, int(quota)))
 
@@ -46,7 +46,8 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     return min(limits, default=None)
 
 
-def _allowed_cpus() -> Iterable[int]:
+def processors() -> Collection[int]:
+    """Return the processors this process may use, hyper-threads included."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return range(os.cpu_count() or 1)

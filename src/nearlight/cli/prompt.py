@@ -1,0 +1,103 @@
+"""The prompt of a run, put together: files, what is piped in, and what was typed, with an empty line between them.
+
+What is typed comes last, as ollama and llm have it: first the text, then what to do with it. `-` puts stdin where it
+stands. Beside a typed prompt stdin is only read where it can hold a text: a pipe, a socket or a file, not a terminal or
+/dev/null. A pipe may be inherited from a server whose other end never writes and never closes; so where nobody watches
+who could end it, the wait for its first byte is limited, and giving up is told.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nearlight.cli import terminal
+from nearlight.cli.source import STDIN, Words
+from nearlight.errors import RequestError
+
+PATIENCE_S = 5.0
+"""How long the first byte of a pipe is waited for where nobody watches; a person is told after `NOTICE_S`."""
+NOTICE_S = 1.0
+
+
+def compose(words: Words, files: Sequence[str] = ()) -> str:
+    """Put the prompt together. Raises: RequestError where there is none, or what is read is no text."""
+    texts = [read_file(name) for name in files if name != STDIN]
+    outright = words.stdin_at is not None or STDIN in files or (words.prompt is None and not texts)
+    piped = read_stdin() if outright else piped_text()
+    typed = words.prompt or ""
+    parts = [*texts, typed, piped] if words.stdin_at == "after" else [*texts, piped, typed]
+    prompt = "\n\n".join(part for part in parts if part)
+    if not prompt.strip():
+        raise RequestError("the prompt is empty", advice="give some text; without any, a terminal gets a chat")
+    return prompt
+
+
+def read_file(name: str) -> str:
+    """Read a file's text. Raises: RequestError where it cannot be read, or is no text."""
+    try:
+        data = Path(name).expanduser().read_bytes()
+    except OSError as error:
+        raise RequestError(f"cannot be read ({error.strerror})", where=name) from None
+    except (RuntimeError, ValueError) as error:  # no such user, a null character
+        raise RequestError(f"cannot be read ({error})", where=name) from None
+    _refuse_binary(data, name)
+    try:
+        return _without_last_line_end(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        found, advice = f"another byte at {error.start}", "`iconv -t UTF-8` converts it"
+        raise RequestError("not a text", where=name, expected="UTF-8", found=found, advice=advice) from None
+
+
+def read_stdin() -> str:
+    """Read all of stdin as text, however long it takes."""
+    try:
+        data = sys.stdin.buffer.read()
+    except OSError as error:
+        raise RequestError(f"cannot be read ({error.strerror})", where="stdin") from None
+    _refuse_binary(data, "stdin")
+    text = data.decode("utf-8", errors="replace")
+    if len(text.encode()) != len(data):
+        print("nearlight: what was piped in is not all UTF-8; the other bytes were replaced", file=sys.stderr)
+    return _without_last_line_end(text)
+
+
+def piped_text() -> str:
+    """Read what is piped in beside a prompt; empty where nothing is."""
+    try:
+        descriptor = sys.stdin.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (OSError, ValueError):  # closed
+        return ""
+    waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    if stat.S_ISREG(mode) or (waits and something_comes(descriptor)):
+        return read_stdin()
+    return ""
+
+
+def something_comes(descriptor: int) -> bool:
+    """Wait for a pipe's first byte, or its end; say whether to read it."""
+    watched = terminal.is_terminal(sys.stderr)
+    if select.select([descriptor], [], [], NOTICE_S if watched else PATIENCE_S)[0]:
+        return True
+    if watched:
+        note = "waiting for what is piped in (`< /dev/null` does without)"
+        print(terminal.styled(note, terminal.DIM, sys.stderr), file=sys.stderr)
+        return True
+    note = f"nothing came from the pipe at stdin within {PATIENCE_S:g} s, so it is left out; `-` waits for it"
+    print(f"nearlight: {note}", file=sys.stderr)
+    return False
+
+
+def _refuse_binary(data: bytes, where: str) -> None:
+    if b"\0" in data:
+        raise RequestError("not a text", where=where, expected="UTF-8", found=f"a null byte at {data.index(0)}")
+
+
+def _without_last_line_end(text: str) -> str:
+    """One line end at the end is the shell's, or the editor's, and not the prompt's."""
+    return text.removesuffix("\n").removesuffix("\r")
