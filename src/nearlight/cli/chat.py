@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nearlight.cli.answer_view import AnswerView
 from nearlight.cli.chat_commands import COMMANDS, call, wrapped
-from nearlight.cli.chat_context import OFFERS, make_room, too_long
+from nearlight.cli.chat_context import OFFERS, make_room, room_for_an_answer, too_long
 from nearlight.cli.chat_model import model_line
 from nearlight.cli.chat_settings import Settings
 from nearlight.cli.chat_state import ChatState, Opener, open_chat
@@ -40,7 +40,7 @@ def chat(
     from nearlight.cli.line_editor import LineEditor
 
     editor = LineEditor(COMMANDS)
-    state.ask = editor.confirm
+    state.ask = lambda question: editor.confirm(wrapped(f"{question} [y/N]") + " ")
     while not state.left:
         try:
             typed, state.typed = state.typed, ""
@@ -73,8 +73,11 @@ def _handle(state: ChatState, text: str, quiet: bool) -> None:
 def _answer(state: ChatState, text: str | None, quiet: bool) -> None:
     """Show the answer to a text; None asks for another to the last one."""
     dialogue, settings, context = state.dialogue, state.settings, state.model.context
-    if settings["trim"] and (dropped := make_room(dialogue, context, text, settings["max_tokens"])):
-        _note(dropped)
+    if settings["trim"]:
+        was_cut = text is None and state.last is not None and state.last.limit_reached == "context"
+        room = room_for_an_answer(context, settings["max_tokens"], was_cut=was_cut)
+        if dropped := make_room(dialogue, context, text, room):
+            _note(dropped)
     view = AnswerView(sys.stdout, formatted=dialogue.formatted and settings["markdown"])
     with ProgressBar("reading the prompt", unit=" tokens") as bar:
         try:

@@ -112,7 +112,8 @@ def _set(chat: ChatState, argument: str) -> str:
         if name == "think":
             _require_switch(chat)
         chat.settings.set(name, value.strip())
-    shown = [_shown(chat, each) for each in ([known(name)] if name else SETTINGS)]
+    names = [known(name)] if name else [each for each in SETTINGS if each != "think" or chat.dialogue.can_think()]
+    shown = [_shown(chat, each) for each in names]
     return "\n".join(f"{each.name:<19} {each.value:<7} {each.origin}" for each in shown)
 
 

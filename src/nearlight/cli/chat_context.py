@@ -14,29 +14,33 @@ from nearlight.cli.terminal import printable
 from nearlight.errors import RequestError
 
 OFFERS = "/trim drops the oldest turns, /undo takes the last one back, /clear begins anew"
-ROOM_FOR_AN_ANSWER = 1 / 4
-KEPT_WHEN_TRIMMING = 1 / 2
-"""Parts of the context."""
 
 
-def make_room(dialogue: Dialogue, context: int, text: str | None, max_tokens: int | None) -> str:
-    """Drop the oldest turns if `text` (None: what was said last) would leave an answer little room; say what was
+def room_for_an_answer(context: int, max_tokens: int | None, *, was_cut: bool) -> int:
+    """Return the tokens an answer should have at least; more where the one before `was_cut` by the context."""
+    return min(max_tokens or context, context // (2 if was_cut else 4))
+
+
+def make_room(dialogue: Dialogue, context: int, text: str | None, room: int) -> str:
+    """Drop the oldest turns if `text` (None: what was said last) would leave an answer less room; say what was
     dropped.
+
+    Units: `context` and `room` count tokens.
     """
-    room = min(max_tokens or context, int(ROOM_FOR_AN_ANSWER * context))
     before = dialogue.prompt_tokens(text)
     n_turns = dialogue.n_turns - (text is None)
     if before + room <= context or dialogue.prompt_tokens(text, without=n_turns) > context:
         return ""
-    kept = int(KEPT_WHEN_TRIMMING * context)
+    kept = context // 2
     n_dropped = bisect_left(range(n_turns), True, key=lambda n: dialogue.prompt_tokens(text, without=n) <= kept)
     dropped = dialogue.trim(n_dropped)
-    return f"{dropped_text(dropped)}; {before - dialogue.prompt_tokens(text)} tokens" if dropped else ""
+    return dropped_text(dropped, before - dialogue.prompt_tokens(text)) if dropped else ""
 
 
-def dropped_text(typed: Sequence[str]) -> str:
+def dropped_text(typed: Sequence[str], n_tokens: int | None = None) -> str:
     """Say which turns were dropped, by the first words of each."""
     which = "the oldest turn" if len(typed) == 1 else f"the oldest {len(typed)} turns"
+    which += f", {n_tokens} tokens" if n_tokens else ""
     named = ", ".join(f'"{beginning(text)}"' for text in typed[:3])
     more = f" and {len(typed) - 3} more" if len(typed) > 3 else ""
     return f"dropped {which}: {named}{more}"

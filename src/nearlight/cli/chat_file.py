@@ -49,20 +49,20 @@ def load(chat: ChatState, argument: str) -> str:
     there = _read(path)
     made_with = _model_of(there)
     other = made_with != chat.model.package.name
-    back = f"/model {printable(there['source'])} loads that" if other and isinstance(there.get("source"), str) else ""
+    source = there.get("source") if other else None
+    back = f"/model {printable(source)} loads {made_with}" if isinstance(source, str) else ""
     if ("messages" in there) != chat.dialogue.formatted:
         kinds = ("a text to complete", "a chat")
         found, here = kinds["messages" in there], kinds[chat.dialogue.formatted]
         raise RequestError(f"holds {found} made with {made_with}, and this is {here}", where=path, advice=back or None)
-    question = f"{_described(there)}: replace this chat, which is not saved?"
-    if chat.unsaved and not chat.ask(question):
+    asks = chat.unsaved
+    if asks and not chat.ask(f"{_described(there)}; replace the chat at hand, which is not saved?"):
         return "not loaded"
     chat.dialogue.restore(there)
     chat.kept_in(path)
-    lines = [f"loaded {_described(there)}"]
-    if other:
-        lines.append(f"it goes on with {chat.model.package.name}" + (f"; {back}" if back else ""))
-    return "\n".join(lines)
+    loaded = "loaded" if asks else f"loaded {_described(there)}"
+    here = f"it goes on with {chat.model.package.name}" + (f"; {back}" if back else "")
+    return f"{loaded}\n{here}" if other else loaded
 
 
 def _described(there: dict[str, Any]) -> str:

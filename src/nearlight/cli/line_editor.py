@@ -56,7 +56,7 @@ class LineEditor:
         """Ask; whatever is not yes is no."""
         session: PromptSession[str] = PromptSession()  # of its own: answers are no part of the history
         try:
-            return session.prompt(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+            return session.prompt(question).strip().lower() in ("y", "yes")
         except (KeyboardInterrupt, EOFError):
             return False
 
