@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
 
 from tests.cli.packages import write_chat_model
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Chat = Callable[..., Any]
+PROMPT = "> "
 
 
 @pytest.fixture
@@ -56,6 +61,32 @@ def nearlight(environment: dict[str, str]) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def chat(environment: dict[str, str], tmp_path: Path) -> Iterator[Chat]:
+    """Open a chat with a scripted model: `chat(answers, *flags, chats=True, delay_s=0, context=512)`."""
+    opened = []
+
+    def open_chat(answers: list[list[list[str]]], *flags: str, **settings: Any) -> Any:
+        script = tmp_path / "script.json"
+        script.write_text(json.dumps({"answers": answers, **settings}))
+        terminal = pexpect.spawn(
+            sys.executable,
+            ["-m", "tests.cli.scripted", str(script), "run", str(tmp_path), *flags],
+            env=environment,
+            cwd=str(ROOT),
+            encoding="utf-8",
+            timeout=30,
+            dimensions=(24, 80),
+        )
+        opened.append(terminal)
+        terminal.expect_exact(PROMPT)
+        return terminal
+
+    yield open_chat
+    for terminal in opened:
+        terminal.close(force=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
 
 
-def completion(decode_tok_s: float, reason: str = "stop") -> Completion:
+def completion(decode_tok_s: float, **fields: Any) -> Completion:
     timing = Timing(ttft_s=0.034, prefill_s=0.5, prefill_tokens=406, decode_s=40 / decode_tok_s, decode_steps=40)
-    return Completion(token_ids=list(range(41)), finish_reason=reason, prompt_tokens=406, timing=timing)
+    reason = {"finish_reason": "stop"} | fields
+    return Completion(token_ids=list(range(41)), prompt_tokens=406, timing=timing, **reason)
 
 
 class Costs:
@@ -104,7 +105,10 @@ def test_limit_of_prefill_is_known_where_the_peaks_are() -> None:
 def test_what_was_not_measured_is_left_out() -> None:
     empty = Completion(finish_reason="cancelled")
     assert closing_line(empty, None) == "0 tokens · stopped by you"
-    assert closing_line(completion(8.0, "length"), None).endswith("decode 8.0 tok/s · stopped at the limit of tokens")
+    by_wish = completion(8.0, finish_reason="length", limit_reached="max_tokens")
+    assert closing_line(by_wish, None).endswith("decode 8.0 tok/s · stopped at 41 tokens (--max-tokens)")
+    by_context = completion(8.0, finish_reason="length", limit_reached="context")
+    assert closing_line(by_context, None).endswith("decode 8.0 tok/s · stopped by the full context of 446 tokens")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Streams: what ends them, what they report, and that they equal transformers' greedy path."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import nearlight
+from nearlight.engine import generation
 from nearlight.errors import RequestError
 from tests.models.random_models import CONFIGS, write_model
 
@@ -31,7 +33,7 @@ def test_greedy_path_equals_transformers(directory: Path, model: nearlight.Langu
     wanted = theirs.generate(torch.tensor([PROMPT]), max_new_tokens=24, do_sample=False, eos_token_id=None)
     completion = model.generate(PROMPT, max_tokens=24, temperature=0)
     assert completion.token_ids == wanted[0, len(PROMPT) :].tolist()
-    assert completion.finish_reason == "length"
+    assert (completion.finish_reason, completion.limit_reached) == ("length", "max_tokens")
 
 
 def test_a_stop_token_ends_the_answer(model: nearlight.LanguageModel) -> None:
@@ -41,13 +43,13 @@ def test_a_stop_token_ends_the_answer(model: nearlight.LanguageModel) -> None:
         stopped = model.generate(PROMPT, max_tokens=12, temperature=0)
     finally:
         model.stop_ids = frozenset({2})
-    assert stopped.finish_reason == "stop"
+    assert (stopped.finish_reason, stopped.limit_reached) == ("stop", None)
     assert stopped.token_ids == free[: free.index(free[4]) + 1]
 
 
 def test_the_context_ends_the_answer(directory: Path) -> None:
     completion = nearlight.load(directory, context=9).generate(PROMPT, temperature=0)
-    assert completion.finish_reason == "length"
+    assert (completion.finish_reason, completion.limit_reached) == ("length", "context")
     assert len(PROMPT) + len(completion.token_ids) == 9 + 1  # the last token is never computed
 
 
@@ -56,6 +58,25 @@ def test_closing_early_is_cancelled_and_keeps_what_there_is(model: nearlight.Lan
     model.engine.step([])  # another step in between does no harm
     stream.close()
     assert stream.completion.finish_reason == "cancelled"
+
+
+def test_a_pause_is_left_out_of_what_is_measured(
+    model: nearlight.LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step takes a second, in the midst of which the process is stopped for a hundred."""
+    now, step = 0.0, model.engine.step
+
+    def stopped_step(*arguments: Any, **options: Any) -> Any:
+        nonlocal now
+        now += 1 + 100
+        stream.leave_out(100)
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(generation, "perf_counter", lambda: now)
+    monkeypatch.setattr(model.engine, "step", stopped_step)
+    stream = model.stream(PROMPT, max_tokens=4, temperature=0)
+    timing = stream.finish().timing
+    assert (timing.prefill_s, timing.decode_s, timing.decode_steps) == (1, 3, 3)
 
 
 def test_a_prompt_that_begins_like_the_last_one_is_not_computed_again(directory: Path) -> None:

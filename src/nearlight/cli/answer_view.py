@@ -14,6 +14,9 @@ class View(Protocol):
 
     def push(self, text: str) -> None: ...
 
+    def begin_anew(self) -> None:
+        """Go on where the cursor is now: something else has written to the terminal."""
+
     def finish(self) -> None: ...
 
 
@@ -30,6 +33,9 @@ class PlainView:
             self._last = text[-1]  # first, since Ctrl-C may come at any moment
             self._out.write(styled(text, self._style, self._out) if self._style else text)
             self._out.flush()
+
+    def begin_anew(self) -> None:
+        """Nothing to do: what is written is never changed."""
 
     def finish(self) -> None:
         if self._last != "\n":
@@ -53,6 +59,11 @@ class AnswerView:
             self._switch(channel)
         if self._view:
             self._view.push(text)
+
+    def begin_anew(self) -> None:
+        """Go on where the cursor is now: something else has written to the terminal."""
+        if self._view:
+            self._view.begin_anew()
 
     def finish(self) -> None:
         """End the answer, however far it came."""

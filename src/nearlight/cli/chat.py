@@ -6,32 +6,45 @@ Ctrl-C stops an answer and keeps what came of it; at the prompt it throws the ty
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from nearlight.cli.answer_view import AnswerView
-from nearlight.cli.chat_commands import COMMANDS, ChatState, call
-from nearlight.cli.dialogue import Dialogue
+from nearlight.cli.chat_commands import COMMANDS, call, wrapped
+from nearlight.cli.chat_context import OFFERS, make_room, room_for_an_answer, too_long
+from nearlight.cli.chat_model import model_line
+from nearlight.cli.chat_settings import Settings
+from nearlight.cli.chat_state import ChatState, Opener, open_chat
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.report import closing_line
+from nearlight.cli.suspension import suspendable
 from nearlight.cli.terminal import BOLD, DIM, keys_hidden, styled
-from nearlight.cli.units import bytes_text
 from nearlight.errors import NearlightError, RequestError
 
-if TYPE_CHECKING:
-    from nearlight.engine.language_model import LanguageModel
 
+def chat(
+    opener: Opener,
+    path: Path,
+    name: str,
+    settings: Settings,
+    *,
+    system: str | None = None,
+    quiet: bool = False,
+) -> int:
+    """Chat on the terminal until the person leaves; return the exit code.
 
-def chat(model: LanguageModel, dialogue: Dialogue, *, quiet: bool = False) -> int:
-    """Chat on the terminal until the person leaves; return the exit code."""
-    state = ChatState(model, dialogue)
-    print(_greeting(model, chats=dialogue.formatted))
+    The model is loaded here and held by nothing else, so that another can take its place.
+    """
+    state = open_chat(opener, path, name, settings, system)
+    print(_greeting(state))
     # Loaded after the greeting, which is then on the screen at once.
     from nearlight.cli.line_editor import LineEditor
 
-    editor = LineEditor({name: command.summary for name, command in COMMANDS.items()})
+    editor = LineEditor(COMMANDS)
+    state.ask = lambda question: editor.confirm(wrapped(f"{question} [y/N]") + " ")
     while not state.left:
         try:
-            text = editor.read()
+            typed, state.typed = state.typed, ""
+            text = editor.read(typed)
         except KeyboardInterrupt:
             _note("Ctrl-D or /exit leaves; /help says what else there is")
             continue
@@ -52,49 +65,66 @@ def _handle(state: ChatState, text: str, quiet: bool) -> None:
         return
     if not call(state, text):
         _answer(state, text, quiet)
+    elif state.regenerates:
+        state.regenerates = False
+        _answer(state, None, quiet)
 
 
-def _answer(state: ChatState, text: str, quiet: bool) -> None:
-    view = AnswerView(sys.stdout, formatted=state.dialogue.formatted)
+def _answer(state: ChatState, text: str | None, quiet: bool) -> None:
+    """Show the answer to a text; None asks for another to the last one."""
+    dialogue, settings, context = state.dialogue, state.settings, state.model.context
+    if settings["trim"]:
+        was_cut = text is None and state.last is not None and state.last.limit_reached == "context"
+        room = room_for_an_answer(context, settings["max_tokens"], was_cut=was_cut)
+        if dropped := make_room(dialogue, context, text, room):
+            _note(dropped)
+    view = AnswerView(sys.stdout, formatted=dialogue.formatted and settings["markdown"])
     with ProgressBar("reading the prompt", unit=" tokens") as bar:
         try:
-            stream = state.dialogue.say(text, bar.update)
+            stream = dialogue.again(bar.update) if text is None else dialogue.say(text, bar.update)
         except RequestError as error:
-            raise RequestError(str(error), advice="/clear begins anew") from None
-        if not state.dialogue.formatted:
+            raise too_long(dialogue, context, text) or error from None
+        if not dialogue.formatted and text is not None:
             view.push(text.rpartition("\n")[2], "answer")
+
+        def resumed(seconds: float) -> None:
+            stream.leave_out(seconds)
+            view.begin_anew()
+
         try:
-            for piece in stream:
-                bar.close()
-                view.push(piece.text, piece.channel)
+            with suspendable(resumed):
+                for piece in stream:
+                    bar.close()
+                    view.push(piece.text, piece.channel)
         except KeyboardInterrupt:
             stream.close()
         finally:
             bar.close()
             view.finish()
-            state.dialogue.ended(stream)
+            dialogue.ended(stream)
     completion = stream.completion
     state.count(completion)
     if not quiet:
         _note(closing_line(completion, state.limit()))
+    if completion.limit_reached == "context":
+        _note("the oldest turns are dropped for your next message" if settings["trim"] else OFFERS)
     print()
 
 
-def _greeting(model: LanguageModel, *, chats: bool) -> str:
-    package = model.package
-    size = sum(tensor.n_bytes for tensor in package.tensors.values())
-    figures = f"{package.model_type}, {bytes_text(size)}, context {model.context} tokens, {model.n_threads} threads"
-    if chats:
+def _greeting(state: ChatState) -> str:
+    if state.dialogue.formatted:
         what = "Type a message. Alt-Enter begins a new line, Ctrl-C stops an answer, /help says more."
     else:
         what = (
             "Without a chat template there are no answers: what you type is completed, as one growing text.\n"
             "Alt-Enter begins a new line, Ctrl-C stops it, /clear begins anew, /help says more."
         )
-    title = styled(package.name, BOLD, sys.stdout)
-    return f"{title}  {styled(figures, DIM, sys.stdout)}\n{styled(what, DIM, sys.stdout)}\n"
+    line = wrapped(model_line(state.model))
+    end = len(state.model.package.name)
+    title, figures = styled(line[:end], BOLD, sys.stdout), styled(line[end:], DIM, sys.stdout)
+    return f"{title}{figures}\n{styled(wrapped(what), DIM, sys.stdout)}\n"
 
 
 def _note(text: str) -> None:
     """Say something about the chat, which is no part of it."""
-    print(styled(text, DIM, sys.stderr), file=sys.stderr)
+    print(styled(wrapped(text), DIM, sys.stderr), file=sys.stderr)

@@ -2,58 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
 
-from nearlight.cli.dialogue import Dialogue
-from nearlight.cli.report import closing_line, limit_of
+from nearlight.cli import chat_file, chat_model, terminal
+from nearlight.cli.chat_context import beginning, dropped_text
+from nearlight.cli.chat_settings import SETTINGS, Shown, known
+from nearlight.cli.chat_state import ChatState
+from nearlight.cli.report import closing_line
 from nearlight.cli.units import bytes_text, significant
 from nearlight.errors import RequestError
 
-if TYPE_CHECKING:
-    from nearlight.engine.completion import Completion
-    from nearlight.engine.language_model import LanguageModel
-    from nearlight.limits.run import RunLimit
-
 _CALL = re.compile(r"(/[A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
-
-
-@dataclass
-class ChatState:
-    """A chat under way: what commands read and change."""
-
-    model: LanguageModel
-    dialogue: Dialogue
-    left: bool = False
-    n_answers: int = 0
-    n_tokens: int = 0
-    decode_s: float = 0.0
-    decode_steps: int = 0
-    last: Completion | None = None
-
-    def count(self, completion: Completion) -> None:
-        """Add an answer to the figures."""
-        self.last = completion
-        self.n_answers += 1
-        self.n_tokens += len(completion.token_ids)
-        self.decode_s += completion.timing.decode_s
-        self.decode_steps += completion.timing.decode_steps
-
-    def limit(self) -> RunLimit:
-        """Return this machine's limit, in the state it was in for the last answer."""
-        return limit_of(self.model, self.last) if self.last else self.model.limits()
+_USAGE_WIDTH = 16
+_MAX_WIDTH = 100
 
 
 @dataclass(frozen=True)
 class Command:
+    """`run` takes what follows the command's name and returns what to print. Tab completes `arguments`, or paths."""
+
     usage: str
     summary: str
     run: Callable[[ChatState, str], str]
-    """Takes what follows the command's name; returns what to print."""
+    arguments: Sequence[str] = ()
+    takes_path: bool = False
 
 
 def call(chat: ChatState, line: str) -> bool:
@@ -66,24 +42,34 @@ def call(chat: ChatState, line: str) -> bool:
         return False
     name = _ALIASES.get(match[1].lower(), match[1].lower())
     if name not in COMMANDS:
-        raise RequestError(f"unknown command {name}", advice="/help lists them; a space in front makes it a message")
+        near = get_close_matches(name, [*COMMANDS, *_ALIASES], n=1)
+        advice = f"did you mean {near[0]}? /help lists all" if near else "/help lists them"
+        raise RequestError(f"unknown command {name[:40]}", advice=f"{advice}; a space in front makes it a message")
     result = COMMANDS[name].run(chat, (match[2] or "").strip())
     if result:
-        print(result)
+        print(wrapped(result))
     return True
 
 
+def wrapped(text: str, indent: int = 0) -> str:
+    """Wrap each line at words to the terminal's width, what follows its first row indented."""
+    width = min(terminal.width(), _MAX_WIDTH)
+    rows = []
+    for line in text.split("\n"):
+        rows += textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False) or [""]
+    return "\n".join(rows)
+
+
 def _help(chat: ChatState, argument: str) -> str:
-    width = max(len(command.usage) for command in COMMANDS.values())
-    lines = [f"{command.usage:<{width}}  {command.summary}" for command in COMMANDS.values()]
-    keys = (
-        ("Enter", "sends"),
-        ("Alt-Enter", "begins a new line; pasted lines stay together"),
-        ("Up, Ctrl-R", "bring earlier messages back"),
-        ("Ctrl-C", "stops the answer, which stays in the chat as far as it came"),
-        ("Ctrl-D", "leaves"),
-    )
-    return "\n".join((*lines, "", *(f"{key:<{width}}  {text}" for key, text in keys)))
+    groups = {
+        title: [(COMMANDS[name].usage, COMMANDS[name].summary) for name in names] for title, names in _GROUPS.items()
+    }
+    return "\n\n".join(_help_on(title, rows) for title, rows in (groups | {"Keys": _KEYS}).items())
+
+
+def _help_on(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    lines = (wrapped(f"  {usage:<{_USAGE_WIDTH}} {summary}", _USAGE_WIDTH + 3) for usage, summary in rows)
+    return "\n".join((title, *lines))
 
 
 def _system(chat: ChatState, argument: str) -> str:
@@ -93,39 +79,63 @@ def _system(chat: ChatState, argument: str) -> str:
     return chat.dialogue.system or "no instructions are set; /system TEXT sets them"
 
 
-def _save(chat: ChatState, argument: str) -> str:
-    path = _path(argument, "/save FILE")
-    content = {"model": chat.model.package.name, **chat.dialogue.saved()}
-    if path.exists() and not _is_saved_chat(path):
-        raise RequestError("is there already, and is no saved chat", where=path, advice="choose another name")
-    try:
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RequestError(f"cannot be written ({error.strerror})", where=path) from None
-    return f"saved to {path}"
+def _regenerate(chat: ChatState, argument: str) -> str:
+    chat.regenerates = True
+    return ""
 
 
-def _load(chat: ChatState, argument: str) -> str:
-    return f"loaded {chat.dialogue.restore(_saved_chat(_path(argument, '/load FILE')))}"
+def _undo(chat: ChatState, argument: str) -> str:
+    chat.typed = chat.dialogue.undo()
+    return f'took back "{beginning(chat.typed)}"'
 
 
-def _saved_chat(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot be read ({error.strerror})", where=path) from None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or "model" not in content:
-        raise RequestError("not a saved chat", where=path, expected="JSON as /save writes it")
-    return content
+def _trim(chat: ChatState, argument: str) -> str:
+    if not (argument or "1").isdecimal() or int(argument or "1") < 1:
+        raise RequestError("how many turns", expected="a whole number of at least 1", found=repr(argument[:40]))
+    dropped = chat.dialogue.trim(int(argument or "1"))
+    if not dropped:
+        raise RequestError("there is nothing to drop")
+    return f"{dropped_text(dropped)}; {chat.dialogue.n_turns} left"
 
 
-def _is_saved_chat(path: Path) -> bool:
-    try:
-        return bool(_saved_chat(path))
-    except RequestError:
-        return False
+def _clear(chat: ChatState, argument: str) -> str:
+    chat.dialogue.clear()
+    return "cleared" + ("; the instructions stay" if chat.dialogue.system else "")
+
+
+def _set(chat: ChatState, argument: str) -> str:
+    name, _, value = argument.partition(" ")
+    if name and value.strip() == "default":
+        return _unset(chat, name)
+    if name and value.strip():
+        name = known(name)
+        if name == "think":
+            _require_switch(chat)
+        chat.settings.set(name, value.strip())
+    names = [known(name)] if name else [each for each in SETTINGS if each != "think" or chat.dialogue.can_think()]
+    shown = [_shown(chat, each) for each in names]
+    return "\n".join(f"{each.name:<19} {each.value:<7} {each.origin}" for each in shown)
+
+
+def _unset(chat: ChatState, argument: str) -> str:
+    if not argument:
+        raise RequestError("no setting named", expected="/unset NAME", advice="/set lists them")
+    return _set(chat, chat.settings.unset(argument))
+
+
+def _think(chat: ChatState, argument: str) -> str:
+    _require_switch(chat)
+    return _set(chat, f"think {argument}")
+
+
+def _require_switch(chat: ChatState) -> None:
+    if not chat.dialogue.can_think():
+        name = chat.model.package.name
+        raise RequestError(f"{name} has no switch for thinking", advice="/set thinking_budget N bounds what it thinks")
+
+
+def _shown(chat: ChatState, name: str) -> Shown:
+    return chat.settings.shown(name, chat.model.package.generation)
 
 
 def _stats(chat: ChatState, argument: str) -> str:
@@ -134,22 +144,17 @@ def _stats(chat: ChatState, argument: str) -> str:
     if last is None:
         return "\n".join(("no answer yet", *lines))
     used = last.prompt_tokens + len(last.token_ids)
-    cache_bytes = limit.costs.kv_bytes(used)
+    kv_bytes = limit.costs.kv_bytes(used)
     speed = f", decode {significant(chat.decode_steps / chat.decode_s)} tok/s" if chat.decode_s else ""
-    reused = f"{last.cached_tokens} of the last prompt's {last.prompt_tokens} tokens were in the cache already"
+    reused = f"{last.cached_tokens} of the last prompt's {last.prompt_tokens} tokens were in it already"
     return "\n".join(
         (
             f"last     {closing_line(last, limit)}",
             f"chat     {chat.n_answers} answer{'s' if chat.n_answers > 1 else ''}, {chat.n_tokens} tokens{speed}",
-            f"context  {used} of {chat.model.context} tokens, {bytes_text(cache_bytes)} of cache; {reused}",
+            f"context  {used} of {chat.model.context} tokens, {bytes_text(kv_bytes)} of KV cache; {reused}",
             *lines,
         )
     )
-
-
-def _clear(chat: ChatState, argument: str) -> str:
-    chat.dialogue.clear()
-    return "cleared" + ("; the instructions stay" if chat.dialogue.system else "")
 
 
 def _exit(chat: ChatState, argument: str) -> str:
@@ -157,19 +162,34 @@ def _exit(chat: ChatState, argument: str) -> str:
     return ""
 
 
-def _path(argument: str, usage: str) -> Path:
-    if not argument:
-        raise RequestError("no file named", expected=usage)
-    return Path(argument).expanduser()
-
-
 COMMANDS = {
-    "/help": Command("/help", "shows this", _help),
-    "/system": Command("/system [TEXT]", "shows or sets the instructions the chat begins with", _system),
-    "/save": Command("/save FILE", "writes the chat to a file, as JSON", _save),
-    "/load": Command("/load FILE", "takes up a saved chat", _load),
-    "/stats": Command("/stats", "shows tokens, speeds, cache, and the share of this machine's limit", _stats),
+    "/regenerate": Command("/regenerate", "gives another answer to the last message", _regenerate),
+    "/undo": Command("/undo", "takes the last turn back, for you to change", _undo),
+    "/trim": Command("/trim [N]", "drops the oldest turn, or N of them", _trim),
     "/clear": Command("/clear", "forgets the chat so far", _clear),
+    "/system": Command("/system [TEXT]", "shows or sets the instructions", _system),
+    "/save": Command("/save FILE", "writes the chat to a file, as JSON", chat_file.save, takes_path=True),
+    "/load": Command("/load FILE", "takes up a saved chat", chat_file.load, takes_path=True),
+    "/set": Command("/set [NAME [X]]", "shows or changes settings", _set, arguments=tuple(SETTINGS)),
+    "/unset": Command("/unset NAME", "takes a setting back", _unset, arguments=tuple(SETTINGS)),
+    "/think": Command("/think [on|off]", "switches thinking", _think, arguments=("on", "off")),
+    "/model": Command("/model [MODEL]", "shows the model, or loads another", chat_model.change_model, takes_path=True),
+    "/stats": Command("/stats", "shows tokens, speeds and the KV cache", _stats),
+    "/help": Command("/help", "shows this", _help),
     "/exit": Command("/exit", "leaves, as Ctrl-D does", _exit),
 }
-_ALIASES = {"/quit": "/exit", "/bye": "/exit", "/?": "/help"}
+_GROUPS = {
+    "What was said": ("/regenerate", "/undo", "/trim", "/clear", "/system", "/save", "/load"),
+    "How it is answered": ("/set", "/unset", "/think", "/model"),
+    "Besides": ("/stats", "/help", "/exit"),
+}
+_KEYS = (
+    ("Enter", "sends"),
+    ("Alt-Enter", "begins a new line; pasted lines stay together"),
+    ("Up, Ctrl-R", "bring earlier messages back"),
+    ("Tab", "completes commands, settings and paths"),
+    ("Ctrl-C", "stops the answer, which stays in the chat as far as it came"),
+    ("Ctrl-Z", "suspends; fg goes on"),
+    ("Ctrl-D", "leaves"),
+)
+_ALIASES = {"/retry": "/regenerate", "/quit": "/exit", "/bye": "/exit", "/?": "/help"}

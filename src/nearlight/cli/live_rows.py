@@ -48,6 +48,10 @@ class LiveRows:
             self._out.write(_BEGIN + text + _END)
             self._out.flush()
 
+    def begin_anew(self) -> None:
+        """Leave the live rows where they are: the cursor is elsewhere, at the beginning of a row."""
+        self._live = []
+
     def _unchanged(self, rows: Sequence[str]) -> tuple[int, int]:
         """Return how many live rows stay as they are, and how far up the first other one begins."""
         width = terminal.width()

@@ -73,6 +73,10 @@ class MarkdownView:
             self._drawn = now
             self._draw(final)
 
+    def begin_anew(self) -> None:
+        """Show what may still change once more, where the cursor is now."""
+        self._rows.begin_anew()
+
     def finish(self) -> None:
         """Show all there is, with the cursor at the beginning of a new line."""
         self._rows.draw(self._finished(self._splitter.finish()), [])

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 IMPOSSIBLE = 1.02
 """A share above this is not the probes' imprecision."""
 
-_ENDINGS = {"length": "stopped at the limit of tokens", "cancelled": "stopped by you"}
-
 
 def limit_of(model: LanguageModel, completion: Completion) -> RunLimit:
     """Return what an answer is held against.
@@ -50,9 +48,20 @@ def closing_line(completion: Completion, limit: RunLimit | None) -> str:
         if limit:
             parts.append(f"{bytes_text(timing.decode_tok_s * limit.bytes_at(context))}/s")
             parts.append(_share_text(limit, limit.share(timing.decode_tok_s, context)))
-    if completion.finish_reason in _ENDINGS:
-        parts.append(_ENDINGS[completion.finish_reason])
+    if ending := _ending(completion):
+        parts.append(ending)
     return " · ".join(parts)
+
+
+def _ending(completion: Completion) -> str:
+    """Say what ended an answer, where it did not end by itself."""
+    n_tokens = len(completion.token_ids)
+    if completion.limit_reached == "max_tokens":
+        return f"stopped at {n_tokens} tokens (--max-tokens)"
+    if completion.limit_reached == "context":
+        # The last token is shown and never computed, so it has no place there.
+        return f"stopped by the full context of {completion.prompt_tokens + n_tokens - 1} tokens"
+    return "stopped by you" if completion.finish_reason == "cancelled" else ""
 
 
 def _share_text(limit: RunLimit, share: float) -> str:
@@ -88,6 +97,7 @@ def as_json(model: LanguageModel, completion: Completion, limit: RunLimit | None
         "thinking": completion.thinking,
         "token_ids": completion.token_ids,
         "finish_reason": completion.finish_reason,
+        "limit_reached": completion.limit_reached,
         "usage": completion.usage(),
         "timing": {
             "load_s": timing.load_s,

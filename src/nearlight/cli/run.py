@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from nearlight.cli.arguments import (
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.prompt import compose
 from nearlight.cli.report import as_json, closing_line, limit_of
+from nearlight.cli.suspension import suspendable
 from nearlight.cli.units import bytes_text
 from nearlight.errors import RequestError
 
@@ -61,14 +63,9 @@ def main(arguments: Sequence[str]) -> int:
         _require_chat(args)
     path = source.find_model(words.model, offline=args.offline, assent=args.yes, advice=words.advice)
     prompt = None if chats else compose(words, args.file)
-    model = _load(args, path, words.model or path.name)
     if prompt is None:
-        from nearlight.cli.chat import chat
-        from nearlight.cli.dialogue import open_dialogue
-
-        dialogue = open_dialogue(model, args.system, decoding_options(args), completes=args.raw)
-        return chat(model, dialogue, quiet=args.quiet)
-    return _answer(model, prompt, args)
+        return _chat(args, path, words.model)
+    return _answer(_load(args, path, words.model or path.name), prompt, args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,6 +80,9 @@ def _parser() -> argparse.ArgumentParser:
         "-f", "--file", action="append", default=[], metavar="FILE", help="a text to put before the prompt (repeatable)"
     )
     parser.add_argument("--system", metavar="TEXT", help="instructions that come before the chat")
+    parser.add_argument(
+        "--trim", action="store_true", help="in a chat whose context is full, drop the oldest turns, and say which"
+    )
     parser.add_argument("--raw", action="store_true", help="complete the prompt as it is, without the chat template")
     parser.add_argument(
         "--echo", action=argparse.BooleanOptionalAction, help="print the prompt first (default: when completing)"
@@ -103,6 +103,18 @@ def _require_chat(args: argparse.Namespace) -> None:
         raise RequestError("--json needs a prompt", advice='give one: nearlight run MODEL "…" --json')
     if not terminal.is_terminal(sys.stdout):
         raise RequestError("no prompt", advice='a chat needs a terminal; for one answer: nearlight run MODEL "…"')
+
+
+def _chat(args: argparse.Namespace, path: Path, name: str | None) -> int:
+    from nearlight.cli.chat import chat
+    from nearlight.cli.chat_model import name_of
+    from nearlight.cli.chat_settings import Settings
+    from nearlight.cli.chat_state import Opener
+
+    find = partial(source.find_model, offline=args.offline, assent=args.yes)
+    opener = Opener(find, partial(_load, args), completes=args.raw)
+    settings = Settings(decoding_options(args) | ({"trim": True} if args.trim else {}))
+    return chat(opener, path, name_of(name or source.EMBEDDED, path), settings, system=args.system, quiet=args.quiet)
 
 
 def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
@@ -127,7 +139,7 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
         shown = _Silent() if args.json else _Printer(quiet=args.quiet)
         if (completes and args.echo is not False) or args.echo:
             shown.prompt(prompt)
-        with terminal.keys_hidden():
+        with terminal.keys_hidden(), suspendable(stream.leave_out):
             interrupted = _show(stream, shown, bar)
     completion = stream.completion
     limit = limit_of(model, completion) if args.json or (completion.timing.decode_tok_s and not args.quiet) else None

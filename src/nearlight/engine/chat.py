@@ -24,6 +24,8 @@ class Chat:
         variables = {} if think is None else {"enable_thinking": think}
         self._model = model
         self._conversation = Conversation(model.require_template(), model.tokenizer, variables=variables)
+        self._stream: Stream | None = None
+        self._replaced: list[dict[str, Any]] = []
         self.system = system
 
     @property
@@ -41,19 +43,73 @@ class Chat:
         rest = self.messages[1:] if self.system is not None else self.messages
         self._conversation.messages = ([{"role": "system", "content": text}] if text else []) + rest
 
+    @property
+    def turns(self) -> list[list[dict[str, Any]]]:
+        """The messages in turns, each from what a person said to what came of it; the system message is in none."""
+        turns: list[list[dict[str, Any]]] = []
+        for message in self.messages[len(self._head) :]:
+            if message["role"] == "user" or not turns:
+                turns.append([])
+            turns[-1].append(message)
+        return turns
+
+    @property
+    def think(self) -> bool | None:
+        """Whether the template is asked for thinking; None leaves it to the template."""
+        think: bool | None = self._conversation.variables.get("enable_thinking")
+        return think
+
+    @think.setter
+    def think(self, think: bool | None) -> None:
+        self._conversation.variables = {} if think is None else {"enable_thinking": think}
+
+    def can_think(self) -> bool:
+        """Try whether the template heeds `think`: whether a prompt changes with it."""
+        question = [{"role": "user", "content": "Why?"}]
+        render = self._conversation.template.render
+        return render(question, enable_thinking=True) != render(question, enable_thinking=False)
+
     def restore(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Go on from saved messages. Raises: RequestError naming the first that is none."""
         for i, message in enumerate(messages):
             if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or "content" not in message:
                 raise RequestError(f"message {i}", expected="an object with role and content", found=repr(message)[:80])
+        self._settle()
         self._conversation.clear()
         self._conversation.messages = [dict(message) for message in messages]
 
     def clear(self) -> None:
         """Forget everything said; the system message stays."""
+        self._settle()
         system = self.system
         self._conversation.clear()
         self.system = system
+
+    def undo(self) -> str:
+        """Take the last turn back; return what was said. Raises: RequestError where there is none."""
+        self._settle()
+        turn = self._last_turn()
+        del self.messages[-len(turn) :]
+        said = turn[0]["content"]
+        return said if isinstance(said, str) else ""
+
+    def trim(self, n_turns: int = 1) -> list[dict[str, Any]]:
+        """Forget the oldest turns; return their messages. The system message stays."""
+        self._settle()
+        dropped, kept = self.turns[:n_turns], self.turns[n_turns:]
+        self._conversation.messages = [*self._head, *_joined(kept)]
+        return _joined(dropped)
+
+    def prompt_tokens(self, text: str | None = None, *, without: int = 0) -> int:
+        """Count the tokens of the prompt if `text` were said next, or else if the last message were answered anew,
+        and the oldest turns, `without` of them, were forgotten.
+        """
+        if text is None:
+            *turns, last = [*self.turns[:-1], self._last_turn()]
+            said = last[0]
+        else:
+            turns, said = self.turns, {"role": "user", "content": text}
+        return self._conversation.count([*self._head, *_joined(turns[without:]), said])
 
     def say(self, text: str, **options: Any) -> Stream:
         """Say something and stream the answer; the options are those of `LanguageModel.stream_rendered`.
@@ -63,16 +119,57 @@ class Chat:
         conversation = self._conversation
         if not text:
             raise RequestError("the prompt is empty", advice="say something")
+        self._settle()
         conversation.add("user", text)
         try:
             prompt = Rendered(conversation.prompt_ids(), conversation.prompt_text)
-            return self._model.stream_rendered(prompt, on_end=self._record, **options)
+            self._stream = self._model.stream_rendered(prompt, on_end=self._record, **options)
         except BaseException:
             conversation.messages.pop()
             raise
+        return self._stream
+
+    def regenerate(self, **options: Any) -> Stream:
+        """Stream another answer to the last message; the options are those of `say`.
+
+        The answer before is gone when the first token of the new one is there, and stays if none comes.
+        Raises: RequestError where nothing was said.
+        """
+        self._settle()
+        turn = self._last_turn()
+        text = self.undo()
+        try:
+            stream = self.say(text, **options)
+        except BaseException:
+            self.messages.extend(turn)
+            raise
+        self._replaced = turn
+        return stream
+
+    @property
+    def _head(self) -> list[dict[str, Any]]:
+        return self.messages[: self.system is not None]
+
+    def _last_turn(self) -> list[dict[str, Any]]:
+        turns = self.turns
+        if not turns or turns[-1][0]["role"] != "user":
+            raise RequestError("nothing was said yet")
+        return turns[-1]
+
+    def _settle(self) -> None:
+        """End an answer that is still under way, so that it stands in its place."""
+        stream, self._stream = self._stream, None
+        if stream:
+            stream.close()
 
     def _record(self, completion: Completion) -> None:
+        replaced, self._replaced = self._replaced, []
         if not completion.token_ids:  # stopped before anything came; an empty answer would puzzle the model
             self.messages.pop()
+            self.messages.extend(replaced)
             return
         self._conversation.record(completion.token_ids, completion.text, reasoning=completion.thinking or None)
+
+
+def _joined(turns: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [message for turn in turns for message in turn]

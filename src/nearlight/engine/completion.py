@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from nearlight.decode.sampler import Choice
+
+Limit: TypeAlias = Literal["max_tokens", "context"]
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Completion:
     """A finished (or stopped) answer.
 
     `text` is the answer without its thinking, `thinking` that part alone, `token_ids` all generated tokens.
-    `finish_reason` is "stop" (a stop token or string), "length" (a limit) or "cancelled".
+    `finish_reason` is "stop" (a stop token or string), "length" (a limit, which `limit_reached` names) or "cancelled".
     `choices` are the tokens with their log-probabilities, when those were asked for.
     """
 
@@ -45,6 +47,7 @@ class Completion:
     thinking: str = ""
     token_ids: list[int] = field(default_factory=list)
     finish_reason: str = "cancelled"
+    limit_reached: Limit | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
     choices: list[Choice] = field(default_factory=list)

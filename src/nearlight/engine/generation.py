@@ -16,7 +16,7 @@ import numpy as np
 
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.decode.sampler import Choice, Sampler
-from nearlight.engine.completion import Completion
+from nearlight.engine.completion import Completion, Limit
 from nearlight.engine.engine import Engine
 from nearlight.engine.sequence import Sequence
 from nearlight.errors import RequestError
@@ -108,6 +108,10 @@ class Stream:
         else:
             self._end()
 
+    def leave_out(self, seconds: float) -> None:
+        """Take a pause, in which the whole process was stopped, out of what is measured."""
+        self._started += seconds
+
     def finish(self) -> Completion:
         """Run to the end and return the completion."""
         for _ in self._pieces:
@@ -120,24 +124,22 @@ class Stream:
         sampler.accept_prompt(list(request.prompt_ids))
         try:
             logits = self._prefill()
-            while (reason := self._limit()) is None:
+            while (limit := self._limit()) is None:
                 self._watch()
                 choice = self._choose(sampler, logits)
                 completion.token_ids.append(choice.token)
                 if request.policy.logprobs is not None:
                     completion.choices.append(choice)
                 if choice.token in request.stop_ids:
-                    reason = "stop"
                     break
                 yield from self._show(choice.token)
                 if self._answer and self._answer.stopped is not None:
-                    reason = "stop"
                     break
                 sampler.accept(choice.token)
-                if (reason := self._limit()) is not None:
+                if (limit := self._limit()) is not None:
                     break
                 logits = self._decode(choice.token)
-            completion.finish_reason = reason
+            completion.finish_reason, completion.limit_reached = "length" if limit else "stop", limit
             yield from self._keep(self._answer.finish() if self._answer else [])
         except _Closed:
             return
@@ -179,13 +181,13 @@ class Stream:
         timing.decode_s = perf_counter() - self._started - timing.prefill_s
         return logits
 
-    def _limit(self) -> str | None:
-        """Say whether a limit has been reached: of the request, or of the context."""
+    def _limit(self) -> Limit | None:
+        """Say which limit has been reached, if one has."""
         n_tokens = len(self.completion.token_ids)
         if self._request.max_tokens is not None and n_tokens >= self._request.max_tokens:
-            return "length"
+            return "max_tokens"
         # The last token is not computed, so it needs no place in the context.
-        return "length" if self.completion.prompt_tokens + n_tokens > self._engine.context else None
+        return "context" if self.completion.prompt_tokens + n_tokens > self._engine.context else None
 
     def _choose(self, sampler: Sampler, logits: Float32) -> Choice:
         answer, budget = self._answer, self._request.thinking_budget

@@ -58,15 +58,24 @@ class Conversation:
 
         Raises: TextError where the template cannot render these messages.
         """
-        text = self.template.render(self.messages, tools=self.tools, **self.variables)
+        self._prompt = self._rendered(self.messages)
+        self.prompt_text = self._prompt.text
+        return list(self._prompt.ids)
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """Return how many ids the prompt would be if these were the messages.
+
+        Raises: TextError where the template cannot render them.
+        """
+        return len(self._rendered(messages).ids)
+
+    def _rendered(self, messages: Sequence[Message]) -> _Agreed:
+        text = self.template.render(messages, tools=self.tools, **self.variables)
         agreed = max((past for past in self._past if text.startswith(past.text)), key=_length, default=None)
         if agreed is None:
-            ids = self.tokenizer.encode(text, special=False)
-        else:
-            ids = [*agreed.ids, *self.tokenizer.encode_continuation(text[len(agreed.text) :])]
-        self.prompt_text = text
-        self._prompt = _Agreed(text, tuple(ids))
-        return ids
+            return _Agreed(text, tuple(self.tokenizer.encode(text, special=False)))
+        new = self.tokenizer.encode_continuation(text[len(agreed.text) :])
+        return _Agreed(text, (*agreed.ids, *new))
 
     def record(self, ids: Sequence[int], content: str, *, reasoning: str | None = None, **fields: Any) -> None:
         """Take the model's answer: the ids it produced (its stop token included, if any) and what they say.
