@@ -113,7 +113,7 @@ class ScriptedModel:
     def conversation(self, system: str | None = None, *, think: bool | None = None) -> ScriptedChat:
         return ScriptedChat(self, system)
 
-    def limits(self, *, fresh: bool = False) -> RunLimit:
+    def limits(self, *, fresh: bool = False, after: Completion | None = None) -> RunLimit:
         return RunLimit(Costs(), BYTES_PER_S, {"fp32": 1e9})
 
 

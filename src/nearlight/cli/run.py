@@ -140,7 +140,7 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
     elif not args.quiet:
-        line = closing_line(completion, limit)
+        line = closing_line(completion, limit, 0 if args.verbose else model.load_s)
         if args.verbose:
             line += f" · prompt {completion.prompt_tokens} tokens · ended by {completion.finish_reason}"
         print(terminal.styled(line, terminal.DIM, sys.stderr), file=sys.stderr)

@@ -13,6 +13,16 @@ def bytes_text(n_bytes: float, digits: int = 2) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size, digits)} {unit}"
 
 
+def memory_text(n_bytes: float, digits: int = 2) -> str:
+    """Write an amount of memory in binary units, as memory is built and sold: a 24 GB card has "24 GiB"."""
+    size, unit = float(n_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 999.5 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size == round(size) else f"{significant(size, digits)} {unit}"
+
+
 def count_text(count: float) -> str:
     """Write a number of parameters: "596 M", "7.62 B"."""
     for factor, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):

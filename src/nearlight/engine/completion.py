@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nearlight.decode.sampler import Choice
+from nearlight.limits.run import LEAST_TOKENS
 
 
 @dataclass
@@ -54,6 +55,11 @@ class Completion:
     def mean_context(self) -> float:
         """The number of tokens a decode step attended over, averaged over the steps."""
         return self.prompt_tokens + (len(self.token_ids) + 1) / 2
+
+    @property
+    def has_share(self) -> bool:
+        """Whether there are enough tokens for the speed to be held against a limit."""
+        return len(self.token_ids) >= LEAST_TOKENS and self.timing.decode_tok_s is not None
 
     def usage(self) -> dict[str, Any]:
         return {
