@@ -189,6 +189,20 @@ def test_this_machine_has_what_is_free(capsys: pytest.CaptureFixture[str], monke
     assert "there are 2.00 GB free of this container's 8.00 GB" in text
 
 
+def test_a_model_that_stays_in_the_cache_has_its_limit(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    def box(n_bytes: float) -> list[str]:
+        path = tmp_path / "box.json"
+        path.write_text(json.dumps(ROW | {"cache": {"n_bytes": n_bytes, "bytes_per_s": 2e11}}))
+        return ["gpt2", "--hardware", str(path), "--weights", "bf16"]
+
+    _, large = report_of(capsys, *box(1 << 30))
+    _, small = report_of(capsys, *box(1 << 20))
+    assert large["hardware"]["cache"] == {"n_bytes": 1 << 30, "bytes_per_s": 2e11}
+    assert large["decode"][0]["tok_s"] == pytest.approx(4 * small["decode"][0]["tok_s"])
+    assert "read from  the last caches (1 GiB at 200 GB/s), where all" in text_of(capsys, *box(1 << 30))[1]
+    assert "read from" not in text_of(capsys, *box(1 << 20))[1]
+
+
 def test_remarks_say_what_is_taken_for_granted(capsys: pytest.CaptureFixture[str], box: str):
     _, report = report_of(capsys, "qwen3-30b-a3b", "--hardware", "h200")
     assert any("cannot run it yet" in remark for remark in report["remarks"])

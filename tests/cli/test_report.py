@@ -116,8 +116,13 @@ def test_the_limit_of_an_answer_is_asked_for_with_it() -> None:
 
 
 def test_loading_is_told_where_it_took_long() -> None:
-    assert "41 tokens · loaded in 4.2 s · TTFT" in closing_line(completion(100.0), MEMORY, 4.25)
-    assert "loaded" not in closing_line(completion(100.0), MEMORY, 0.9)
+    answer = completion(100.0, "cancelled")
+    assert "loaded" not in closing_line(answer, MEMORY)
+    answer.timing.load_s = 0.9
+    assert "loaded" not in closing_line(answer, MEMORY)
+    assert closing_line(answer, MEMORY, verbose=True).endswith("loaded in 0.90 s · prompt 406 tokens · stopped by you")
+    answer.timing.load_s = 4.25
+    assert closing_line(answer, MEMORY).endswith("of this machine's limit · loaded in 4.2 s · stopped by you")
 
 
 def test_limit_of_prefill_is_known_where_the_peaks_are() -> None:

@@ -14,7 +14,7 @@ from nearlight.cli import terminal
 from nearlight.cli.plan_report import PlanReport
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, YELLOW, is_terminal, styled
-from nearlight.cli.units import bytes_text, count_text, latency_text, significant
+from nearlight.cli.units import bytes_text, count_text, latency_text, memory_text, significant
 from nearlight.plan import Plan
 
 Facts = list[tuple[str, str]]
@@ -93,6 +93,10 @@ def _subject(plan: Plan) -> Facts:
         ("machine", f"{hardware.name}: reads {_size(hardware.bytes_per_s)}/s; {peaks} TFLOP/s"),
         ("figures", f"{plan.label}: {origin.partition(' ')[2]}"),
     ]
+    token = plan.costs.decode(0)
+    if hardware.cache and hardware.reads_from(token.bytes_read + token.bytes_written) == "cache":
+        size, speed = memory_text(hardware.cache.n_bytes), bytes_text(hardware.cache.bytes_per_s)
+        facts.append(("read from", f"the last caches ({size} at {speed}/s), where all that a token reads has room"))
     if plan.convention != "physical":
         facts.append(("convention", f"{plan.convention}; docs/limits.md says what it counts"))
     return facts

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
     from nearlight.limits.run import RunLimit
 
+LONG_LOAD_S = 1.0
 _ENDINGS = {"length": "stopped at the limit of tokens", "cancelled": "stopped by you"}
 
 
@@ -20,16 +21,14 @@ def limit_of(model: LanguageModel, completion: Completion) -> RunLimit:
     return model.limits(after=completion)
 
 
-def closing_line(completion: Completion, limit: RunLimit | None, load_s: float = 0.0) -> str:
-    """Sum an answer up: tokens, waiting, speeds, and the share of the limit that decoding reached.
+def closing_line(completion: Completion, limit: RunLimit | None, *, verbose: bool = False) -> str:
+    """Sum an answer up: tokens, waiting, speeds, the share of the limit that decoding reached, and what ended it.
 
-    Units: `load_s` is what loading took before, told where it was more than a second.
+    What loading took is told where it was more than a second, or with `verbose`, which tells the prompt's length too.
     """
     timing, context = completion.timing, completion.mean_context
     n_tokens = len(completion.token_ids)
     parts = [f"{n_tokens} token" + ("s" if n_tokens != 1 else "")]
-    if load_s > 1:
-        parts.append(f"loaded in {seconds_text(load_s)}")
     if timing.ttft_s is not None:
         parts.append(f"TTFT {seconds_text(timing.ttft_s)}")
     if timing.prefill_tok_s:
@@ -39,6 +38,10 @@ def closing_line(completion: Completion, limit: RunLimit | None, load_s: float =
         if limit and completion.has_share:
             parts.append(f"{bytes_text(timing.decode_tok_s * limit.bytes_at(context))}/s")
             parts.append(_share_text(limit, timing.decode_tok_s, context))
+    if timing.load_s > (0 if verbose else LONG_LOAD_S):
+        parts.append(f"loaded in {seconds_text(timing.load_s)}")
+    if verbose:
+        parts.append(f"prompt {completion.prompt_tokens} tokens")
     if completion.finish_reason in _ENDINGS:
         parts.append(_ENDINGS[completion.finish_reason])
     return " · ".join(parts)

@@ -14,7 +14,8 @@ class Timing:
     """Measured from the moment the prompt was handed over.
 
     Units: seconds and tokens. Prefill covers the prompt tokens that were not cached already; decoding is counted
-    from the first token to the last, so that it needs at least two tokens.
+    from the first token to the last, so that it needs at least two tokens. `load_s` is what loading took before a
+    model's first answer; 0 for later ones.
     """
 
     load_s: float = 0.0

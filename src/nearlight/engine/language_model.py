@@ -231,5 +231,6 @@ class LanguageModel:
             opened = markers is not None and markers.opened_by(prompt.text or "")
             stops = [stop] if isinstance(stop, str) else stop
             answer = AnswerStream(self.tokenizer, stops=stops, markers=markers, opened=opened, continues=not chats)
-        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=self.load_s, on_end=on_end)
+        load_s = 0.0 if self._stream else self.load_s
+        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=load_s, on_end=on_end)
         return self._stream
