@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nearlight.bench.calibration import Calibration, Rate
@@ -13,6 +15,7 @@ from nearlight.bench.subject import setting_of
 from nearlight.bench.workload import Workload
 from nearlight.engine.counting import CountedModel
 from nearlight.kernels.count import cpu_target
+from nearlight.limits.cache import Cache
 from nearlight.limits.hardware import Hardware
 from tests.bench.tiny import description
 
@@ -58,6 +61,31 @@ def test_the_limit_is_that_of_the_state(counted: CountedModel) -> None:
     assert (half.read_bytes_per_s, forecast.of(workload, 512).read_bytes_per_s) == (5e5, 1e6)
 
 
+def test_a_model_in_the_cache_has_the_caches_limit_and_state(counted: CountedModel) -> None:
+    cached = replace(MACHINE, cache=Cache(2 * counted.weight_bytes, 7e6))
+    forecast, workload = Forecast(counted, cached), Workload(n_gen=4)
+    expected = forecast.of(workload, 512)
+    assert forecast.reads_from == expected.limit_of == "cache"
+    assert (expected.read_bytes_per_s, expected.limit_s) == (7e6, pytest.approx(expected.total_bytes / 7e6))
+    slower = forecast.of(workload, 512, 5e6)
+    assert (slower.read_bytes_per_s, slower.bound) == (5e6, "bandwidth")
+    assert forecast.in_state(5e6).bytes_per_s == MACHINE.bytes_per_s
+
+
+def test_a_context_that_outgrows_the_cache_is_read_from_memory_too(counted: CountedModel) -> None:
+    cached = replace(MACHINE, cache=Cache(counted.weight_bytes, 7e6))
+    beyond = Forecast(counted, cached).of(Workload(n_gen=4, n_depth=900), 512)
+    assert beyond.limit_of == "memory"
+    assert 1e6 < beyond.read_bytes_per_s < 7e6
+
+
+def test_predictions_are_stored_for_every_chunk_that_may_be_chosen(counted: CountedModel) -> None:
+    workloads = [Workload(n_prompt=300), Workload(n_gen=4)]
+    stored = Forecast(counted, MACHINE).store(workloads, (128, 512, 1024), 5e5)
+    assert [(workload.name, rows) for workload, rows in stored] == [("pp300", 128), ("pp300", 300), ("tg4", 0)]
+    assert {one.read_bytes_per_s for one in stored.values()} == {5e5}
+
+
 def test_a_state_is_predicted_from_its_own_calibration(counted: CountedModel) -> None:
     rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
     fast, slow = Calibration(rates, 1.0, 1e6), Calibration(rates, 5.0, 6e5)
@@ -81,10 +109,13 @@ def test_rows_hold_what_was_forecast_and_measured(counted: CountedModel) -> None
     own = OwnEngine(engine, "w8", chunk=16)
     forecast = Forecast(counted, MACHINE)
     flips = iter([3e5, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6])
-    bench = Bench(setting_of(model, engine, counted), forecast, own, Watch(lambda: next(flips), lambda: 0.0))
+    stored = forecast.store([Workload(n_prompt=40), Workload(n_gen=2)], [16], 3e5)
+    bench = Bench(setting_of(model, engine, counted), forecast, stored, own, Watch(lambda: next(flips), lambda: 0.0))
     (row,) = bench.run(Workload(n_prompt=40), 3)
     own.close()
     assert row.expectation == forecast.of(Workload(n_prompt=40), 16, 1e6)
+    assert row.prediction is stored[Workload(n_prompt=40), 16]
+    assert row.prediction == forecast.of(Workload(n_prompt=40), 16, 3e5) != row.expectation
     assert (len(row.discarded), row.unsteady) == (1, None)
     assert (row.engine, row.chunk, len(row.samples_ns)) == ("nearlight", 16, 3)
     assert row.setting.model_size == counted.weight_bytes
@@ -93,9 +124,8 @@ def test_rows_hold_what_was_forecast_and_measured(counted: CountedModel) -> None
 
 def test_the_fastest_chunk_is_chosen(counted: CountedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     own = OwnEngine(description("w8").engine(1), "w8")
-    bench = Bench(
-        setting_of(description("w8"), own.engine, counted), Forecast(counted, MACHINE), own, Watch(lambda: 1e6)
-    )
+    setting = setting_of(description("w8"), own.engine, counted)
+    bench = Bench(setting, Forecast(counted, MACHINE), {}, own, Watch(lambda: 1e6))
     monkeypatch.setattr(own, "prepare", lambda workload: None)
     monkeypatch.setattr(own, "run", lambda: {128: 9, 256: 5, 300: 7}[own.chunk])
     assert bench.choose_chunk(Workload(n_prompt=300)) == own.chunk == 256

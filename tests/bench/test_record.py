@@ -59,18 +59,35 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 def test_errors_are_predicted_over_measured(ledger: Path) -> None:
     first, *_ = read_records(ledger)
-    decode, memory = errors_of(first)
-    assert (decode.kind, decode.label, decode.error) == ("decode", "calibrated", pytest.approx(100 / 83.333333 - 1))
+    decode, adjusted, memory = errors_of(first)
+    assert (decode.kind, decode.label, decode.error) == ("decode", "calibrated", pytest.approx(80 / 83.333333 - 1))
+    assert (adjusted.kind, adjusted.label) == ("decode", "calibrated, adjusted")
+    assert adjusted.error == pytest.approx(100 / 83.333333 - 1)
     assert (memory.kind, memory.error) == ("memory", pytest.approx(0.25))
-    prefill = {**first, "n_prompt": 64, "memory": None, "predicted_ts": 50.0, "avg_ts": 100.0}
-    assert [(error.kind, error.error) for error in errors_of(prefill)] == [("prefill", -0.5)]
+    prefill = {**first, "n_prompt": 64, "memory": None, "predicted_ts": 50.0, "adjusted_ts": 75.0, "avg_ts": 100.0}
+    assert [(error.kind, error.error) for error in errors_of(prefill)] == [("prefill", -0.5), ("prefill", -0.25)]
+
+
+def test_older_rows_keep_their_meaning(ledger: Path) -> None:
+    # What they call predicted was adjusted to the bandwidth during the run already; nothing stored before it was kept.
+    first, *_ = read_records(ledger)
+    old = {key: value for key, value in first.items() if key not in ("adjusted_ts", "memory", "limit_of")}
+    (only,) = errors_of(old)
+    assert (only.label, only.error) == ("calibrated, adjusted", pytest.approx(80 / 83.333333 - 1))
+    text = page([old])
+    assert "| tg4 @ d9 ‡ |  | 83.3 ± 23.6 |  | 80.0 | -4.0% | 42% |" in text
+    assert "‡ recorded before predictions were frozen" in text
+    assert "‡" not in page([first])
 
 
 def test_the_page_sums_up_and_tells_all_but_the_outdated(ledger: Path) -> None:
     record(ledger, [ROW], MACHINE)
     text = page(read_records(ledger))
-    assert "| decode | calibrated | 1 | 20.0% | 20.0% |" in text
-    assert "| A processor avx512, 2 threads | M | w4 | tg4 @ d9 | 100.0 | 83.3 ± 23.6 | +20.0% | 42% |" in text
+    assert "| decode | calibrated | 1 | 4.0% | 4.0% |" in text
+    assert "| decode | calibrated, adjusted | 1 | 20.0% | 20.0% |" in text
+    assert "| M | w4 | tg4 @ d9 | 80.0 | 83.3 ± 23.6 | -4.0% | 100.0 | +20.0% | 42% |" in text
+    in_cache = page([{**read_records(ledger)[0], "limit_of": "cache"}])
+    assert "| 42% of the cache's |" in in_cache
     assert "memory" not in text.partition("## Every")[0].partition("| predicted")[2]
     assert "llama.cpp" not in text
 

@@ -13,12 +13,13 @@ SETTING = Setting("M", "qwen3", "w4", "f16", 1000, 5_000_000, 2, "A processor", 
 EXPECTATION = Expectation(
     6e6, 2e6, 3e9, limit_s=0.02, predicted_s=0.04, bound="bandwidth", label="calibrated", read_bytes_per_s=4e8
 )
-ROW = Row("nearlight", SETTING, Workload(n_gen=4, n_depth=9), None, [40_000_000, 60_000_000], EXPECTATION)
+PREDICTION = replace(EXPECTATION, limit_s=0.025, predicted_s=0.05, read_bytes_per_s=3.2e8)
+ROW = Row("nearlight", SETTING, Workload(n_gen=4, n_depth=9), None, [40_000_000, 60_000_000], PREDICTION, EXPECTATION)
 
 CONTRACT = {
     *("engine", "model", "architecture", "weights", "kv", "test", "n_prompt", "n_gen", "n_depth", "n_threads"),
     *("avg_ts", "stddev_ts", "samples_ts", "avg_ns", "bytes", "flops", "limit_ts", "share_of_limit"),
-    *("predicted_ts", "ratio", "bound", "label"),
+    *("predicted_ts", "ratio", "bound", "label", "adjusted_ts", "limit_of"),
 }
 
 
@@ -30,11 +31,18 @@ def test_speeds_are_of_the_samples() -> None:
 
 
 def test_shares_and_ratios_are_of_speeds() -> None:
-    assert (ROW.limit_ts, ROW.predicted_ts) == (200, 100)
+    assert ROW.limit_ts == 200
     assert ROW.share_of_limit == pytest.approx(0.4166667)
-    assert ROW.ratio == pytest.approx(0.8333333)
     assert ROW.bytes_per_s == pytest.approx(8e6 / 0.05)
     assert ROW.flops_per_s == pytest.approx(3e9 / 0.05)
+
+
+def test_the_prediction_is_told_as_it_was_stored_and_beside_it_what_the_state_makes_of_it() -> None:
+    assert (ROW.predicted_ts, ROW.adjusted_ts) == (80, 100)
+    assert ROW.ratio == pytest.approx(83.333333 / 80)
+    told = ROW.as_json()
+    assert (told["predicted_ts"], told["adjusted_ts"]) == (80, 100)
+    assert (told["predicted_read_bytes_per_s"], told["read_bytes_per_s"]) == (3.2e8, 4e8)
 
 
 def test_json_has_the_keys_of_the_contract() -> None:
@@ -53,7 +61,8 @@ def test_a_peers_row_has_speeds_only() -> None:
     peer = ROW.beside("llama.cpp", "q4_0", [100_000_000])
     assert (peer.avg_ts, peer.speedup) == (40, pytest.approx(83.333333 / 40))
     assert peer.setting.weights == "q4_0"
-    assert {peer.limit_ts, peer.predicted_ts, peer.share_of_limit, peer.ratio, peer.bytes_per_s} == {None}
+    assert {peer.limit_ts, peer.predicted_ts, peer.adjusted_ts, peer.share_of_limit, peer.ratio} == {None}
+    assert peer.bytes_per_s is peer.as_json()["limit_of"] is None
     assert peer.as_json()["label"] == "unsupported"
 
 
@@ -71,7 +80,5 @@ def test_a_share_over_the_whole_is_explained() -> None:
     assert replace(ROW, samples_ns=[20_000_000]).explanation is None
     assert fast.share_of_limit == pytest.approx(2)
     assert "than in the probes before and after it" in str(fast.explanation)
-    in_cache = replace(fast, setting=replace(SETTING, last_cache_bytes=4_000_000))
-    assert "stays in the processor's cache" in str(in_cache.explanation)
-    computing = replace(in_cache, expectation=replace(EXPECTATION, bound="compute"))
+    computing = replace(fast, expectation=replace(EXPECTATION, bound="compute"))
     assert "while something slowed the machine" in str(computing.explanation)

@@ -55,8 +55,8 @@ def test_a_repetition_under_which_the_machine_changed_is_done_again() -> None:
     assert found.read_bytes_per_s == FAST
     assert found.unsteady is None
     assert sorted(found.discarded) == [
-        "memory was read at 36.0 GB/s before and 63.0 GB/s after",
-        "memory was read at 36.0 GB/s, and at 63.0 for the others",
+        "reading went at 36.0 GB/s before and 63.0 GB/s after",
+        "reading went at 36.0 GB/s, and at 63.0 for the others",
     ]
 
 
@@ -82,7 +82,7 @@ def test_a_machine_that_never_settles_gives_what_there_is_and_says_so() -> None:
     assert len(found.values) == 2
     assert len(found.discarded) == MOST_TRIES * 2 - 2
     assert found.unsteady is not None
-    assert found.unsteady.startswith("2 of 2 repetitions were disturbed: memory was read at 36.0 GB/s before")
+    assert found.unsteady.startswith("2 of 2 repetitions were disturbed: reading went at 36.0 GB/s before")
 
 
 def test_quiet_repetitions_in_too_many_states_are_told_apart() -> None:
@@ -91,7 +91,7 @@ def test_quiet_repetitions_in_too_many_states_are_told_apart() -> None:
     found = machine.watch().steadily(machine.work, 2)
     assert len(found.values) == 2
     assert found.unsteady is not None
-    assert found.unsteady.startswith("the machine changed between repetitions: memory was read at ")
+    assert found.unsteady.startswith("the machine changed between repetitions: reading went at ")
 
 
 def test_probes_are_shared_between_neighbours_but_not_after_a_disturbance() -> None:

@@ -166,7 +166,7 @@ class ScriptedModel:
     def require_template(self) -> ChatTemplate:
         return ChatTemplate(TEMPLATE)
 
-    def limits(self, *, fresh: bool = False) -> RunLimit:
+    def limits(self, *, fresh: bool = False, after: Completion | None = None) -> RunLimit:
         return RunLimit(Costs(), BYTES_PER_S, {"fp32": 1e9})
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import pytest
 from nearlight.bench import session, steady
 from nearlight.cli import bench, roofline
 from nearlight.cli.main import main
-from nearlight.kernels.cpu import threads
+from nearlight.errors import RequestError
+from nearlight.kernels.cpu import probe, threads
 from tests.bench.tiny import CONFIG
 from tests.cli.conftest import Command
 
@@ -32,7 +34,7 @@ def synthetic(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else runs beside the tests."""
-    monkeypatch.setattr(session, "read_now", lambda threads: 40e9)
+    monkeypatch.setattr(session, "read_now", lambda threads, source: 40e9)
     monkeypatch.setattr(steady, "waiting_seconds", lambda: 0.0)
 
 
@@ -42,7 +44,11 @@ def rows_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[st
     return rows
 
 
-def test_roofline_tells_both_ceilings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("caches", "columns"), [([8 << 20], ["memory", "cache"]), ([], ["memory"])])
+def test_roofline_tells_all_ceilings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, caches: list[int], columns: list[str]
+) -> None:
+    monkeypatch.setattr(probe, "last_caches", lambda root: caches)
     monkeypatch.setattr(threads, "processors", lambda: {0, 1})  # a test's worker has only one
     assert roofline.main(["--threads", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -55,7 +61,10 @@ def test_roofline_tells_both_ceilings(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert roofline.main(["--threads", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert told["isa"] in lines[0]
-    assert lines[2].split() == ["threads", "read", "fp32", "bf16", "int8"]
+    assert lines[2].split() == ["threads", *columns, "fp32", "bf16", "int8"]
+    stays = "A model that reads up to 8.0 MiB for a token stays in the last caches, and their speed is its limit."
+    assert (stays in lines) == (told["cache_bytes_per_s"] is not None) == bool(caches)
+    assert [one["cache_bytes"] for one in told["by_threads"]] == [sum(caches)] * 2
     assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
 
 
@@ -68,6 +77,91 @@ def test_every_test_is_a_row(capsys: pytest.CaptureFixture[str], synthetic: str)
     assert {row["label"] for row in rows} == {"calibrated"}
     assert all(row["avg_ts"] > 0 and row["limit_ts"] > 0 and row["predicted_ts"] > 0 for row in rows)
     assert all(row["ratio"] == pytest.approx(row["avg_ts"] / row["predicted_ts"]) for row in rows)
+    assert all(row["adjusted_ts"] == pytest.approx(row["predicted_ts"]) for row in rows)  # as nothing changed
+
+
+def test_what_was_predicted_stays_as_it_was_stored(
+    capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Memory gives 40 GB/s until the prediction is stored, and half of that while the model is run.
+    figures = itertools.chain([40e9], itertools.repeat(20e9))
+    monkeypatch.setattr(session, "read_now", lambda threads, source: next(figures))
+    monkeypatch.setattr(probe, "last_caches", lambda root: [])
+    _, decode = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
+    assert (decode["predicted_read_bytes_per_s"], decode["read_bytes_per_s"]) == (40e9, 20e9)
+    assert decode["predicted_ts"] == pytest.approx(2 * decode["adjusted_ts"])
+    assert decode["limit_ts"] == decode["adjusted_ts"]  # without a calibration, it is the limit of the state
+    assert decode["ratio"] == pytest.approx(decode["avg_ts"] / decode["predicted_ts"])
+
+
+def test_a_small_model_is_held_against_the_cache(
+    capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def glance(threads: int, source: str) -> float:
+        asked.append(source)
+        return 70e9
+
+    monkeypatch.setattr(session, "read_now", glance)
+    monkeypatch.setattr(probe, "last_caches", lambda root: [8 << 20])
+    assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration"]) == 0
+    told = capsys.readouterr()
+    assert set(asked) == {"cache"}
+    assert "| cache bandwidth |" in told.out
+    assert "the processor's cache was read at 70 GB/s around these repetitions" in told.err
+    (*_, decode) = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
+    assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("cache", "bandwidth", 70e9)
+    monkeypatch.setattr(probe, "last_caches", lambda root: [1 << 14])
+    (*_, decode) = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
+    assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("memory", "bandwidth", 70e9)
+
+
+@pytest.mark.parametrize("option", ["--record", "--plot"])
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("missing/rows.svg", "missing: no such directory"),
+        ("directory.svg", "directory.svg: cannot be written: expected a file, found a directory"),
+        ("pipe.svg", "pipe.svg: cannot be written: expected a file, found a pipe"),
+        ("device.svg", "device.svg: cannot be written: expected a file, found a device"),
+        ("kept.svg", "kept.svg: may not be written; choose a file in a directory of yours"),
+        ("locked/new.svg", "locked/new.svg: may not be written"),
+    ],
+)
+def test_where_results_go_is_checked_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    name: str,
+    line: str,
+) -> None:
+    (tmp_path / "directory.svg").mkdir()
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "kept.svg").touch()
+    (tmp_path / "device.svg").symlink_to("/dev/full")
+    os.mkfifo(tmp_path / "pipe.svg")
+    refused = {tmp_path / "kept.svg", tmp_path / "locked"}  # to root nothing is
+    monkeypatch.setattr(os, "access", lambda path, mode: path not in refused)
+    assert main(["bench", "--synthetic", "qwen3-0.6b", option, str(tmp_path / name)]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 1)
+    assert line in told.err
+
+
+def test_what_was_measured_is_shown_though_the_ledger_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], synthetic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise RequestError("ledger cannot be written", found="No space left on device")
+
+    monkeypatch.setattr(bench, "record", full)
+    ledger = str(tmp_path / "ledger.jsonl")
+    assert main(["bench", "--synthetic", synthetic, *QUICK, "--no-calibration", "--record", ledger]) == 2
+    told = capsys.readouterr()
+    assert "| tg3" in told.out
+    assert told.err.endswith("nearlight: ledger cannot be written: found No space left on device\n")
 
 
 def test_a_package_is_measured_in_its_own_bits(capsys: pytest.CaptureFixture[str], base_model: Path) -> None:
@@ -105,14 +199,14 @@ def test_a_machine_that_keeps_changing_is_told(
     capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = itertools.cycle([60e9, 36e9])
-    monkeypatch.setattr(session, "read_now", lambda threads: next(states))
+    monkeypatch.setattr(session, "read_now", lambda threads, source: next(states))
     rows = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
     assert all(row["unsteady"] and "36.0 GB/s" in row["unsteady_because"] for row in rows)
     assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration"]) == 0
     told = capsys.readouterr()
     assert "| pp40 † |" in told.out
-    assert "† tg3 is unsteady: 2 of 2 repetitions were disturbed: memory was read at" in told.out
-    assert "tg3: repetitions thrown away: 4; of the last, memory was read at" in told.err
+    assert "† tg3 is unsteady: 2 of 2 repetitions were disturbed: reading went at" in told.out
+    assert "tg3: repetitions thrown away: 4; of the last, reading went at" in told.err
 
 
 def test_explain_accounts_for_the_time(capsys: pytest.CaptureFixture[str], synthetic: str) -> None:
@@ -149,8 +243,9 @@ def test_a_ledger_becomes_a_page(capsys: pytest.CaptureFixture[str], synthetic: 
     assert bench.main(["--accuracy", ledger]) == 0
     page = capsys.readouterr().out
     assert page.startswith("# Accuracy of predictions\n")
-    assert "| prefill | calibrated | 1 |" in page
-    assert "| decode | calibrated | 1 |" in page
+    for kind in ("prefill", "decode"):
+        assert f"| {kind} | calibrated | 1 |" in page
+        assert f"| {kind} | calibrated, adjusted | 1 |" in page
     assert "| memory | counted | 2 |" in page
 
 

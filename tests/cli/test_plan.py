@@ -226,6 +226,20 @@ def test_this_machine_has_what_is_free(capsys: pytest.CaptureFixture[str], monke
     assert "there are 1.86 GiB free of this container's 7.45 GiB" in text
 
 
+def test_a_model_that_stays_in_the_cache_has_its_limit(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    def box(n_bytes: float) -> list[str]:
+        path = tmp_path / "box.json"
+        path.write_text(json.dumps(ROW | {"cache": {"n_bytes": n_bytes, "bytes_per_s": 2e11}}))
+        return ["gpt2", "--hardware", str(path), "--weights", "bf16"]
+
+    _, large = report_of(capsys, *box(1 << 30))
+    _, small = report_of(capsys, *box(1 << 20))
+    assert large["hardware"]["cache"] == {"n_bytes": 1 << 30, "bytes_per_s": 2e11}
+    assert large["decode"][0]["tok_s"] == pytest.approx(4 * small["decode"][0]["tok_s"])
+    assert "read from  the last caches (1 GiB at 200 GB/s), where all" in text_of(capsys, *box(1 << 30))[1]
+    assert "read from" not in text_of(capsys, *box(1 << 20))[1]
+
+
 def test_remarks_say_what_is_taken_for_granted(capsys: pytest.CaptureFixture[str], box: str):
     _, report = report_of(capsys, "qwen3-30b-a3b", "--hardware", "h200")
     assert len(report["remarks"]) == 1
@@ -261,7 +275,10 @@ def test_plot_is_written(capsys: pytest.CaptureFixture[str], box: str, tmp_path:
         (("qwen3",), "no model of this name in the catalogue: expected perhaps qwen3-"),
         (("Someone/Nothing-7B",), "Someone/Nothing-7B: not on this machine; `nearlight pull Someone/Nothing-7B`"),
         (("nowhere.gguf",), "nowhere.gguf: no such model"),
-        (("mamba-130m",), "mamba-130m-hf: nearlight can neither run nor plan models of the family mamba yet; it runs gpt2"),
+        (
+            ("mamba-130m",),
+            "mamba-130m-hf: nearlight can neither run nor plan models of the family mamba yet; it runs gpt2",
+        ),
         (("gpt2", "--hardware", "rtx409"), "hardware: expected one of rtx4090"),
         (("gpt2", "--hardware", "none.json"), "none.json: cannot be read"),
         (("gpt2", "--hardware", "rtx4090", "--threads", "2"), "--threads is for this machine"),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from nearlight.cli.report import as_json, closing_line, limit_of
-from nearlight.cli.units import bytes_text, count_text, seconds_text, significant
+from nearlight.cli.units import bytes_text, count_text, memory_text, seconds_text, significant
 from nearlight.engine.completion import Completion, Timing
 from nearlight.kernels.count import Entry, Ledger
-from nearlight.kernels.cpu import probe
+from nearlight.limits.cache import Cache
 from nearlight.limits.run import RunLimit
 
 if TYPE_CHECKING:
@@ -42,57 +43,91 @@ class Costs:
         return self.decode(context)
 
 
+MEMORY = RunLimit(Costs(), 4e9)
+CACHE = replace(MEMORY, cache=Cache(32e6, 8e9))
+
+
 class Model:
-    """Has a limit on file, and another when the machine is probed again."""
+    """Is held against memory of 4 GB/s."""
 
-    def __init__(self, on_file: float, now: float) -> None:
+    def __init__(self) -> None:
         self.package = SimpleNamespace(name="M")
-        self.on_file, self.now = on_file, now
+        self.asked: list[Completion | None] = []
 
-    def limits(self, *, fresh: bool = False) -> RunLimit:
-        return RunLimit(Costs(), self.now if fresh else self.on_file)
-
-
-@pytest.fixture(autouse=True)
-def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "last_cache_bytes", lambda: 1_000_000)
+    def limits(self, *, after: Completion | None = None) -> RunLimit:
+        self.asked.append(after)
+        return MEMORY
 
 
 def test_closing_line() -> None:
     # A step reads 30 MB of weights and 1 kB for each of 406 + 42/2 = 427 tokens: 30.427 MB, 100 times a second.
-    line = closing_line(completion(100.0), RunLimit(Costs(), read_bytes_per_s=4e9))
+    line = closing_line(completion(100.0), MEMORY)
     assert line == (
         "41 tokens · TTFT 0.03 s · prefill 812 tok/s · decode 100 tok/s · 3.0 GB/s · 76 % of this machine's limit"
     )
 
 
-def test_a_share_over_the_limit_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = RunLimit(Costs(), read_bytes_per_s=2e9)
-    assert closing_line(completion(100.0), limit).endswith("152 % of this machine's limit (as memory was probed)")
-    monkeypatch.setattr(probe, "last_cache_bytes", lambda: 16_000_000)
-    assert closing_line(completion(100.0), limit).endswith(
-        "152 % of this machine's limit (the model fits in the processor's cache)"
-    )
+@pytest.mark.parametrize(
+    ("limit", "share"),
+    [
+        (MEMORY, "76 % of this machine's limit"),
+        (replace(MEMORY, beside=True), "76 % of this machine's limit (probed just now)"),
+        (replace(MEMORY, read_bytes_per_s=3e9), "101 % of this machine's limit"),
+        (replace(MEMORY, read_bytes_per_s=2e9), "152 % of this machine's limit (this limit moves)"),
+        (replace(MEMORY, read_bytes_per_s=2e9, beside=True), "152 % of this machine's limit (this limit moves)"),
+        (CACHE, "38 % of what this processor's cache allows"),
+        (replace(CACHE, beside=True), "38 % of what this processor's cache allows (probed just now)"),
+        (replace(CACHE, cache=Cache(32e6, 2e9)), "152 % of what this processor's cache allows (this limit moves)"),
+        (
+            replace(MEMORY, read_bytes_per_s=2e9, cache=Cache(15e6, 4e9)),
+            "137 % of this machine's limit (part of it stays in the cache)",
+        ),
+    ],
+)
+def test_the_line_says_whose_limit_it_is_and_why_it_may_be_passed(limit: RunLimit, share: str) -> None:
+    assert closing_line(completion(100.0), limit).endswith(" · 3.0 GB/s · " + share)
 
 
-def test_faster_than_the_limit_on_file_is_probed_again(capsys: pytest.CaptureFixture[str]) -> None:
-    model = cast("LanguageModel", Model(on_file=2.5e9, now=4e9))
-    assert limit_of(model, completion(100.0)).read_bytes_per_s == 4e9
-    assert capsys.readouterr().err == (
-        "nearlight: faster than the limit on file, so memory was probed again: 4.0 GB/s, not 2.5 GB/s\n"
-    )
-    assert limit_of(model, completion(80.0)).read_bytes_per_s == 2.5e9
-    assert capsys.readouterr().err == ""
+def test_json_tells_the_same_as_the_line() -> None:
+    def told(limit: RunLimit) -> tuple[object, ...]:
+        report = as_json(cast("LanguageModel", Model()), completion(100.0), limit)["limit"]
+        return report["of"], report["read_bytes_per_s"], report["probed"], round(report["decode_share"], 2)
+
+    assert told(MEMORY) == ("memory", 4e9, "before", 0.76)
+    assert told(CACHE) == ("cache", 8e9, "before", 0.38)
+    assert told(replace(CACHE, beside=True)) == ("cache", 8e9, "beside the run", 0.38)
 
 
-def test_a_model_in_the_cache_needs_no_other_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "last_cache_bytes", lambda: 16_000_000)
-    model = cast("LanguageModel", Model(on_file=2.5e9, now=4e9))
-    assert limit_of(model, completion(100.0)).read_bytes_per_s == 2.5e9
+@pytest.mark.parametrize(("n_tokens", "has_share"), [(2, False), (19, False), (20, True), (41, True)])
+def test_short_answers_have_no_share(n_tokens: int, has_share: bool) -> None:
+    short = completion(100.0)
+    short.token_ids = short.token_ids[:n_tokens]
+    limit = as_json(cast("LanguageModel", Model()), short, MEMORY)["limit"]
+    assert (limit["decode_share"] is not None) == has_share
+    assert limit["decode_tok_s"] == pytest.approx(4e9 / 30.4e6, rel=0.01)
+    assert ("limit" in closing_line(short, MEMORY)) == has_share
+    assert ("GB/s" in closing_line(short, MEMORY)) == has_share
+    assert "decode 100 tok/s" in closing_line(short, MEMORY)
+
+
+def test_the_limit_of_an_answer_is_asked_for_with_it() -> None:
+    model, answer = Model(), completion(100.0)
+    assert limit_of(cast("LanguageModel", model), answer) is MEMORY
+    assert model.asked == [answer]
+
+
+def test_loading_is_told_where_it_took_long() -> None:
+    answer = completion(100.0, "cancelled")
+    assert "loaded" not in closing_line(answer, MEMORY)
+    answer.timing.load_s = 0.9
+    assert "loaded" not in closing_line(answer, MEMORY)
+    assert closing_line(answer, MEMORY, verbose=True).endswith("loaded in 0.90 s · prompt 406 tokens · stopped by you")
+    answer.timing.load_s = 4.25
+    assert closing_line(answer, MEMORY).endswith("of this machine's limit · loaded in 4.2 s · stopped by you")
 
 
 def test_limit_of_prefill_is_known_where_the_peaks_are() -> None:
-    model = cast("LanguageModel", Model(4e9, 4e9))
+    model = cast("LanguageModel", Model())
     unknown = as_json(model, completion(100.0), RunLimit(Costs(), 4e9))["limit"]
     assert (unknown["prefill_tok_s"], unknown["prefill_share"]) == (None, None)
     assert unknown["prefill_label"].startswith("unknown: ")
@@ -118,6 +153,10 @@ def test_what_was_not_measured_is_left_out() -> None:
         (bytes_text(16_007_168), "16 MB"),
         (bytes_text(999_600), "1.0 MB"),
         (bytes_text(8_234_567_890), "8.2 GB"),
+        (memory_text(999), "999 B"),
+        (memory_text(32 << 20), "32 MiB"),
+        (memory_text(25_276_514_304, 3), "23.5 GiB"),
+        (memory_text(1023 << 20), "1.00 GiB"),
         (count_text(596_049_920), "596 M"),
         (count_text(7_620_000_000), "7.62 B"),
         (count_text(812), "812"),

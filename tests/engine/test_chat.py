@@ -46,6 +46,12 @@ def test_each_turn_computes_only_what_is_new(model: nearlight.LanguageModel) -> 
     assert [message["role"] for message in chat.messages] == ["system", "user", "assistant", "user", "assistant"]
 
 
+def test_loading_is_counted_to_the_first_answer(model: nearlight.LanguageModel) -> None:
+    chat = model.conversation()
+    times = [chat.say(text, max_tokens=2, temperature=0).finish().timing.load_s for text in ("One", "Two")]
+    assert times == [model.load_s, 0.0]
+
+
 def test_the_cache_changes_no_answer(model: nearlight.LanguageModel) -> None:
     chat = model.conversation()
     chat.say("One", max_tokens=9, temperature=0).finish()

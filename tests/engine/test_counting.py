@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nearlight.dtypes import ALL, F16, F32, Q4_0, Q8_0, Format
+from nearlight.engine.completion import Completion, Timing
 from nearlight.engine.counting import CountedModel, shape_tensor
 from nearlight.engine.engine import Engine
 from nearlight.engine.language_model import LanguageModel
@@ -128,6 +129,7 @@ def test_limit_of_a_running_model_is_the_counted_one(name, weights, monkeypatch)
     engine = Engine(bound_model(ops, name, Q8_0), ops)
     model = LanguageModel(package_of(CONFIGS[name], {}), engine, weights=weights)
     monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
+    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)
     monkeypatch.setattr(probe, "known_ceilings", lambda threads: None)
     limit = model.limits()
     step = CountedModel.of_package(model.package, weights, target=cpu_target(ops.isa)).decode(19)
@@ -136,11 +138,37 @@ def test_limit_of_a_running_model_is_the_counted_one(name, weights, monkeypatch)
     assert limit.prefill_tokens_per_s(7, 0, 4) is None
 
 
+def test_the_limit_of_an_answer_is_probed_beside_it_once(monkeypatch):
+    ops = CpuOps(1)
+    model = LanguageModel(package_of(LLAMA, {}), Engine(bound_model(ops, "llama", Q8_0), ops))
+    asked = []
+
+    def read_now(threads, source):
+        asked.append((threads, source))
+        return 50e9
+
+    monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
+    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 1 << 30)
+    monkeypatch.setattr(probe, "cache_bytes_per_s", lambda threads, fresh=False: 70e9)
+    monkeypatch.setattr(probe, "read_now", read_now)
+    short, answer = (
+        Completion(token_ids=list(range(n)), timing=Timing(decode_s=1.0, decode_steps=n - 1)) for n in (19, 20)
+    )
+    assert model.limits(after=short) == model.limits()
+    assert asked == []
+    limit = model.limits(after=answer)
+    assert (limit.bytes_per_s(9), limit.beside) == (50e9, True)
+    assert model.limits(after=answer) is limit  # /stats tells what the closing line told
+    assert asked == [(1, "cache")] * 2
+    assert not model.limits().beside
+
+
 def test_limit_of_a_prompt_is_that_of_its_chunks(monkeypatch):
     ops = CpuOps(1)
     model = LanguageModel(package_of(LLAMA, {}), Engine(bound_model(ops, "llama", Q8_0), ops))
     peaks = {"fp32": 1e9, "bf16": 2e9, "int8": 3e9}
     monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
+    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)
     monkeypatch.setattr(probe, "known_ceilings", lambda threads: probe.Ceilings(threads, 2e9, peaks))
     machine = Hardware("m", "cpu", 1, 2e9, peaks, "by hand")
     steps = model.counted.prefill(7, 4, 3)

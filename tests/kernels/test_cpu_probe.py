@@ -12,10 +12,11 @@ from nearlight.kernels.cpu import probe
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Figures that the next measurements give."""
+    """Figures that the next measurements give, on a processor that tells of no caches."""
     figures: list[float] = []
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(_native, "probe_read", lambda n_bytes, n_threads, seconds: figures.pop(0) * n_threads)
+    monkeypatch.setattr(probe, "last_caches", lambda root: [])
     monkeypatch.setattr(_native, "probe_peak", lambda type, n_threads, seconds: figures.pop(0) * n_threads)
     return figures
 
@@ -91,6 +92,53 @@ def test_a_glance_is_not_kept(measured: list[float]) -> None:
     assert [probe.read_now(1), probe.read_bytes_per_s(1)] == [3e9, 4e9]
 
 
+@pytest.fixture
+def read_buffers(measured: list[float], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the buffers that were read, in MiB, on a processor with last caches of 40 and 24 MiB."""
+    sizes: list[int] = []
+
+    def read(n_bytes: int, n_threads: int, seconds: float) -> float:
+        sizes.append(n_bytes >> 20)
+        return 60e9 if n_bytes <= 32 << 20 else 20e9
+
+    monkeypatch.setattr(probe, "last_caches", lambda root: [40 << 20, 24 << 20])
+    monkeypatch.setattr(_native, "probe_read", read)
+    return sizes
+
+
+def test_caches_are_read_in_half_of_their_size(read_buffers: list[int]) -> None:
+    assert [probe.cache_bytes_per_s(1), probe.cache_bytes_per_s(2), probe.cache_bytes_per_s(1)] == [60e9] * 3
+    assert read_buffers == [20, 32]
+    assert kept() == [60e9, 60e9]
+
+
+def test_glances_read_what_they_are_asked_for(read_buffers: list[int]) -> None:
+    assert [probe.read_now(2), probe.read_now(2, "cache"), probe.read_now(1, "cache")] == [20e9, 60e9, 60e9]
+    assert read_buffers == [4 * 64, 32, 20]
+    assert not probe.cache_file().exists()
+
+
+def test_the_cache_is_a_ceiling_like_the_others(read_buffers: list[int], measured: list[float]) -> None:
+    measured += [1e12, 2e12, 3e12]
+    found = probe.ceilings(2)
+    assert (found.read_bytes_per_s, found.cache_bytes_per_s) == (20e9, 60e9)
+    assert read_buffers == [256, 32] * 4  # in turns, some time apart
+    assert probe.ceilings(2) == probe.known_ceilings(2) == found
+    assert len(read_buffers) == 8
+
+
+def test_files_from_before_caches_were_probed_are_completed(
+    read_buffers: list[int], measured: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "last_caches", lambda root: [])
+    measured += [1e12, 2e12, 3e12]
+    assert probe.ceilings(1).cache_bytes_per_s is None
+    read_buffers.clear()
+    monkeypatch.setattr(probe, "last_caches", lambda root: [64 << 20])
+    assert probe.ceilings(1).cache_bytes_per_s == 60e9
+    assert read_buffers == [32] * 4
+
+
 def test_another_instruction_level_is_measured_anew(measured: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     measured += [3e9, 4e9]
     probe.read_bytes_per_s(1)
@@ -145,5 +193,9 @@ def test_last_caches_are_added_up_and_shared_ones_counted_once(tmp_path: Path) -
     for cpu, pair in ((0, "0-1"), (1, "0-1"), (2, "2-3"), (3, "2-3")):
         cache(cpu, 0, 1, "32K", str(cpu))
         cache(cpu, 3, 3, "16M", pair)
-    assert probe.last_cache_bytes(tmp_path) == 2 * 16 * 1024 * 1024
+    cache(4, 3, 3, "96M", "4-5")
+    assert probe.last_cache_bytes(tmp_path) == (96 + 2 * 16) << 20
     assert probe.last_cache_bytes(tmp_path / "missing") == 0
+    # A thread reads through one of them.
+    assert [probe.cache_bytes(threads, tmp_path) >> 20 for threads in (1, 2, 3, 9)] == [96, 112, 128, 128]
+    assert probe.cache_bytes(1, tmp_path / "missing") == 0

@@ -122,7 +122,9 @@ def test_experts_of_a_package_are_counted_in_the_bits_of_the_first():
 
 @pytest.mark.parametrize("family", COUNTED_FAMILIES)
 def test_families_that_are_only_counted_do_not_run(family):
-    with pytest.raises(UnsupportedError, match=f"cannot run models of the family {family} yet; it can plan them; it runs gpt2, llama"):
+    with pytest.raises(
+        UnsupportedError, match=f"cannot run models of the family {family} yet; it can plan them; it runs gpt2, llama"
+    ):
         build_model(CountOps(), {"model_type": family})
 
 

@@ -28,11 +28,12 @@ def row(n_prompt: int = 0, n_gen: int = 0, n_depth: int = 0, speed: float = 50.0
         "stddev_ts": speed / 10,
         "limit_ts": 2 * speed,
         "predicted_ts": 1.25 * speed,
+        "adjusted_ts": 1.6 * speed,
         "label": "calibrated",
     } | changes
 
 
-PEER = {"engine": "llama.cpp", "limit_ts": None, "predicted_ts": None, "label": "unsupported"}
+PEER = {"engine": "llama.cpp", "limit_ts": None, "predicted_ts": None, "adjusted_ts": None, "label": "unsupported"}
 
 
 def named(panel: Panel, name: str) -> Series:
@@ -46,6 +47,7 @@ def test_decode_is_latency_at_the_mean_position():
     assert measured.y == [20, 25]
     assert measured.errors == pytest.approx([2, 2.5])
     assert named(panel, "predicted").y == [16, 20]
+    assert named(panel, "adjusted").y == [12.5, 15.625]
     assert named(panel, "limit").y == [10, 12.5]
 
 
@@ -77,6 +79,8 @@ def test_title_says_model_weights_and_machine():
     figure = bench_figure([row(512), row(n_gen=64)])
     assert figure.title == "Tiny, w4, on Box, 3 threads"
     assert "(calibrated)" in figure.subtitle
+    assert "Line: adjusted to" in figure.subtitle
+    assert "adjusted" not in bench_figure([row(512) | {"adjusted_ts": None}]).subtitle
     assert len(figure.panels) == 2
 
 

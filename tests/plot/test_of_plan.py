@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from nearlight.limits.cache import Cache
 from nearlight.limits.hardware import Hardware
 from nearlight.plan import Plan, compare_weights
 from nearlight.plot import Figure, Note, Panel, Series, plan_figure
@@ -48,6 +51,13 @@ def test_title_says_model_weights_machine_and_grounds():
     estimated = plan_figure(plans_of("qwen3-32b", "rtx4090"))
     assert "estimated" in estimated.subtitle
     assert "do not fit into 24 GiB" in estimated.subtitle
+
+
+def test_the_slope_is_that_of_what_is_read():
+    cached = replace(CPU, cache=Cache(1e9, 300e9))
+    for hardware, slope in ((CPU, "reading 48 GB/s"), (cached, "reading 300 GB/s")):
+        roofline = panel_of(plan_figure(plans_of("gpt2", hardware)), "Roofline")
+        assert series_of(roofline, "bandwidth").label == slope
 
 
 def test_axes_have_units(picture: Figure):

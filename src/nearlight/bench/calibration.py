@@ -24,13 +24,10 @@ from nearlight.bench.subject import Description, target_of
 from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS, Engine
 from nearlight.kernels.count import ACCELERATOR, Entry, Ledger
-from nearlight.kernels.cpu.probe import last_cache_bytes
+from nearlight.kernels.cpu.probe import CACHES, last_cache_bytes
 
 DEPTH = 1024
 LEAST_LAYERS = 2
-CACHES = 4
-"""A slice is this many times the last caches: of a smaller one, parts would still be there at the next step."""
-
 _LAYER_KEYS = ("num_hidden_layers", "n_layer")
 _DECODE_REPETITIONS, _PREFILL_REPETITIONS = 15, 4
 

@@ -106,14 +106,16 @@ def explain(name: str, n_tokens: int, profile: Profile, hardware: Hardware, samp
         seconds[kind] = seconds.get(kind, 0.0) + op.seconds
         if op.entry is not None:
             entries.setdefault(kind, []).append(op.entry)
+    whole = Ledger(entry for group in entries.values() for entry in group)
+    hardware = hardware.for_step(whole.bytes_read + whole.bytes_written)
     seconds |= {WAITING: profile.waiting_s, AROUND: profile.around_s}
     accounts = [
         _account(kind, calls.get(kind, 1), time, Ledger(entries.get(kind, [])), profile.step_s, hardware)
         for kind, time in seconds.items()
     ]
     accounts.sort(key=lambda account: -account.seconds)
-    whole = step_time(Ledger(entry for group in entries.values() for entry in group), hardware)
-    return Explanation(name, n_tokens, profile.step_s, whole.total_s, accounts, sampling_s)
+    limit_s = step_time(whole, hardware).total_s
+    return Explanation(name, n_tokens, profile.step_s, limit_s, accounts, sampling_s)
 
 
 def _kind(role: str) -> str:

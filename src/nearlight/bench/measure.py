@@ -1,9 +1,14 @@
-"""Runs workloads and holds each against its limit and its prediction, both for the state that the machine was in."""
+"""Runs workloads and holds each against its limit, for the state that the machine was in, and against its prediction.
+
+The prediction is stored before the model is loaded, and stays as it was. What it would have been, had the machine's
+state during the run been known, is another figure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -24,6 +29,9 @@ MOST_COUNTED_STEPS = 32
 CHUNKS = (128, 256, 512, 1024)
 """Rows of a prefill step among which the best is looked for."""
 
+Predictions: TypeAlias = Mapping[tuple[Workload, int], Expectation]
+"""What was expected of each workload, in chunks of so many rows (0 for a generation)."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -36,6 +44,12 @@ class Forecast:
     hardware: Hardware
     calibrations: Sequence[Calibration] = ()
 
+    @property
+    def reads_from(self) -> str:
+        """From where the model's weights are read, "memory" or "cache": its bandwidth is the machine's state."""
+        step = self.counted.decode(0)
+        return self.hardware.reads_from(step.bytes_read + step.bytes_written)
+
     def of(self, workload: Workload, chunk: int, read_bytes_per_s: float | None = None) -> Expectation:
         """Count a workload and time it, at the limit and as predicted, in the state with this read bandwidth (None:
         that of the hardware).
@@ -45,8 +59,10 @@ class Forecast:
         hardware = self.in_state(read_bytes_per_s)
         steps, scale = steps_of(self.counted, workload, chunk)
         limit = steps_time(steps, hardware)
-        calibration = self._calibration(hardware.bytes_per_s)
-        predicted_s = calibration.seconds(steps, hardware.bytes_per_s) if calibration else limit.total_s
+        state = hardware.bandwidth(self.reads_from)
+        calibration = self._calibration(state)
+        predicted_s = calibration.seconds(steps, state) if calibration else limit.total_s
+        step_bytes = sum(step.bytes_read + step.bytes_written for step in steps) / len(steps)
         return Expectation(
             weight_bytes=scale * sum(step.weight_bytes for step in steps),
             kv_bytes=scale * sum(step.kv_read_bytes + step.bytes_written for step in steps),
@@ -55,12 +71,21 @@ class Forecast:
             predicted_s=scale * predicted_s,
             bound=limit.bound,
             label="calibrated" if calibration else hardware.label,
-            read_bytes_per_s=hardware.bytes_per_s,
+            read_bytes_per_s=hardware.read_bytes_per_s(step_bytes),
+            limit_of=hardware.reads_from(step_bytes),
         )
+
+    def store(self, workloads: Iterable[Workload], chunks: Iterable[int], read_bytes_per_s: float) -> Predictions:
+        """Say what to expect of workloads in the state with this bandwidth, of prompts in each of these chunks."""
+        return {
+            (workload, rows): self.of(workload, rows, read_bytes_per_s)
+            for workload in workloads
+            for rows in ({min(chunk, workload.n_prompt) for chunk in chunks} if workload.n_prompt else {0})
+        }
 
     def in_state(self, read_bytes_per_s: float | None) -> Hardware:
         """Return the machine as it is in a state."""
-        return replace(self.hardware, bytes_per_s=read_bytes_per_s or self.hardware.bytes_per_s)
+        return self.hardware.at(self.reads_from, read_bytes_per_s) if read_bytes_per_s else self.hardware
 
     def knows(self, read_bytes_per_s: float) -> bool:
         """Whether there is a calibration of this state."""
@@ -95,12 +120,14 @@ class Bench:
         self,
         setting: Setting,
         forecast: Forecast,
+        predictions: Predictions,
         own: OwnEngine,
         watch: Watch,
         peers: Sequence[Contestant] = (),
     ) -> None:
         self.setting = setting
         self.forecast = forecast
+        self.predictions = predictions
         self.own = own
         self.watch = watch
         self.peers = peers
@@ -114,6 +141,7 @@ class Bench:
             workload=workload,
             chunk=self.own.chunk if workload.n_prompt else None,
             samples_ns=[sample[self.own.name] for sample in found.values],
+            prediction=self.predictions[workload, min(self.own.chunk, workload.n_prompt)],
             expectation=self.forecast.of(workload, self.own.chunk, found.read_bytes_per_s),
             unsteady=found.unsteady,
             discarded=found.discarded,

@@ -13,9 +13,7 @@ from typing import Any
 
 from nearlight.bench.explain import Explanation
 from nearlight.bench.workload import Workload
-
-CACHE_SHARE = 1.02
-"""Above this share of the limit there is something to explain; below, it is the probes' own precision."""
+from nearlight.limits.run import IMPRECISION
 
 NANO = 1e9
 
@@ -43,7 +41,8 @@ class Setting:
 class Expectation:
     """What a workload costs, and how long it should take.
 
-    Units: bytes, operations and seconds of the whole workload; `read_bytes_per_s` is the bandwidth it was held against.
+    Units: bytes, operations and seconds of the whole workload; `read_bytes_per_s` is the bandwidth it was held against,
+    `limit_of` "memory" or the processor's "cache".
     `bound` is "bandwidth" or "compute"; `label` says what the prediction rests on: "calibrated" kernels, "measured"
     ceilings, "estimated" ones, or nothing ("unsupported").
     """
@@ -56,6 +55,7 @@ class Expectation:
     bound: str
     label: str
     read_bytes_per_s: float
+    limit_of: str = "memory"
 
     @property
     def total_bytes(self) -> float:
@@ -67,9 +67,10 @@ class Row:
     """A workload's result. Units: tokens per second (`_ts`), nanoseconds (`_ns`), bytes per second.
 
     Neither tokenization nor sampling is inside any figure. Fields that only this engine's rows can have are None in
-    those of peers. `unsteady` says why the samples are not all of one state of the machine; `discarded` what disturbed
-    those that were measured again. `speedup` is this engine's speed over the peer's; `step` takes a step apart if that
-    was asked for.
+    those of peers. `prediction` was stored before the run; `expectation` is for the state that the machine was then in:
+    the limit there, and the prediction adjusted to it. `unsteady` says why the samples are not all of one state of the
+    machine; `discarded` what disturbed those that were measured again. `speedup` is this engine's speed over the
+    peer's; `step` takes a step apart if that was asked for.
     """
 
     engine: str
@@ -77,6 +78,7 @@ class Row:
     workload: Workload
     chunk: int | None
     samples_ns: Sequence[int]
+    prediction: Expectation | None
     expectation: Expectation | None
     unsteady: str | None = None
     discarded: Sequence[str] = ()
@@ -87,7 +89,14 @@ class Row:
         """Return the row of a peer that did the same workload, in the weights that it has."""
         setting = replace(self.setting, weights=weights, isa="")
         row = replace(
-            self, engine=peer, setting=setting, chunk=None, samples_ns=samples_ns, expectation=None, step=None
+            self,
+            engine=peer,
+            setting=setting,
+            chunk=None,
+            samples_ns=samples_ns,
+            prediction=None,
+            expectation=None,
+            step=None,
         )
         return replace(row, speedup=self.avg_ts / row.avg_ts)
 
@@ -126,6 +135,12 @@ class Row:
 
     @property
     def predicted_ts(self) -> float | None:
+        """The speed that was predicted before the run, as it was stored."""
+        return self.workload.n_tokens / self.prediction.predicted_s if self.prediction else None
+
+    @property
+    def adjusted_ts(self) -> float | None:
+        """What would have been predicted for the state that the machine was in during the run."""
         return self.workload.n_tokens / self.expectation.predicted_s if self.expectation else None
 
     @property
@@ -140,15 +155,12 @@ class Row:
     @property
     def explanation(self) -> str | None:
         """Why a share is above 100 %, where it is."""
-        if self.share_of_limit is None or self.share_of_limit <= CACHE_SHARE or self.expectation is None:
+        if self.share_of_limit is None or self.share_of_limit <= IMPRECISION or self.expectation is None:
             return None
-        cache, size = self.setting.last_cache_bytes, self.setting.model_size
-        if self.expectation.bound == "bandwidth" and cache and size <= 2 * cache:
-            return "over 100 %: the model stays in the processor's cache, which is faster than the memory of the limit"
         if self.unsteady:
             return "over 100 %: the machine changed while it was measured, so its limit is uncertain"
         if self.expectation.bound == "bandwidth":
-            return "over 100 %: memory was faster during the run than in the probes before and after it"
+            return "over 100 %: reading was faster during the run than in the probes before and after it"
         return "over 100 %: the peaks were probed while something slowed the machine; `nearlight roofline --fresh`"
 
     @property
@@ -180,11 +192,14 @@ class Row:
             "flops_per_s": self.flops_per_s,
             "read_bytes_per_s": expected and expected.read_bytes_per_s,
             "limit_ts": self.limit_ts,
+            "limit_of": expected and expected.limit_of,
             "share_of_limit": self.share_of_limit,
             "predicted_ts": self.predicted_ts,
+            "predicted_read_bytes_per_s": self.prediction and self.prediction.read_bytes_per_s,
+            "adjusted_ts": self.adjusted_ts,
             "ratio": self.ratio,
             "bound": expected and expected.bound,
-            "label": expected.label if expected else "unsupported",
+            "label": self.prediction.label if self.prediction else "unsupported",
             "speedup": self.speedup,
             "unsteady": self.unsteady is not None,
             "unsteady_because": self.unsteady,

@@ -1,8 +1,9 @@
 """A model measured from beginning to end: forecast, load, run beside peers, account for the time.
 
-The order matters: what is expected follows from figures that are taken before the model is loaded, so that no
-measurement of it can reach them. Where the machine is in another state by the time of a workload (`steady` tells why
-that happens), calibration is repeated in that state before the workload is run.
+The order matters: what is expected of every workload is stored before the model is loaded, so that no measurement of it
+can reach it. Where the machine is in another state by the time of a workload (`steady` tells why that happens),
+calibration is repeated in that state before the workload is run; that changes what is expected in hindsight
+(`adjusted_ts`), and never what was stored.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TypeAlias
 from nearlight.bench.calibration import calibrate
 from nearlight.bench.contestant import OwnEngine
 from nearlight.bench.explain import Explanation, explain
-from nearlight.bench.measure import Bench, Forecast
+from nearlight.bench.measure import CHUNKS, Bench, Forecast
 from nearlight.bench.memory import Memory, own_bytes, predict, release
 from nearlight.bench.peers.process import Arena, started
 from nearlight.bench.probing import profile_engine, sampling_seconds
@@ -76,7 +77,8 @@ def measure(
     _check_contexts(workloads, counted.max_positions)
     say("probing this machine", 0, 1)
     hardware = this_machine(ops.threads)
-    watch = Watch(lambda: read_now(ops.threads))
+    source = Forecast(counted, hardware).reads_from
+    watch = Watch(lambda: read_now(ops.threads, source))
     release()  # an earlier model
     memory = predict(counted, workloads, chunk)
 
@@ -89,6 +91,7 @@ def measure(
         return replace(forecast, calibrations=[*forecast.calibrations, calibration])
 
     forecast = calibrated(Forecast(counted, hardware))
+    predictions = forecast.store(workloads, [options.chunk] if options.chunk else CHUNKS, watch.probe())
     engine = description.engine(ops.threads, lambda done, total: say(f"loading {description.name}", done, total))
     release()  # what loading needed for a moment
     own = OwnEngine(engine, description.weights, chunk)
@@ -99,7 +102,7 @@ def measure(
         if options.peers:
             say("loading " + ", ".join(options.peers), 0, 1)
         peers = stack.enter_context(started(options.peers, arena))
-        bench = Bench(setting_of(description, engine, counted), forecast, own, watch, peers)
+        bench = Bench(setting_of(description, engine, counted), forecast, predictions, own, watch, peers)
         rows: list[Row] = []
         for done, workload in enumerate(workloads):
             bench.forecast = calibrated(bench.forecast)

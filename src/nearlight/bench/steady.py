@@ -48,7 +48,7 @@ class Try(Generic[T]):
     def disturbance(self) -> str | None:
         """What changed under the work, None where nothing did."""
         if not same_level(self.before, self.after):
-            return f"memory was read at {self.before / 1e9:.1f} GB/s before and {self.after / 1e9:.1f} GB/s after"
+            return f"reading went at {self.before / 1e9:.1f} GB/s before and {self.after / 1e9:.1f} GB/s after"
         if self.waited > MOST_WAITING:
             return f"{self.waited:.0%} of the time went to other programs or machines"
         return None
@@ -152,8 +152,8 @@ def _why(kept: Sequence[Try[T]]) -> str:
     if disturbed:
         return f"{len(disturbed)} of {len(kept)} repetitions were disturbed: {disturbed[-1]}"
     slowest, fastest = (pick(one.read_bytes_per_s for one in kept) / 1e9 for pick in (min, max))
-    return f"the machine changed between repetitions: memory was read at {slowest:.1f} to {fastest:.1f} GB/s"
+    return f"the machine changed between repetitions: reading went at {slowest:.1f} to {fastest:.1f} GB/s"
 
 
 def _other_state(one: Try[T], state: float) -> str:
-    return f"memory was read at {one.read_bytes_per_s / 1e9:.1f} GB/s, and at {state / 1e9:.1f} for the others"
+    return f"reading went at {one.read_bytes_per_s / 1e9:.1f} GB/s, and at {state / 1e9:.1f} for the others"

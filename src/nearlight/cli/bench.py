@@ -16,6 +16,7 @@ from nearlight.bench.subject import Description, packaged, synthetic
 from nearlight.bench.workload import sweep
 from nearlight.cli import bench_view, source
 from nearlight.cli.arguments import KV_HELP, Parser, add_downloading, nearest_weights, thread_count, token_count
+from nearlight.cli.output_file import require_writable
 from nearlight.cli.progress import ProgressBar
 from nearlight.engine.engine import CHUNK_ROWS
 from nearlight.errors import RequestError
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         from nearlight.plot import check_target
 
         check_target(args.plot)
+    for path in filter(None, (args.plot, args.record)):
+        require_writable(path)
     workloads = sweep(_flat(args.n_prompt, [512]), _flat(args.n_gen, [128]), _flat(args.n_depth, [0]))
     peer_models = dict(args.peer_model)
     peers = _available(_flat(args.vs, []), peer_models)
@@ -60,10 +63,12 @@ def main(arguments: Sequence[str]) -> int:
                     peer_models=peer_models,
                 )
                 sessions.append(measure(description, workloads, options, bars.update))
-    if args.record:
-        for session in sessions:
-            record(Path(args.record), session.rows, session.hardware, session.memory)
-    _show(sessions, "json" if args.json else args.output)
+    try:
+        if args.record:
+            for session in sessions:
+                record(Path(args.record), session.rows, session.hardware, session.memory)
+    finally:  # what was measured is not lost with the ledger
+        _show(sessions, "json" if args.json else args.output)
     if args.plot:
         from nearlight.plot import bench_figure, draw
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nearlight.bench.explain import Account, Explanation
 from nearlight.bench.memory import Memory
-from nearlight.bench.results import Row
+from nearlight.bench.results import Expectation, Row
 from nearlight.cli.table import cells, table
 from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.units import bytes_text, count_text, significant
+from nearlight.cli.units import bytes_text, count_text, memory_text, significant
 from nearlight.kernels.cpu.levels import levels
 
 FORMATS = ("md", "csv", "json", "jsonl")
@@ -40,10 +40,11 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "GFLOP/s": lambda row: _number(row.flops_per_s, 1e9),
     "limit": lambda row: _number(row.limit_ts),
     "share": lambda row: _percent(row.share_of_limit),
-    "bound": lambda row: row.expectation.bound if row.expectation else "",
+    "bound": lambda row: _bound(row.expectation) if row.expectation else "",
     "predicted": lambda row: _number(row.predicted_ts),
     "ratio": lambda row: "" if row.ratio is None else f"{row.ratio:.2f}",
-    "from": lambda row: row.expectation.label if row.expectation else "",
+    "adjusted": lambda row: _number(row.adjusted_ts),
+    "from": lambda row: row.prediction.label if row.prediction else "",
     "nearlight is": lambda row: "" if row.speedup is None else f"{row.speedup:.2f}× as fast",
 }
 
@@ -52,7 +53,8 @@ UNSTEADY = "†"
 
 NOTE = (
     "t/s: mean ± standard deviation; neither tokenization nor sampling is inside. limit: t/s that this machine allowed "
-    "while it was measured; share: of it. predicted: t/s expected then; ratio: measured over predicted."
+    "while it was measured; share: of it. predicted: t/s expected before the run; ratio: measured over predicted; "
+    "adjusted: t/s expected, had the bandwidth during the run been known."
 )
 
 
@@ -73,20 +75,28 @@ def notes(rows: Sequence[Row], memories: Sequence[Memory | None]) -> str:
         if memory and memory.measured:
             ratio = memory.measured / memory.predicted
             lines.append(
-                f"memory: {bytes_text(memory.measured)} ({bytes_text(memory.weights)} weights, {bytes_text(memory.kv)} "
-                f"cache, {bytes_text(memory.activations)} activations, {bytes_text(memory.before)} before); "
-                f"{bytes_text(memory.predicted)} predicted, measured/predicted {ratio:.2f}"
+                f"memory: {memory_text(memory.measured)} ({memory_text(memory.weights)} weights, "
+                f"{memory_text(memory.kv)} KV cache, {memory_text(memory.activations)} activations, "
+                f"{memory_text(memory.before)} before); {memory_text(memory.predicted)} predicted, "
+                f"measured/predicted {ratio:.2f}"
             )
     return "\n".join(lines)
 
 
 def _states(rows: Sequence[Row]) -> list[str]:
-    """Tell how fast memory was while the rows were measured, and what had to be measured again."""
-    speeds = [row.expectation.read_bytes_per_s for row in rows if row.expectation]
-    if not speeds:
-        return []
-    states = " or ".join(f"{bytes_text(group[0])}/s" for group in levels(speeds))
-    return [f"memory was read at {states} around these repetitions", *_discarded(rows)]
+    """Tell how fast reading was while the rows were measured, and what had to be measured again."""
+    lines = []
+    for source, name in (("memory", "memory"), ("cache", "the processor's cache")):
+        found = [row.expectation for row in rows if row.expectation and row.expectation.limit_of == source]
+        states = " or ".join(f"{bytes_text(group[0])}/s" for group in levels(one.read_bytes_per_s for one in found))
+        lines += [f"{name} was read at {states} around these repetitions"] if found else []
+    return [*lines, *_discarded(rows)]
+
+
+def _bound(expectation: Expectation) -> str:
+    """Say what bounds a workload, and whose bandwidth it is where it is not memory's."""
+    in_cache = expectation.bound == "bandwidth" and expectation.limit_of == "cache"
+    return "cache bandwidth" if in_cache else expectation.bound
 
 
 def _discarded(rows: Sequence[Row]) -> list[str]:

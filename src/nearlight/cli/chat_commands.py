@@ -140,7 +140,7 @@ def _shown(chat: ChatState, name: str) -> Shown:
 
 def _stats(chat: ChatState, argument: str) -> str:
     last, limit = chat.last, chat.limit()
-    lines = [f"limit    {significant(limit.tokens_per_s(0))} tok/s here ({bytes_text(limit.read_bytes_per_s)}/s read)"]
+    lines = [f"limit    {significant(limit.tokens_per_s(0))} tok/s here ({bytes_text(limit.bytes_per_s(0))}/s read)"]
     if last is None:
         return "\n".join(("no answer yet", *lines))
     used = last.prompt_tokens + len(last.token_ids)

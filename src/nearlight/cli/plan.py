@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearlight.cli import source
 from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, thread_count, token_count
+from nearlight.cli.output_file import require_writable
 from nearlight.cli.table import table
 from nearlight.cli.units import memory_text, significant
 from nearlight.errors import RequestError
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         from nearlight.plot import check_target
 
         check_target(args.plot)
+        require_writable(args.plot)
     from nearlight.cli.plan_report import PlanReport
 
     questions = _questions(args)

@@ -94,6 +94,10 @@ def _subject(plan: Plan) -> Facts:
         ("machine", f"{hardware.name}: reads {bytes_text(hardware.bytes_per_s, 3)}/s; {peaks} TFLOP/s"),
         ("figures", f"{plan.label}: {origin.partition(' ')[2]}"),
     ]
+    token = plan.costs.decode(0)
+    if hardware.cache and hardware.reads_from(token.bytes_read + token.bytes_written) == "cache":
+        size, speed = memory_text(hardware.cache.n_bytes), bytes_text(hardware.cache.bytes_per_s)
+        facts.append(("read from", f"the last caches ({size} at {speed}/s), where all that a token reads has room"))
     if plan.convention != "physical":
         facts.append(("convention", f"{plan.convention}; docs/limits.md says what it counts"))
     return facts

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.units import bytes_text, seconds_text, significant
+from nearlight.limits.run import IMPRECISION
 
 if TYPE_CHECKING:
     from nearlight.engine.completion import Completion
     from nearlight.engine.language_model import LanguageModel
     from nearlight.limits.run import RunLimit
 
-IMPOSSIBLE = 1.02
-"""A share above this is not the probes' imprecision."""
+LONG_LOAD_S = 1.0
 
 
 def limit_of(model: LanguageModel, completion: Completion) -> RunLimit:
-    """Return what an answer is held against.
+    """Return what an answer that has just ended is held against."""
+    return model.limits(after=completion)
 
-    A share well above the whole is either the processor's cache, or the bandwidth on file is that of a slower state of
-    the machine; so it is probed again.
+
+def closing_line(completion: Completion, limit: RunLimit | None, *, verbose: bool = False) -> str:
+    """Sum an answer up: tokens, waiting, speeds, the share of the limit that decoding reached, and what ended it.
+
+    What loading took is told where it was more than a second, or with `verbose`, which tells the prompt's length too.
     """
-    limit, speed = model.limits(), completion.timing.decode_tok_s
-    if speed and limit.share(speed, completion.mean_context) > IMPOSSIBLE and not _in_cache(limit):
-        fresh = model.limits(fresh=True)
-        was, now = bytes_text(limit.read_bytes_per_s), bytes_text(fresh.read_bytes_per_s)
-        print(
-            f"nearlight: faster than the limit on file, so memory was probed again: {now}/s, not {was}/s",
-            file=sys.stderr,
-        )
-        return fresh
-    return limit
-
-
-def closing_line(completion: Completion, limit: RunLimit | None) -> str:
-    """Sum an answer up: tokens, waiting, speeds, and the share of this machine's limit that decoding reached."""
     timing, context = completion.timing, completion.mean_context
     n_tokens = len(completion.token_ids)
     parts = [f"{n_tokens} token" + ("s" if n_tokens != 1 else "")]
@@ -45,9 +34,13 @@ def closing_line(completion: Completion, limit: RunLimit | None) -> str:
         parts.append(f"prefill {significant(timing.prefill_tok_s)} tok/s")
     if timing.decode_tok_s:
         parts.append(f"decode {significant(timing.decode_tok_s)} tok/s")
-        if limit:
+        if limit and completion.has_share:
             parts.append(f"{bytes_text(timing.decode_tok_s * limit.bytes_at(context))}/s")
-            parts.append(_share_text(limit, limit.share(timing.decode_tok_s, context)))
+            parts.append(_share_text(limit, timing.decode_tok_s, context))
+    if timing.load_s > (0 if verbose else LONG_LOAD_S):
+        parts.append(f"loaded in {seconds_text(timing.load_s)}")
+    if verbose:
+        parts.append(f"prompt {completion.prompt_tokens} tokens")
     if ending := _ending(completion):
         parts.append(ending)
     return " · ".join(parts)
@@ -64,32 +57,29 @@ def _ending(completion: Completion) -> str:
     return "stopped by you" if completion.finish_reason == "cancelled" else ""
 
 
-def _share_text(limit: RunLimit, share: float) -> str:
-    text = f"{share:.0%}".replace("%", " %") + " of this machine's limit"
-    if share <= 1.005:
-        return text
-    # The limit is what main memory gives. A model that is read from there only passes it where the probe was disturbed.
-    return text + (" (the model fits in the processor's cache)" if _in_cache(limit) else " (as memory was probed)")
-
-
-def _in_cache(limit: RunLimit) -> bool:
-    """Whether most of the model can stay in the processor's cache; taken for granted where its size is unknown."""
-    from nearlight.kernels.cpu.probe import last_cache_bytes
-
-    cache_bytes = last_cache_bytes()
-    return not cache_bytes or limit.costs.weight_bytes <= 2 * cache_bytes
+def _share_text(limit: RunLimit, tokens_per_s: float, context: float) -> str:
+    """Say which part of whose limit was reached; and when that was probed, if it is not the figure on file."""
+    share = limit.share(tokens_per_s, context)
+    whose = "what this processor's cache allows" if limit.reads_from(context) == "cache" else "this machine's limit"
+    text = f"{share:.0%}".replace("%", " %") + f" of {whose}"
+    if share > IMPRECISION and limit.reads_from(context) == "memory" and limit.part_in_cache(context):
+        return text + " (part of it stays in the cache)"
+    if share > IMPRECISION:
+        return text + " (this limit moves)"
+    return text + (" (probed just now)" if limit.beside else "")
 
 
 def as_json(model: LanguageModel, completion: Completion, limit: RunLimit | None) -> dict[str, Any]:
     """Build the object of `run --json`. Keys may be added and are never taken away.
 
-    Units: seconds and tokens a second. The limit of prefill is null, and labelled so, where this machine's peaks were
-    never measured.
+    Units: seconds and tokens a second; `limit.read_bytes_per_s` is the ceiling that decoding was held against,
+    `limit.of` whose: "memory" or the "cache". The limit of prefill is null, and labelled so, where this machine's peaks
+    were never measured.
     """
     from nearlight.engine.engine import CHUNK_ROWS
 
     timing, context = completion.timing, completion.mean_context
-    share = limit.share(timing.decode_tok_s, context) if limit and timing.decode_tok_s else None
+    speed = timing.decode_tok_s if completion.has_share else None
     prefill = limit.prefill_tokens_per_s(timing.prefill_tokens, completion.cached_tokens, CHUNK_ROWS) if limit else None
     report: dict[str, Any] = {
         "model": model.package.name,
@@ -110,9 +100,11 @@ def as_json(model: LanguageModel, completion: Completion, limit: RunLimit | None
             "prefill_share": timing.prefill_tok_s / prefill if prefill and timing.prefill_tok_s else None,
             "prefill_label": limit.label if limit and prefill else "unknown: `nearlight roofline` measures the peaks",
             "decode_tok_s": limit.tokens_per_s(context) if limit else None,
-            "decode_share": share,
+            "decode_share": limit.share(speed, context) if limit and speed else None,
             "label": limit.label if limit else None,
-            "read_bytes_per_s": limit.read_bytes_per_s if limit else None,
+            "of": limit.reads_from(context) if limit else None,
+            "read_bytes_per_s": limit.bytes_per_s(context) if limit else None,
+            "probed": ("beside the run" if limit.beside else "before") if limit else None,
         },
     }
     if completion.choices:

@@ -12,11 +12,12 @@ from nearlight.cli.arguments import Parser, thread_count
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.units import bytes_text, significant
+from nearlight.cli.units import bytes_text, memory_text, significant
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.memory import total_memory
 from nearlight.kernels.cpu.probe import (
     Ceilings,
+    cache_bytes,
     cache_file,
     ceilings_by_threads,
     last_cache_bytes,
@@ -59,6 +60,7 @@ def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
         "isa": isa,
         "threads": best.threads,
         "read_bytes_per_s": best.read_bytes_per_s,
+        "cache_bytes_per_s": best.cache_bytes_per_s,
         "flops": dict(best.flops),
         "read_taken": best.taken,
         "other_levels_bytes_per_s": list(best.other_levels),
@@ -66,6 +68,8 @@ def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
             {
                 "threads": one.threads,
                 "read_bytes_per_s": one.read_bytes_per_s,
+                "cache_bytes_per_s": one.cache_bytes_per_s,
+                "cache_bytes": cache_bytes(one.threads),
                 "flops": dict(one.flops),
                 "read_taken": one.taken,
                 "other_levels_bytes_per_s": list(one.other_levels),
@@ -80,26 +84,38 @@ def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
 
 def as_text(isa: str, found: Sequence[Ceilings]) -> str:
     """Lay the ceilings out for a person, with the point where one takes over from the other."""
-    header = ("threads", "read", "fp32", "bf16", "int8")
-    rows = [
-        (str(one.threads), f"{bytes_text(one.read_bytes_per_s)}/s", *(_flops_text(peak) for peak in one.flops.values()))
-        for one in found
-    ]
+    columns = {
+        "threads": [str(one.threads) for one in found],
+        "memory": [f"{bytes_text(one.read_bytes_per_s)}/s" for one in found],
+        "cache": [f"{bytes_text(one.cache_bytes_per_s)}/s" for one in found if one.cache_bytes_per_s],
+        **{name: [_flops_text(one.flops[name]) for one in found] for name in found[-1].flops},
+    }
+    columns = {name: texts for name, texts in columns.items() if texts}  # of caches the system may not tell
     best = found[-1]
     balance = ", ".join(f"{peak / best.read_bytes_per_s:.0f} in {name}" for name, peak in best.flops.items())
-    caches = last_cache_bytes()
     return "\n".join(
         (
             styled(processor_name(), BOLD, sys.stdout) + f" · {isa}",
             "",
-            table(header, rows, right=(0, 1, 2, 3, 4), stream=sys.stdout),
+            table(
+                tuple(columns), list(zip(*columns.values(), strict=True)), right=range(len(columns)), stream=sys.stdout
+            ),
             "",
             f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
-            f"memory {bytes_text(total_memory())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
+            *_cache(best),
+            f"memory {memory_text(total_memory(), 3)}",
             *_levels(found),
             f"Probed {time_text(best.taken)}; --fresh measures again.",
         )
     )
+
+
+def _cache(best: Ceilings) -> list[str]:
+    """Say which models have the cache's limit."""
+    if not best.cache_bytes_per_s:
+        return []
+    size = memory_text(cache_bytes(best.threads))
+    return [f"A model that reads up to {size} for a token stays in the last caches, and their speed is its limit."]
 
 
 def _levels(found: Sequence[Ceilings]) -> list[str]:

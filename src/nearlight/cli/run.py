@@ -123,7 +123,7 @@ def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
     if args.verbose:
         for remark in model.package.remarks:
             print(f"remark: {remark}", file=sys.stderr)
-        figures = f"context {model.context}, {model.n_threads} threads, loaded in {model.load_s:.2f} s"
+        figures = f"context {model.context}, {model.n_threads} threads"
         print(f"{model.package.name}: {model.package.model_type}, {figures}", file=sys.stderr)
     return model
 
@@ -146,9 +146,7 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
     elif not args.quiet:
-        line = closing_line(completion, limit)
-        if args.verbose:
-            line += f" · prompt {completion.prompt_tokens} tokens · ended by {completion.finish_reason}"
+        line = closing_line(completion, limit, verbose=args.verbose)
         print(terminal.styled(line, terminal.DIM, sys.stderr), file=sys.stderr)
     return 130 if interrupted else 0
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from nearlight.decode.sampler import Choice
+from nearlight.limits.run import LEAST_TOKENS
 
 Limit: TypeAlias = Literal["max_tokens", "context"]
 
@@ -15,7 +16,8 @@ class Timing:
     """Measured from the moment the prompt was handed over.
 
     Units: seconds and tokens. Prefill covers the prompt tokens that were not cached already; decoding is counted
-    from the first token to the last, so that it needs at least two tokens.
+    from the first token to the last, so that it needs at least two tokens. `load_s` is what loading took before a
+    model's first answer; 0 for later ones.
     """
 
     load_s: float = 0.0
@@ -57,6 +59,11 @@ class Completion:
     def mean_context(self) -> float:
         """The number of tokens a decode step attended over, averaged over the steps."""
         return self.prompt_tokens + (len(self.token_ids) + 1) / 2
+
+    @property
+    def has_share(self) -> bool:
+        """Whether there are enough tokens for the speed to be held against a limit."""
+        return len(self.token_ids) >= LEAST_TOKENS and self.timing.decode_tok_s is not None
 
     def usage(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -93,6 +93,7 @@ class LanguageModel:
         self._weights = weights
         self._sequence = engine.open()
         self._stream: Stream | None = None
+        self._limit_after: tuple[Completion, RunLimit] | None = None
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -123,18 +124,24 @@ class LanguageModel:
         """Token ids that end an answer: the package's and the tokenizer's."""
         return self._prompts.stop_ids
 
-    def limits(self, *, fresh: bool = False) -> RunLimit:
-        """Return how fast this model can be at most on this machine, whose read bandwidth is probed if that was never
-        done or `fresh`.
+    def limits(self, *, fresh: bool = False, after: Completion | None = None) -> RunLimit:
+        """Return how fast this model can be at most on this machine, whose bandwidths are probed if that was never done
+        or `fresh`.
 
+        `after` is an answer that has just ended: then the machine is glanced at, for a tenth of a second, and if it is
+        no longer as it was, the limit is that of its present state. Answers too short to have a share are not worth it.
         The limit of prefill needs peaks that take seconds to measure, so it is known only where they were.
         """
+        from nearlight.engine.machine import limit_beside, limit_here
         from nearlight.kernels.cpu import probe
-        from nearlight.limits.run import RunLimit
 
-        read_bytes_per_s = probe.read_bytes_per_s(self.n_threads, fresh=fresh)
-        known = probe.known_ceilings(self.n_threads)
-        return RunLimit(self.counted, read_bytes_per_s, known.flops if known else None)
+        if after and self._limit_after and self._limit_after[0] is after:
+            return self._limit_after[1]  # whoever asks again is told the same
+        limit = limit_here(self.counted, self.n_threads, fresh=fresh)
+        if after and after.has_share and (speed := after.timing.decode_tok_s):
+            limit = limit_beside(limit, speed, after.mean_context, partial(probe.read_now, self.n_threads))
+            self._limit_after = after, limit
+        return limit
 
     @cached_property
     def counted(self) -> CountedModel:
@@ -221,5 +228,6 @@ class LanguageModel:
             opened = markers is not None and markers.opened_by(prompt.text or "")
             stops = [stop] if isinstance(stop, str) else stop
             answer = AnswerStream(self.tokenizer, stops=stops, markers=markers, opened=opened, continues=not chats)
-        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=self.load_s, on_end=on_end)
+        load_s = 0.0 if self._stream else self.load_s
+        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=load_s, on_end=on_end)
         return self._stream

@@ -1,14 +1,21 @@
-"""This machine as a row of hardware: what its data sheet would say, measured."""
+"""This machine as a row of hardware: what its data sheet would say, measured; and as what a run is held against."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from nearlight.limits.cache import Cache
+from nearlight.limits.costs import Costs
 from nearlight.limits.hardware import Hardware
+from nearlight.limits.run import IMPRECISION, RunLimit
+
+_GLANCES = 2
 
 
 def this_machine(threads: int | None = None) -> Hardware:
     """Describe this machine's processor by its probed ceilings, for `threads` threads (None: as the engine chooses).
 
-    The first call on a machine measures for about a second.
+    The first call on a machine measures for a few seconds.
     """
     from nearlight.kernels.cpu import probe
     from nearlight.kernels.cpu.memory import total_memory
@@ -16,4 +23,48 @@ def this_machine(threads: int | None = None) -> Hardware:
 
     found = probe.ceilings(threads or default_threads())
     name = f"{probe.processor_name()}, {found.threads} thread" + ("s" if found.threads > 1 else "")
-    return Hardware(name, "cpu", total_memory(), found.read_bytes_per_s, found.flops, "nearlight roofline", "measured")
+    return Hardware(
+        name,
+        "cpu",
+        total_memory(),
+        found.read_bytes_per_s,
+        found.flops,
+        "nearlight roofline",
+        "measured",
+        Cache(probe.cache_bytes(found.threads), found.cache_bytes_per_s) if found.cache_bytes_per_s else None,
+    )
+
+
+def limit_here(costs: Costs, threads: int, *, fresh: bool = False) -> RunLimit:
+    """Return the limit of a model on this machine, from the figures on file; missing ones (or with `fresh`) are probed.
+
+    The peaks take seconds to measure, so they are known only where they were.
+    """
+    from nearlight.kernels.cpu import probe
+
+    memory_bytes_per_s = probe.read_bytes_per_s(threads, fresh=fresh)
+    n_bytes = probe.cache_bytes(threads)
+    cache = Cache(n_bytes, probe.cache_bytes_per_s(threads, fresh=fresh)) if n_bytes else None
+    known = probe.known_ceilings(threads)
+    return RunLimit(costs, memory_bytes_per_s, known.flops if known else None, cache=cache)
+
+
+def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: Callable[[str], float]) -> RunLimit:
+    """Return the limit in the state that the machine is in, just after a run that reached so many tokens a second.
+
+    `glance` probes memory, or the cache, in an instant. A glance that agrees with the figure on file confirms it. One
+    that does not is repeated, and the higher counts, since what disturbs a probe makes it slower. Where the run itself
+    was faster than that, the glances were of another moment than the run: then it is the higher of them and the figure
+    on file.
+    """
+    from nearlight.kernels.cpu.levels import same_level
+
+    source = limit.reads_from(context)
+    on_file, seen = limit.bandwidth(source), 0.0
+    for _ in range(_GLANCES):
+        seen = max(seen, glance(source))
+        if same_level(seen, on_file):
+            return limit
+    beside = limit.seen_beside(source, seen)
+    outran = beside.share(tokens_per_s, context) > IMPRECISION
+    return limit if outran and seen < on_file else beside

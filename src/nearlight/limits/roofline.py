@@ -47,8 +47,9 @@ class DecodeLine:
 
 
 def step_time(cost: Cost, hardware: Hardware) -> StepTime:
-    """Return the least time in which a machine can do a step."""
-    read_s = (cost.bytes_read + cost.bytes_written) / hardware.bytes_per_s
+    """Return the least time in which a machine can do a step, one of many of its kind."""
+    n_bytes = cost.bytes_read + cost.bytes_written
+    read_s = n_bytes / hardware.read_bytes_per_s(n_bytes)
     compute_s = sum(count / hardware.peak(data_type) for data_type, count in cost.operations.items())
     return StepTime(read_s, compute_s, max(read_s, compute_s))
 
@@ -60,7 +61,7 @@ def steps_time(costs: Iterable[Cost], hardware: Hardware) -> StepTime:
 
 
 def decode_line(costs: Costs, hardware: Hardware, batch: int = 1) -> DecodeLine:
-    """Return decode latency as a line: exact without sliding windows, and while reading bounds."""
+    """Return decode latency as a line: exact without sliding windows, and while reading, from one place, bounds."""
     first_s = step_time(costs.decode(0, batch), hardware).total_s
     later_s = step_time(costs.decode(_LINE_TOKENS, batch), hardware).total_s
     added_ms = 1000 * (later_s - first_s)

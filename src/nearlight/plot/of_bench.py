@@ -1,7 +1,8 @@
 """The picture of measurements: what was measured, what was predicted before it, and the limit, on the same axes.
 
 Rows are those of `bench --json`. Runs of one model in one setting are a group and have one colour: dots are measured
-(hollow ones while the machine changed), dashes predicted, the dotted line is the limit.
+(hollow ones while the machine changed), dashes predicted before the run, the dotted line is the limit. The thin line is
+the prediction adjusted to the machine's state during the run, where a row has one.
 """
 
 from __future__ import annotations
@@ -75,8 +76,14 @@ def _best(prompts: Sequence[Row]) -> Note:
 
 # -- lines of groups ---------------------------------------------------------------------------------------------------
 
+_EXPECTED = (
+    ("limit_ts", "dotted", "limit"),
+    ("adjusted_ts", "line", "adjusted"),
+    ("predicted_ts", "dashed", "predicted"),
+)
+
 Value: TypeAlias = Callable[[Row, str], float]
-"""The value of a row under one of the keys avg_ts, predicted_ts, limit_ts."""
+"""The value of a row under one of the keys avg_ts, predicted_ts, adjusted_ts, limit_ts."""
 
 
 def _lines(rows: Sequence[Row], x_of: Callable[[Row], float], value: Value) -> list[Series]:
@@ -85,7 +92,7 @@ def _lines(rows: Sequence[Row], x_of: Callable[[Row], float], value: Value) -> l
     for colour, (name, group) in enumerate(groups.items()):
         group = sorted(group, key=x_of)
         prefix = f"{name} " if name else ""
-        for key, kind, what in (("limit_ts", "dotted", "limit"), ("predicted_ts", "dashed", "predicted")):
+        for key, kind, what in _EXPECTED:
             known = [row for row in group if row.get(key)]
             if known:
                 x, y = [x_of(row) for row in known], [value(row, key) for row in known]
@@ -160,4 +167,8 @@ def _grounds(rows: Sequence[Row]) -> str:
     labels = ", ".join(dict.fromkeys(str(row["label"]) for row in rows if row.get("predicted_ts")))
     basis = f" ({labels})" if labels else ""
     hollow = ", hollow while the machine changed" if any(row.get("unsteady") for row in rows) else ""
-    return f"Dots: measured, with standard deviation{hollow}. Dashes: predicted{basis}. Dotted: the limit."
+    thin = " Line: adjusted to the bandwidth during it." if any(row.get("adjusted_ts") for row in rows) else ""
+    return (
+        f"Dots: measured, with standard deviation{hollow}. Dashes: predicted before the run{basis}.{thin} "
+        "Dotted: the limit."
+    )

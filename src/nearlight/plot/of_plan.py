@@ -51,7 +51,8 @@ def _grounds(plan: Plan) -> str:
 
 def _roofline(plan: Plan, shown: Plan | None, colours: dict[int, int]) -> Panel:
     """Draw the ceilings, and on them this model's work as it grows from one token to the prompt."""
-    bandwidth = plan.hardware.bytes_per_s
+    token = plan.costs.decode(0)
+    bandwidth = plan.hardware.read_bytes_per_s(token.bytes_read + token.bytes_written)  # of memory, or of the cache
     peaks = dict(plan.hardware.flops)
     if plan.convention == "blog":  # it computes everything in fp32
         peaks = {"fp32": peaks["fp32"]}

@@ -1,4 +1,5 @@
-"""This machine's ceilings: how fast some threads can read memory, and multiply, at the instruction level in use.
+"""This machine's ceilings: how fast some threads can read memory and the last caches, and multiply, at the level of
+instructions in use.
 
 Every limit and every share of one is measured against these. They are measured once per machine, instruction level and
 number of threads, then kept as JSON in the user's cache directory with the time they were taken, so that a run does not
@@ -7,6 +8,9 @@ pay for it.
 A disturbed measurement is too low and never too high, so of several peaks the highest is kept. A bandwidth is another
 matter: virtual machines have states (`levels`), and what counts is the one that holds. So reading is probed several
 times, between the peaks, and a new measurement replaces the old one even where it is lower.
+
+Memory is read in a buffer several times as large as the last caches, the caches in one of half their size: about what a
+model that stays there reads in a step, with room for whatever else is there.
 """
 
 from __future__ import annotations
@@ -26,8 +30,10 @@ from nearlight.errors import RequestError
 from nearlight.kernels.cpu.levels import distinct_levels
 from nearlight.kernels.cpu.memory import total_memory
 
-READ_SECONDS, PEAK_SECONDS, GLANCE_SECONDS = 0.3, 0.25, 0.02
+READ_SECONDS, PEAK_SECONDS, GLANCE_SECONDS = {"read": 0.3, "cache": 0.1}, 0.25, 0.02
 LEAST_BUFFER_BYTES = 256 << 20
+CACHES = 4
+"""Of a buffer this many times as large as the last caches, next to nothing is left there when it is read again."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told the measurements done so far, and in all."""
@@ -48,7 +54,8 @@ class Ceilings:
 
     Units: bytes per second; operations per second by data type ("fp32", "bf16", "int8"), an addition and a
     multiplication being two. `other_levels` are bandwidths that were seen too, while `read_bytes_per_s` held for most
-    of the time; `taken` is when reading was probed (ISO 8601).
+    of the time; `taken` is when reading was probed (ISO 8601). `cache_bytes_per_s` is None where it was not probed, or
+    the system tells of no caches.
     """
 
     threads: int
@@ -56,19 +63,21 @@ class Ceilings:
     flops: Mapping[str, float]
     taken: str = ""
     other_levels: tuple[float, ...] = ()
+    cache_bytes_per_s: float | None = None
 
 
 def ceilings(threads: int, *, fresh: bool = False) -> Ceilings:
-    """Return the ceilings of `threads` threads, from the cache file unless `fresh`; new ones take about two seconds."""
-    reads = [] if _known("read", threads) and not fresh else [_probe_read(threads)]
+    """Return the ceilings of `threads` threads, from the cache file unless `fresh`; new ones take three seconds."""
+    figures = ("read", "cache") if cache_bytes(threads) else ("read",)
+    reads = {} if fresh else {name: figure for name in figures if (figure := _known(name, threads))}
+    probes = {name: [_probe(name, threads)] for name in figures if name not in reads}
     flops = {}
     for type in _native.DataType:
         flops[type.name] = _peak(type, threads, fresh)
-        if reads:  # again, some time later
-            reads.append(_probe_read(threads))
-    read = _keep("read", threads, *distinct_levels(reads)) if reads else _known("read", threads)
-    assert read is not None
-    return Ceilings(threads, read.per_s, flops, read.taken, read.others)
+        for name, found in probes.items():  # again, some time later
+            found.append(_probe(name, threads))
+    reads |= {name: _keep(name, threads, *distinct_levels(found)) for name, found in probes.items()}
+    return _ceilings(threads, flops, reads["read"], reads.get("cache"))
 
 
 def known_ceilings(threads: int) -> Ceilings | None:
@@ -78,7 +87,7 @@ def known_ceilings(threads: int) -> Ceilings | None:
     if read is None or None in flops.values():
         return None
     peaks = {name: figure.per_s for name, figure in flops.items() if figure}
-    return Ceilings(threads, read.per_s, peaks, read.taken, read.others)
+    return _ceilings(threads, peaks, read, _known("cache", threads))
 
 
 def ceilings_by_threads(most: int, *, fresh: bool = False, progress: Progress | None = None) -> list[Ceilings]:
@@ -103,18 +112,34 @@ def thread_counts(most: int) -> list[int]:
 
 
 def read_bytes_per_s(threads: int, *, fresh: bool = False) -> float:
-    """Return the read bandwidth of `threads` threads, from the cache file unless `fresh`."""
-    known = None if fresh else _known("read", threads)
-    return (known or _keep("read", threads, _probe_read(threads))).per_s
+    """Return the bandwidth of memory for `threads` threads, from the cache file unless `fresh`."""
+    return _read("read", threads, fresh)
 
 
-def read_now(threads: int) -> float:
-    """Probe the read bandwidth as it is at this moment, in a tenth of a second or two; nothing is kept."""
-    return _native.probe_read(_buffer_bytes(), threads, GLANCE_SECONDS)
+def cache_bytes_per_s(threads: int, *, fresh: bool = False) -> float:
+    """Return the bandwidth of the last caches for `threads` threads, likewise."""
+    return _read("cache", threads, fresh)
+
+
+def read_now(threads: int, source: str = "memory") -> float:
+    """Probe the bandwidth of memory, or of the cache, as it is at this moment, in 0.05 s or a little more; nothing is
+    kept."""
+    n_bytes = _cache_buffer(threads) if source == "cache" else CACHES * cache_bytes(threads) or _memory_buffer()
+    return _native.probe_read(n_bytes, threads, GLANCE_SECONDS)
+
+
+def cache_bytes(threads: int, root: Path = Path("/")) -> int:
+    """Return what the last caches hold that so many threads read through, each its own at best; 0 for unknown."""
+    return sum(last_caches(root)[:threads])
 
 
 def last_cache_bytes(root: Path = Path("/")) -> int:
-    """Return the size of the processor's last caches together, 0 where the system does not say.
+    """Return the size of the processor's last caches together, 0 where the system does not say."""
+    return sum(last_caches(root))
+
+
+def last_caches(root: Path = Path("/")) -> list[int]:
+    """Return the sizes of the processor's last caches, the largest first; none where the system does not say.
 
     A model that is smaller is read from there, faster than memory. Source: Linux Documentation/ABI, sysfs-devices-
     system-cpu.
@@ -128,7 +153,7 @@ def last_cache_bytes(root: Path = Path("/")) -> int:
         except (OSError, ValueError):
             continue
     last = max((level for level, _ in caches.values()), default=0)
-    return sum(n_bytes for level, n_bytes in caches.values() if level == last)
+    return sorted((n_bytes for level, n_bytes in caches.values() if level == last), reverse=True)
 
 
 def instruction_level() -> str:
@@ -164,13 +189,27 @@ def _peak(type: _native.DataType, threads: int, fresh: bool) -> float:
     return _keep(type.name, threads, max(measured, known.per_s if known else 0.0)).per_s
 
 
-def _probe_read(threads: int) -> float:
-    return _native.probe_read(_buffer_bytes(), threads, READ_SECONDS)
+def _read(name: str, threads: int, fresh: bool) -> float:
+    known = None if fresh else _known(name, threads)
+    return (known or _keep(name, threads, _probe(name, threads))).per_s
 
 
-def _buffer_bytes() -> int:
+def _probe(name: str, threads: int) -> float:
+    n_bytes = _cache_buffer(threads) if name == "cache" else _memory_buffer()
+    return _native.probe_read(n_bytes, threads, READ_SECONDS[name])
+
+
+def _memory_buffer() -> int:
     """Choose how much to read: too much for any cache, but not more than a quarter of memory."""
-    return min(max(LEAST_BUFFER_BYTES, 4 * last_cache_bytes()), total_memory() // 4)
+    return min(max(LEAST_BUFFER_BYTES, CACHES * last_cache_bytes()), total_memory() // 4)
+
+
+def _cache_buffer(threads: int) -> int:
+    return cache_bytes(threads) // 2
+
+
+def _ceilings(threads: int, flops: Mapping[str, float], read: Figure, cache: Figure | None) -> Ceilings:
+    return Ceilings(threads, read.per_s, flops, read.taken, read.others, cache.per_s if cache else None)
 
 
 def _known(figure: str, threads: int) -> Figure | None:
