@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nearlight.engine.completion import Completion
 from nearlight.engine.generation import Rendered, Stream
+from nearlight.engine.options import AnswerOptions, spelled_out
 from nearlight.errors import RequestError
 from nearlight.text.conversation import Conversation
 
@@ -55,14 +56,17 @@ class Chat:
         self._conversation.clear()
         self.system = system
 
-    def say(self, text: str, **options: Any) -> Stream:
-        """Say something and stream the answer; the options are those of `LanguageModel.stream_rendered`.
+    @spelled_out(AnswerOptions)
+    def say(self, text: str, **options: Unpack[AnswerOptions]) -> Stream:
+        """Say something and stream the answer; the options are those of `LanguageModel.stream`.
 
         Raises: RequestError when the chat is longer than the context; what was said is then taken back.
         """
         conversation = self._conversation
         if not text:
             raise RequestError("the prompt is empty", advice="say something")
+        if not isinstance(text, str):
+            raise RequestError("what is said", expected="a text", found=repr(text)[:80])
         conversation.add("user", text)
         try:
             prompt = Rendered(conversation.prompt_ids(), conversation.prompt_text)
