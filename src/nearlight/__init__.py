@@ -2,9 +2,9 @@
 
     import nearlight
 
-    model = nearlight.load("path/to/model")           # a directory, a .gguf file
-    print(model.generate("def fibonacci(n):").text)
-    for piece in model.stream("def fibonacci(n):"):
+    model = nearlight.load("pico")                    # or a directory, a .gguf file, a hub id
+    print(model.generate("def fibonacci(n):", max_tokens=60).text)
+    for piece in model.stream("def fibonacci(n):", max_tokens=60, temperature=0.5):
         print(piece.text, end="")
 
 Names are imported when they are first used, so that importing the package costs nothing.
@@ -16,19 +16,24 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "Chat",
     "Completion",
     "LanguageModel",
     "NearlightError",
     "PackageError",
+    "Piece",
     "RequestError",
     "ShapeError",
+    "Stream",
     "TextError",
     "UnsupportedError",
     "load",
 ]
 
 if TYPE_CHECKING:
+    from nearlight.engine.chat import Chat
     from nearlight.engine.completion import Completion
+    from nearlight.engine.generation import Stream
     from nearlight.engine.language_model import LanguageModel, load
     from nearlight.errors import (
         NearlightError,
@@ -38,10 +43,14 @@ if TYPE_CHECKING:
         TextError,
         UnsupportedError,
     )
+    from nearlight.text.streaming import Piece
 
 _HOMES = {
+    "Chat": "nearlight.engine.chat",
     "Completion": "nearlight.engine.completion",
     "LanguageModel": "nearlight.engine.language_model",
+    "Piece": "nearlight.text.streaming",
+    "Stream": "nearlight.engine.generation",
     "load": "nearlight.engine.language_model",
 }
 
@@ -52,3 +61,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES.get(name, "nearlight.errors")), name)
+
+
+def __dir__() -> list[str]:
+    """Name what there is, so that help() and completion find it."""
+    return sorted({*globals(), *__all__})

@@ -57,6 +57,8 @@ def test_single_words_too() -> None:
     assert parser.parse_args(["clear", "--", "-m"]).name == "-m"
     with pytest.raises(RequestError, match="invalid choice: '-x'"):
         parser.parse_args(["--", "-x"])
+    with pytest.raises(RequestError, match="unrecognized arguments: -x;"):
+        parser.parse_args(["clear", "M", "--", "-x"])
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,21 @@ import pexpect
 import pytest
 from huggingface_hub import constants
 
+from nearlight.cli.units import bytes_text
 from nearlight.errors import RequestError, UnsupportedError
 from nearlight.package import hub
 from nearlight.package.hub_files import HubId, choose_gguf, gguf_models, parse_id, small_files, weight_files
 from tests.cli.conftest import ROOT, Command
 from tests.cli.hub_server import FakeHub
 
+SMALL_AND_WHOLE = {
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+}
 GGUFS = {"m-Q4_K_M.gguf": b"4km", "m-Q4_K_S.gguf": b"4ks", "m-Q8_0.gguf": b"eight", "mmproj-m.gguf": b"vision"}
 
 
@@ -54,6 +63,55 @@ def test_run_pulls_a_new_id_unless_offline(nearlight: Command, server: FakeHub) 
     answered = nearlight("run", "org/chat", "hello", "-n", "2", HF_ENDPOINT=server.endpoint)
     assert answered.returncode == 0, answered.stderr
     assert "downloading org/chat" in answered.stderr
+
+
+@pytest.mark.parametrize(
+    ("keys", "fetched"), [("y\r", True), ("\r", True), ("n\r", False), ("\x04", False), ("what?\r", False)]
+)
+def test_a_name_of_the_catalogue_is_asked_about(
+    environment: dict[str, str], server: FakeHub, chat_model: Path, keys: str, fetched: bool
+) -> None:
+    server.repositories = {"Qwen/Qwen3-0.6B": server.repositories["org/chat"]}
+    n_bytes = sum(len(body) for name, body in server.repositories["Qwen/Qwen3-0.6B"].items() if name in SMALL_AND_WHOLE)
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["-m", "nearlight", "run", "qwen3-0.6b", "hello there", "-n", "2"],
+        env=environment | {"HF_ENDPOINT": server.endpoint, "COLUMNS": "200"},
+        cwd=str(ROOT),
+        encoding="utf-8",
+        dimensions=(24, 200),
+        timeout=60,
+    )
+    size = bytes_text(n_bytes)
+    terminal.expect_exact(f"qwen3-0.6b is Qwen/Qwen3-0.6B on the Hugging Face hub, {size}. Download it? [Y/n] ")
+    assert not server.downloads
+    terminal.send(keys)
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    if fetched:
+        assert terminal.exitstatus == 0
+        assert "downloading Qwen/Qwen3-0.6B" in terminal.before
+        assert "2 tokens" in terminal.before
+    else:
+        assert terminal.exitstatus == 2
+        assert (
+            "Qwen/Qwen3-0.6B is not on this machine; `nearlight pull Qwen/Qwen3-0.6B` downloads it" in terminal.before
+        )
+        assert not server.downloads
+
+
+def test_yes_asks_nothing_and_nobody_is_asked_without_a_terminal(nearlight: Command, server: FakeHub) -> None:
+    server.repositories = {"Qwen/Qwen3-0.6B": server.repositories["org/chat"]}
+    refused = nearlight("run", "qwen3-0.6b", "hello there", HF_ENDPOINT=server.endpoint)
+    line = "qwen3-0.6b: Qwen/Qwen3-0.6B is not on this machine; `nearlight pull Qwen/Qwen3-0.6B` downloads it"
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"nearlight: {line}\n")
+    assert not server.downloads
+    answered = nearlight("run", "qwen3-0.6b", "hello there", "-n", "2", "--yes", HF_ENDPOINT=server.endpoint)
+    assert answered.returncode == 0, answered.stderr
+    again = nearlight("run", "Qwen3-0.6B", "hello there", "-n", "2", "--json")
+    assert json.loads(again.stdout)["model"] == "Qwen/Qwen3-0.6B"
+    assert json.loads(nearlight("rm", "qwen3-0.6b", "-y", "--json").stdout)["id"] == "Qwen/Qwen3-0.6B"
+    assert nearlight("pull", "qwen3-0.6b", HF_ENDPOINT=server.endpoint).returncode == 0
 
 
 def test_list_and_rm(nearlight: Command, server: FakeHub, environment: dict[str, str]) -> None:

@@ -69,7 +69,25 @@ def test_the_prompt_may_come_from_stdin(nearlight: Command, base_model: Path) ->
         assert nearlight(*arguments, "-n", "1", stdin="lazy über dog\n").stdout.startswith("lazy über dog")
     joined = nearlight("run", model, "It rains:", "-", "-n", "1", stdin="fox").stdout
     assert joined.startswith("It rains:\n\nfox")
-    assert nearlight("run", model, "lazy", "-n", "1", stdin="unread").stdout.startswith("lazy")
+    beside = nearlight("run", model, "lazy", "-n", "1", stdin="fox\n").stdout
+    assert beside.startswith("fox\n\nlazy")
+
+
+def test_flags_stand_before_between_and_after(nearlight: Command, base_model: Path) -> None:
+    model = str(base_model)
+    orders = (["-n", "2", model, "a fox"], [model, "-n", "2", "a fox"], [model, "-n", "2", "--", "a fox"])
+    shown = {nearlight("run", "--temp", "0", *order).stdout for order in orders}
+    assert len(shown) == 1
+    assert shown.pop().startswith("a fox")
+    assert nearlight("run", "-n", "2", "-m", model, "--", "-n 2").stdout.startswith("-n 2")
+
+
+def test_others_names_of_formats(nearlight: Command, base_model: Path) -> None:
+    answers = [
+        nearlight("run", str(base_model), "a fox", "-n", "5", "--weights", name, "--json") for name in ("w8", "Q8_0")
+    ]
+    assert len({json.loads(answer.stdout)["text"] for answer in answers}) == 1
+    assert [answer.stderr for answer in answers] == ["", "nearlight: weights Q8_0 are w8 here (blocks of Q8_0)\n"]
 
 
 def test_flags_reach_the_model(nearlight: Command, chat_model: Path) -> None:
@@ -89,7 +107,11 @@ def test_flags_reach_the_model(nearlight: Command, chat_model: Path) -> None:
     ("arguments", "complaint"),
     [
         (("rnu",), "unknown command 'rnu'; did you mean `nearlight run`?"),
-        (("run", "missing.gguf", "hi"), "missing.gguf: no such model: expected a directory, a .gguf file, or a hub id"),
+        (("run", "missing.gguf", "hi"), "missing.gguf: no such model: expected a directory, a .gguf file, a hub id"),
+        (("run", "hello"), "hello: no such model: expected a directory"),
+        (("run", "MODEL", "x", "--temp", "nan"), "temperature: expected a number of at least 0, found nan"),
+        (("run", "MODEL", "x", "--seed", "-1"), "seed: expected a whole number from 0 to 2^64 - 1, found -1"),
+        (("run", "MODEL", "x", "-t", "5000"), "argument -t/--threads: expected 1"),
         (("run", "MODEL", ""), "the prompt is empty"),
         (("run", "MODEL", "x", "--top-p", "2"), "top_p: expected a number from 0 to 1, found 2.0"),
         (("run", "MODEL", "x", "--temperature", "warm"), "argument --temperature: invalid float value: 'warm'"),

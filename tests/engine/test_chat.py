@@ -137,9 +137,11 @@ def test_a_thinking_budget_closes_the_section(tmp_path: Path) -> None:
 
 
 def test_stop_strings_end_the_answer_before_them(model: nearlight.LanguageModel) -> None:
-    free = model.generate("Hi", max_tokens=30, temperature=0)
+    options = {"max_tokens": 30, "temperature": 3.0, "seed": 1, "logit_bias": dict.fromkeys(model.stop_ids, -100.0)}
+    free = model.generate("Hi", **options)
     stop = free.text[4:6]
-    stopped = model.generate("Hi", max_tokens=30, temperature=0, stop=stop)
+    assert len(stop) == 2
+    stopped = model.generate("Hi", **options, stop=stop)
     assert stopped.text == free.text[: free.text.index(stop)]
     assert stopped.finish_reason == "stop"
 

@@ -49,7 +49,9 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def error(self, message: str) -> NoReturn:
-        raise RequestError(message.replace(repr(_WORD)[1:-1], ""), advice=f"see `{self.prog} --help`")
+        for mark in (_WORD, repr(_WORD)[1:-1]):  # argparse quotes some words
+            message = message.replace(mark, "")
+        raise RequestError(message, advice=f"see `{self.prog} --help`")
 
 
 def token_count(text: str) -> int:

@@ -29,6 +29,7 @@ from nearlight.cli.prompt import compose
 from nearlight.cli.report import as_json, closing_line, limit_of
 from nearlight.cli.suspension import suspendable
 from nearlight.cli.units import bytes_text
+from nearlight.engine.options import check_options
 from nearlight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     words = source.sort_words(args.words, args.model, args.prompt)
     if args.logprobs is not None and not args.json:
         raise RequestError("--logprobs is for programs", advice="add --json")
+    options = decoding_options(args) | {"logprobs": args.logprobs}
+    check_options({name: value for name, value in options.items() if name != "think"})
     chats = words.prompt is None and not words.stdin_at and not args.file and terminal.is_terminal(sys.stdin)
     if chats:
         _require_chat(args)

@@ -34,7 +34,7 @@ _RANGES = {
     "repetition_penalty": _Range("a number above 0", lambda value: 0 < value < math.inf),
     "presence_penalty": _Range("a number from -2 to 2", lambda value: -2 <= value <= 2),
     "frequency_penalty": _Range("a number from -2 to 2", lambda value: -2 <= value <= 2),
-    "seed": _Range("a whole number of at least 0", lambda value: value >= 0, whole=True),
+    "seed": _Range("a whole number from 0 to 2^64 - 1", lambda value: 0 <= value < 1 << 64, whole=True),
     "logprobs": _Range("a whole number of at least 0", lambda value: value >= 0, whole=True),
 }
 _BIAS = _Range(

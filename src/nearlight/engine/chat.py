@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nearlight.engine.completion import Completion
 from nearlight.engine.generation import Rendered, Stream
+from nearlight.engine.options import AnswerOptions, spelled_out
 from nearlight.errors import RequestError
 from nearlight.text.conversation import Conversation
 
@@ -111,12 +112,15 @@ class Chat:
             turns, said = self.turns, {"role": "user", "content": text}
         return self._conversation.count([*self._head, *_joined(turns[without:]), said])
 
-    def say(self, text: str, **options: Any) -> Stream:
-        """Say something and stream the answer; the options are those of `LanguageModel.stream_rendered`.
+    @spelled_out(AnswerOptions)
+    def say(self, text: str, **options: Unpack[AnswerOptions]) -> Stream:
+        """Say something and stream the answer; the options are those of `LanguageModel.stream`.
 
         Raises: RequestError when the chat is longer than the context; what was said is then taken back.
         """
         conversation = self._conversation
+        if not isinstance(text, str):
+            raise RequestError("what is said", expected="a text", found=repr(text)[:80])
         if not text:
             raise RequestError("the prompt is empty", advice="say something")
         self._settle()
@@ -129,7 +133,8 @@ class Chat:
             raise
         return self._stream
 
-    def regenerate(self, **options: Any) -> Stream:
+    @spelled_out(AnswerOptions)
+    def regenerate(self, **options: Unpack[AnswerOptions]) -> Stream:
         """Stream another answer to the last message; the options are those of `say`.
 
         The answer before is gone when the first token of the new one is there, and stays if none comes.

@@ -6,12 +6,13 @@ compute what is new.
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from functools import cached_property, partial
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.engine.backends import make_ops, packed_model
@@ -19,9 +20,12 @@ from nearlight.engine.binding import Progress, bind, requantization, with_tied_h
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
-from nearlight.engine.generation import PrefillProgress, Rendered, Request, Stream
+from nearlight.engine.generation import Rendered, Request, Stream
+from nearlight.engine.options import AnswerOptions, check_options, check_whole, policy_of, spelled_out, stops_of
 from nearlight.engine.precision import kv_format_named
-from nearlight.engine.prompts import Prompt, Prompts
+from nearlight.engine.prompts import Prompt, Prompts, token_ids
+from nearlight.engine.source import find_model
+from nearlight.engine.weight_names import nearest_kind, said_of
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
 from nearlight.models import build_model
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    source: str | Path,
+    source: str | os.PathLike[str],
     weights: str | None = None,
     kv: str | None = None,
     backend: str = "auto",
@@ -46,21 +50,31 @@ def load(
     cache: bool = True,
     progress: Progress | None = None,
 ) -> LanguageModel:
-    """Load a model package: a Hugging Face directory or a GGUF file, in place.
+    """Load a model: a Hugging Face directory or a .gguf file, in place; "pico", which is embedded; or one of the hub.
 
-    `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize. `kv` is the format of
-    the cache: "f16", "q8" or "f32"; None is f32 where all weights have 32 bits, else f16.
+    A hub id like "Qwen/Qwen3-0.6B" is downloaded if it is new here. A name of the catalogue like "qwen3-0.6b" is
+    looked for among what was downloaded.
+
+    `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize, and what others call such formats
+    ("q4_k_m", "int8") is the nearest of these, with a warning. `kv` is the format of
+    the KV cache: "f16", "q8" or "f32"; None is f32 where all weights have 32 bits, else f16.
     `backend` is "auto", "cpu" or "reference" (needs torch). `cache` False neither reads nor writes the packed weights
     that `nearlight cache` lists.
-    Units: `context` counts tokens; None is the model's own. `progress` is told bytes.
+    Units: `context` counts tokens; None is the model's own. `progress` is told bytes: done, and in all, of a download
+    and then of loading.
     Raises: NearlightError, one line, for anything wrong with the package or the request.
     """
-    started = perf_counter()
+    for name, value in (("weights", weights), ("kv", kv), ("backend", backend)):
+        if value is not None and not isinstance(value, str):
+            raise RequestError(name, expected="a name", found=repr(value)[:80])
+    weights = _kind_of(weights)
     formats = requantization(weights)
     kv_format = kv_format_named(kv)
-    if context is not None and context < 1:
-        raise RequestError("context", expected="at least 1 token", found=context)
-    package = open_package(source)
+    check_whole("context", context, at_least=1)
+    check_whole("threads", threads, at_least=1)
+    path = find_model(source, progress)
+    started = perf_counter()
+    package = open_package(path)
     prompts = Prompts(package)
     prompts.begin()
     ops = make_ops(backend, threads)
@@ -69,6 +83,15 @@ def load(
     bind(model, package, ops, formats, progress, kept)
     engine = Engine(model, ops, kv_format=kv_format, context=context)
     return LanguageModel(package, engine, prompts, load_s=perf_counter() - started, weights=weights)
+
+
+def _kind_of(weights: str | None) -> str | None:
+    """Return the kind of weights that a name means, with a warning where it is another one's name for it."""
+    if weights is None:
+        return None
+    if (note := said_of(weights)) is not None:
+        warnings.warn(note, stacklevel=3)
+    return nearest_kind(weights)
 
 
 class LanguageModel:
@@ -159,31 +182,47 @@ class LanguageModel:
 
     def logits(self, ids: Ordered[int]) -> Float32:
         """Compute the logits after every token. Shapes: ids [T] -> float32 [T, V]."""
-        if not len(ids):
+        tokens = token_ids(ids)
+        if not tokens:
             raise RequestError("no token ids", advice="give at least one")
         sequence = self.engine.open()
         try:
-            self.engine.extend(sequence, [int(id) for id in ids])
+            self.engine.extend(sequence, tokens)
             return self.engine.logits(sequence)
         finally:
             self.engine.close(sequence)
 
-    def generate(self, prompt: Prompt, **options: Any) -> Completion:
-        """Answer (or complete) a prompt and return everything at once; the options are those of `stream`."""
-        return self.stream(prompt, **options).finish()
+    @spelled_out(AnswerOptions)
+    def generate(
+        self, prompt: Prompt, *, raw: bool = False, think: bool | None = None, **options: Unpack[AnswerOptions]
+    ) -> Completion:
+        """Answer (or complete) a prompt and return everything at once; prompt and options are those of `stream`."""
+        return self.stream(prompt, raw=raw, think=think, **options).finish()
 
-    def stream(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None, **options: Any) -> Stream:
-        """Answer (or complete) a prompt piece by piece; the other options are those of `stream_rendered`.
+    @spelled_out(AnswerOptions)
+    def stream(
+        self, prompt: Prompt, *, raw: bool = False, think: bool | None = None, **options: Unpack[AnswerOptions]
+    ) -> Stream:
+        """Answer (or complete) a prompt piece by piece.
 
-        A string is a user's message to a chat model, and text to continue for others, or with `raw`. Messages are
-        rendered by the chat template, ids taken as they are. `think` is passed to templates that can turn thinking
-        on and off.
-        Raises: RequestError for an empty prompt, one longer than the context, or ids out of range.
+        A string is a user's message to a chat model, and text to continue for others, or with `raw`. Messages (role
+        and content) are rendered by the chat template, ids taken as they are. `think` is passed to templates that can
+        turn thinking on and off.
+
+        `stop` are texts before which the answer ends; `on_prefill` is told the prompt tokens computed so far, and in
+        all. The rest says how tokens are chosen, and what is not given is as the package says: `temperature` 0 is
+        greedy, the same `seed` draws the same tokens, `logit_bias` maps token ids to what is added to their logits,
+        `logprobs` n asks for log-probabilities, of each token and of the n most probable.
+        Units: `max_tokens` and `thinking_budget` count tokens; None is no limit but the context.
+        Raises: RequestError for an empty prompt, one longer than the context, ids or options out of range.
         """
+        check_options(options)
         return self.stream_rendered(self.render(prompt, raw=raw, think=think), **options)
 
     def conversation(self, system: str | None = None, *, think: bool | None = None) -> Chat:
         """Start a chat. Raises: RequestError when the package has no chat template."""
+        if system is not None and not isinstance(system, str):
+            raise RequestError("system", expected="a text", found=repr(system)[:80])
         return Chat(self, system, think=think)
 
     def render(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> Rendered:
@@ -194,39 +233,33 @@ class LanguageModel:
         """Return the chat template. Raises: RequestError when there is none."""
         return self._prompts.require_template()
 
+    @spelled_out(AnswerOptions)
     def stream_rendered(
         self,
         prompt: Rendered,
         *,
-        max_tokens: int | None = None,
-        stop: str | Ordered[str] = (),
-        thinking_budget: int | None = None,
-        on_prefill: PrefillProgress | None = None,
         on_end: Callable[[Completion], None] | None = None,
-        **policy: Any,
+        **options: Unpack[AnswerOptions],
     ) -> Stream:
-        """Continue token ids. What is given of `SamplingPolicy`'s fields overrides the package's defaults.
-
-        `stop` are strings before which the answer ends; `on_end` is told the completion, however the stream ends.
-        Units: `max_tokens` and `thinking_budget` count tokens; None is no limit but the context.
-        """
+        """Continue token ids; the options are those of `stream`. `on_end` is told the completion, however it ends."""
+        check_options(options)
         if self._stream:
             self._stream.close()
         request = Request(
             prompt_ids=prompt.ids,
-            policy=SamplingPolicy.from_generation(self.package.generation, **policy),
+            policy=SamplingPolicy.from_generation(self.package.generation, **policy_of(options)),
             stop_ids=self.stop_ids,
             n_tokens=self.tokenizer.n_tokens if self.package.tokenizer else self.engine.model.vocab_size,
-            max_tokens=max_tokens,
-            thinking_budget=thinking_budget,
-            on_prefill=on_prefill,
+            max_tokens=options.get("max_tokens"),
+            thinking_budget=options.get("thinking_budget"),
+            on_prefill=options.get("on_prefill"),
         )
         answer = None
         if self.package.tokenizer:
             chats = prompt.text is not None
             markers = self._prompts.markers if chats else None
             opened = markers is not None and markers.opened_by(prompt.text or "")
-            stops = [stop] if isinstance(stop, str) else stop
+            stops = stops_of(options)
             answer = AnswerStream(self.tokenizer, stops=stops, markers=markers, opened=opened, continues=not chats)
         load_s = 0.0 if self._stream else self.load_s
         self._stream = Stream(self.engine, self._sequence, request, answer, load_s=load_s, on_end=on_end)

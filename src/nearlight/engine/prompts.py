@@ -6,11 +6,12 @@ made ahead, by a thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
 from contextlib import suppress
+from numbers import Integral
 from threading import Thread
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from nearlight.engine.generation import Rendered
 from nearlight.errors import RequestError, TextError
@@ -81,11 +82,11 @@ class Prompts:
                 raise RequestError("the prompt is empty", advice="give some text")
             if raw or self.template is None:
                 return Rendered(self.tokenizer.encode(prompt))
-            messages: list[Message] = [{"role": "user", "content": prompt}]
+            messages: Ordered[Message] = [{"role": "user", "content": prompt}]
+        elif _are_messages(prompt):
+            messages = check_messages(prompt)
         else:
-            messages = [part for part in prompt if isinstance(part, Mapping)]
-            if not messages:
-                return Rendered([int(part) for part in prompt if not isinstance(part, Mapping)])
+            return Rendered(token_ids(prompt))
         options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
         text = self.require_template().render(messages, **options)
         return Rendered(self.tokenizer.encode(text, special=False), text)
@@ -97,3 +98,30 @@ class Prompts:
                 "no tokenizer", where=self._package.source, advice="give token ids instead of text, and read token_ids"
             )
         return tokenizer
+
+
+def token_ids(ids: object) -> list[int]:
+    """Return ids as plain numbers. Raises: RequestError for anything else, naming the first."""
+    if not isinstance(ids, Iterable) or isinstance(ids, str | bytes | Mapping):
+        raise RequestError("prompt", expected="a text, messages, or token ids", found=repr(ids)[:80])
+    tokens = []
+    for i, id in enumerate(ids):
+        if isinstance(id, bool) or not isinstance(id, Integral):
+            expected = "a token id, or messages only"
+            raise RequestError(f"part {i} of the prompt", expected=expected, found=repr(id)[:80])
+        tokens.append(int(id))
+    return tokens
+
+
+def check_messages(messages: Ordered[Any]) -> Ordered[Message]:
+    """Return messages as they are. Raises: RequestError naming the first that is none."""
+    for i, message in enumerate(messages):
+        said = isinstance(message, Mapping) and ("content" in message or "tool_calls" in message)
+        if not said or not isinstance(message.get("role"), str):
+            raise RequestError(f"message {i}", expected="an object with role and content", found=repr(message)[:80])
+    return messages
+
+
+def _are_messages(prompt: object) -> TypeGuard[Ordered[Any]]:
+    """Whether a prompt is meant as messages: a list that begins with one."""
+    return isinstance(prompt, Ordered) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
