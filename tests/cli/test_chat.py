@@ -94,7 +94,7 @@ def test_commands(chat: Chat) -> None:
     after(
         "/stats",
         "1 answer, 3 tokens, decode 20 tok/s",
-        "11 of 512 tokens, 11 kB of KV cache; 0 of the last prompt's 8 tokens were",
+        "11 of 512 tokens, 11 kB of KV cache; 0 of the last prompt's 8",
     )
     after("/clear", "cleared; the instructions stay")
     terminal.send("/exit\r")
