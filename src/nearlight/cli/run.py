@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     chats = words.prompt is None and not words.reads_stdin and terminal.is_terminal(sys.stdin)
     if chats:
         _require_chat(args)
+    elif args.trim:
+        raise RequestError("--trim is for a chat", advice="leave it out, or leave out the prompt")
     path = source.find_model(words.model, offline=args.offline)
     prompt = None if chats else _prompt(words)
     if words.guessed and terminal.is_terminal(sys.stderr) and not args.quiet:
