@@ -13,12 +13,11 @@ from typing import Any
 import pexpect
 import pytest
 
+from tests.cli.chats import PROMPT, Chat
 from tests.cli.packages import write_chat_model
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]
-Chat = Callable[..., Any]
-PROMPT = "> "
 
 
 @pytest.fixture

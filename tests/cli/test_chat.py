@@ -9,7 +9,9 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from nearlight.cli import chat as chat_module
 from nearlight.cli.answer_view import AnswerView
+from nearlight.cli.chat_commands import COMMANDS
 from tests.cli.chats import ALT_ENTER, CTRL_C, PROMPT, UP, Chat, leave, said, saved_by, scripted_chat
 from tests.cli.conftest import ROOT
 
@@ -94,7 +96,7 @@ def test_commands(chat: Chat) -> None:
     after(
         "/stats",
         "1 answer, 3 tokens, decode 20 tok/s",
-        "11 of 512 tokens, 11 kB of KV cache; 0 of the last prompt's 8 tokens were",
+        "11 of 512 tokens, 11 kB of KV cache; 0 of the last prompt's 8",
     )
     after("/clear", "cleared; the instructions stay")
     terminal.send("/exit\r")
@@ -166,3 +168,38 @@ def test_ctrl_c_between_two_tokens(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr(AnswerView, "push", interrupted)
     assert "stopped by you" in chat.type("Count")
     assert chat.contents == ["Count", "one two"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_help_is_grouped_and_fits(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    rows = scripted_chat(capsys, []).type("/help").splitlines()
+    assert max(map(len, rows)) <= width
+    assert [row for row in rows if row and not row.startswith(" ")] == [
+        "What was said",
+        "How it is answered",
+        "Besides",
+        "Keys",
+    ]
+    named = {row.split()[0] for row in rows if row.startswith("  /")}
+    assert named == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("/lod x", "unknown command /lod; did you mean /load? /help lists all; a space in front makes it a message"),
+        ("/rety", "unknown command /rety; did you mean /retry? /help lists all; a space in front makes it a message"),
+        ("/xyzzy", "unknown command /xyzzy; /help lists them; a space in front makes it a message"),
+    ],
+)
+def test_unknown_commands_suggest_the_nearest(typed: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scripted_chat(capsys, []).type(typed) == told
+
+
+def test_notes_wrap_at_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    chat_module._note("unknown command /regenrate; did you mean /regenerate? /help lists all")
+    assert capsys.readouterr().err == "unknown command /regenrate; did you mean\n/regenerate? /help lists all\n"

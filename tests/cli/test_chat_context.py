@@ -137,11 +137,9 @@ def test_trimming_by_itself_leaves_room_for_many_turns_and_tells(capsys: Capture
     told = [flat(chat.type(f"message {i}")) for i in range(14)]
     drops = {i: line for i, line in enumerate(told) if not line.startswith("one two")}
     assert list(drops) == [8, 11]  # not at every turn: what is behind a dropped turn is computed anew
-    assert drops[8].startswith(
-        'dropped the oldest 4 turns, 38 tokens: "message 0", "message 1", "message 2" and 1 more'
-    )
+    assert drops[8].startswith('dropped the oldest 3 turns, 38 tokens: "message 0", "message 1", "message 2" one two')
     assert drops[11].startswith("dropped the oldest 3 turns, ")
-    assert chat.contents[:2] == ["Be kind.", "message 7"]
+    assert chat.contents[:2] == ["Be kind.", "message 6"]
     assert chat.contents[-2] == "message 13"
     assert all("Be kind." in prompt for prompt, _ in chat.model.asked)
 

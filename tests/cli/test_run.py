@@ -18,6 +18,12 @@ import pytest
 from tests.cli.conftest import ROOT, Command
 
 
+def test_trim_is_for_chats(nearlight: Command) -> None:
+    result = nearlight("run", "-p", "hello", "--trim")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "nearlight: --trim is for a chat; leave it out, or leave out the prompt\n"
+
+
 def test_json_keeps_the_contract(nearlight: Command, chat_model: Path) -> None:
     result = nearlight("run", str(chat_model), "hello", "-n", "24", "--json", "--logprobs", "2", "--seed", "5")
     assert result.returncode == 0, result.stderr
@@ -27,7 +33,7 @@ def test_json_keeps_the_contract(nearlight: Command, chat_model: Path) -> None:
     assert set(report["timing"]) == {"load_s", "ttft_s", "prefill_tok_s", "decode_tok_s"}
     assert set(report["limit"]) >= {"prefill_tok_s", "decode_tok_s", "decode_share", "label"}
     assert report["usage"]["completion_tokens"] == len(report["token_ids"]) == 24
-    assert report["finish_reason"] == "length"
+    assert (report["finish_reason"], report["limit_reached"]) == ("length", "max_tokens")
     assert report["limit"]["label"] == "measured"
     assert (
         0

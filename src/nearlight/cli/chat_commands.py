@@ -140,21 +140,20 @@ def _shown(chat: ChatState, name: str) -> Shown:
 
 def _stats(chat: ChatState, argument: str) -> str:
     last, limit = chat.last, chat.limit()
-    lines = [f"limit    {significant(limit.tokens_per_s(0))} tok/s here ({bytes_text(limit.bytes_per_s(0))}/s read)"]
+    here = f"limit    {significant(limit.tokens_per_s(0))} tok/s here ({bytes_text(limit.bytes_per_s(0))}/s read)"
     if last is None:
-        return "\n".join(("no answer yet", *lines))
+        return f"no answer yet\n{here}"
     used = last.prompt_tokens + len(last.token_ids)
     kv_bytes = limit.costs.kv_bytes(used)
     speed = f", decode {significant(chat.decode_steps / chat.decode_s)} tok/s" if chat.decode_s else ""
     reused = f"{last.cached_tokens} of the last prompt's {last.prompt_tokens} tokens were in it already"
-    return "\n".join(
-        (
-            f"last     {closing_line(last, limit)}",
-            f"chat     {chat.n_answers} answer{'s' if chat.n_answers > 1 else ''}, {chat.n_tokens} tokens{speed}",
-            f"context  {used} of {chat.model.context} tokens, {bytes_text(kv_bytes)} of KV cache; {reused}",
-            *lines,
-        )
+    lines = (
+        f"last     {closing_line(last, limit)}",
+        f"chat     {chat.n_answers} answer{'s' if chat.n_answers > 1 else ''}, {chat.n_tokens} tokens{speed}",
+        f"context  {used} of {chat.model.context} tokens, {bytes_text(kv_bytes)} of KV cache; {reused}",
+        here,
     )
+    return "\n".join(wrapped(line, len("context  ")) for line in lines)
 
 
 def _exit(chat: ChatState, argument: str) -> str:
@@ -163,14 +162,14 @@ def _exit(chat: ChatState, argument: str) -> str:
 
 
 COMMANDS = {
-    "/regenerate": Command("/regenerate", "gives another answer to the last message", _regenerate),
+    "/regenerate": Command("/regenerate", "gives another answer to the last message (or /retry)", _regenerate),
     "/undo": Command("/undo", "takes the last turn back, for you to change", _undo),
     "/trim": Command("/trim [N]", "drops the oldest turn, or N of them", _trim),
     "/clear": Command("/clear", "forgets the chat so far", _clear),
     "/system": Command("/system [TEXT]", "shows or sets the instructions", _system),
     "/save": Command("/save FILE", "writes the chat to a file, as JSON", chat_file.save, takes_path=True),
     "/load": Command("/load FILE", "takes up a saved chat", chat_file.load, takes_path=True),
-    "/set": Command("/set [NAME [X]]", "shows or changes settings", _set, arguments=tuple(SETTINGS)),
+    "/set": Command("/set [NAME X]", "shows or changes settings", _set, arguments=tuple(SETTINGS)),
     "/unset": Command("/unset NAME", "takes a setting back", _unset, arguments=tuple(SETTINGS)),
     "/think": Command("/think [on|off]", "switches thinking", _think, arguments=("on", "off")),
     "/model": Command("/model [MODEL]", "shows the model, or loads another", chat_model.change_model, takes_path=True),

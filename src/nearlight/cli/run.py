@@ -64,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     chats = words.prompt is None and not words.stdin_at and not args.file and terminal.is_terminal(sys.stdin)
     if chats:
         _require_chat(args)
+    elif args.trim:
+        raise RequestError("--trim is for a chat", advice="leave it out, or leave out the prompt")
     path = source.find_model(words.model, offline=args.offline, assent=args.yes, advice=words.advice)
     prompt = None if chats else compose(words, args.file)
     if prompt is None:
