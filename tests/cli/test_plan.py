@@ -261,7 +261,10 @@ def test_plot_is_written(capsys: pytest.CaptureFixture[str], box: str, tmp_path:
         (("qwen3",), "no model of this name in the catalogue: expected perhaps qwen3-"),
         (("Someone/Nothing-7B",), "Someone/Nothing-7B: not on this machine; `nearlight pull Someone/Nothing-7B`"),
         (("nowhere.gguf",), "nowhere.gguf: no such model"),
-        (("mamba-130m",), "mamba-130m-hf: nearlight can neither run nor plan models of the family mamba yet; it runs gpt2"),
+        (
+            ("mamba-130m",),
+            "mamba-130m-hf: nearlight can neither run nor plan models of the family mamba yet; it runs gpt2",
+        ),
         (("gpt2", "--hardware", "rtx409"), "hardware: expected one of rtx4090"),
         (("gpt2", "--hardware", "none.json"), "none.json: cannot be read"),
         (("gpt2", "--hardware", "rtx4090", "--threads", "2"), "--threads is for this machine"),

@@ -115,7 +115,10 @@ def test_misspelt_name_gets_suggestions():
 
 @pytest.mark.parametrize("name", ["gemma-4-e4b", "gemma-3n-e2b", "mamba-130m", "deepseek-v3", "qwen3.5-4b"])
 def test_family_that_is_not_written_is_unsupported(name):
-    with pytest.raises(UnsupportedError, match=rf"(?i){name}.*: nearlight can neither run nor plan models of the family \w+ yet; it runs gpt2"):
+    with pytest.raises(
+        UnsupportedError,
+        match=rf"(?i){name}.*: nearlight can neither run nor plan models of the family \w+ yet; it runs gpt2",
+    ):
         find_in_catalogue(name)
 
 

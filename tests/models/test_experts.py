@@ -52,9 +52,9 @@ def config_of(name: str) -> dict[str, Any]:
 def bind_state(model: Decoder, ops: ReferenceOps, state: dict[str, torch.Tensor]) -> None:
     """Give parameters transformers' values; there the experts are stacked, gate and up as one."""
     for parameter in model.parameters():
-        values = value_of(parameter.name, state).float().reshape(parameter.shape).contiguous().numpy()
+        values = value_of(parameter.name, state).float().reshape(parameter.stored_shape).contiguous().numpy()
         data = values.reshape(-1, values.shape[-1]).view(np.uint8)
-        parameter.bind(ops, StoredTensor.from_bytes(parameter.name, F32, parameter.shape, data))
+        parameter.bind(ops, StoredTensor.from_bytes(parameter.name, F32, parameter.stored_shape, data))
 
 
 def value_of(name: str, state: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -122,7 +122,9 @@ def test_experts_of_a_package_are_counted_in_the_bits_of_the_first():
 
 @pytest.mark.parametrize("family", COUNTED_FAMILIES)
 def test_families_that_are_only_counted_do_not_run(family):
-    with pytest.raises(UnsupportedError, match=f"cannot run models of the family {family} yet; it can plan them; it runs gpt2, llama"):
+    with pytest.raises(
+        UnsupportedError, match=f"cannot run models of the family {family} yet; it can plan them; it runs gpt2, llama"
+    ):
         build_model(CountOps(), {"model_type": family})
 
 

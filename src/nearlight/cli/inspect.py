@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli import source
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, DIM, YELLOW, styled
-from nearlight.cli.units import bytes_text, count_text
+from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
+from nearlight.cli.units import bytes_text, count_text, memory_text
 from nearlight.errors import PackageError
 from nearlight.package import open_package
 
@@ -24,22 +24,29 @@ _EXAMPLES = """\
   nearlight inspect ./model.gguf
   nearlight inspect Qwen/Qwen3-0.6B --json
 
-Nothing is downloaded: `nearlight pull` does that. Exit code 2 says that something keeps the model from working."""
+Nothing is downloaded: `nearlight pull` does that. Exit code 2 says that something keeps the model from working, or that
+nearlight knows no more of its family than the names of its tensors."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     parser = Parser("inspect", "Show what is in a model package, and what looks wrong with it.", _EXAMPLES)
-    parser.add_argument("model", nargs="?", help="a directory, a .gguf file or a hub id (default: the embedded model)")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help="a directory, a .gguf file, a hub id, or a name of `plan --list` (default: the embedded model)",
+    )
     args = parser.parse_args(arguments)
-    package = open_package(source.find_model(args.model, offline=True))
-    from nearlight.cli.inspection import look_over
+    from nearlight.cli.inspection import look_over, look_over_entry
+    from nearlight.cli.named import find_named
 
-    found = look_over(package)
+    named = find_named(args.model)
+    found = look_over(open_package(named)) if isinstance(named, Path) else look_over_entry(named)
     print(json.dumps(as_json(found), ensure_ascii=False) if args.json else as_text(found))
     if found.problems:
         others = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
-        raise PackageError(found.problems[0] + others)
+        shown = is_terminal(sys.stdout) and not args.json  # who reads them there need not read them twice
+        raise PackageError("it cannot be used: see its problems" if shown else found.problems[0] + others)
     return 0
 
 
@@ -51,6 +58,8 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "source": str(package.source),
         "kind": package.kind,
         "model_type": package.model_type,
+        "runnable": found.reason is None and not found.problems,
+        "reason": found.reason or next(iter(found.problems), None),
         "files": [str(path) for path in package.files],
         "bytes": found.n_bytes,
         "params": {kind.name: kind.n_parameters for kind in found.kinds} | {"total": found.n_parameters},
@@ -88,13 +97,15 @@ def _overview(found: Inspection) -> str:
     n_files = len(package.files)
     files = f"{n_files} file" + ("s" if n_files != 1 else "")
     facts = [
-        ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)"),
+        ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)")
+        if package.files
+        else ("source", f"{package.source} ({package.kind})"),
         ("architecture", _architecture(found)),
         ("parameters", count_text(found.n_parameters)),
     ]
     if found.context is not None and found.kv_bytes_per_token is not None:
-        whole = bytes_text(found.context * found.kv_bytes_per_token)
-        cache = f"{bytes_text(found.kv_bytes_per_token)} of cache a token, {whole} in all (f16)"
+        whole = memory_text(found.context * found.kv_bytes_per_token)
+        cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all (f16)"
         facts.append(("context", f"{found.context} tokens; {cache}"))
     return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
 
@@ -119,6 +130,9 @@ def _architecture(found: Inspection) -> str:
 
 def _tensors(found: Inspection) -> str:
     rows = []
+    if not found.package.tensors:
+        rows = [(kind.name, count_text(kind.n_parameters)) for kind in found.kinds]
+        return table(("tensors", "parameters"), rows, right=(1,), stream=sys.stdout)
     for kind in found.kinds:
         formats = ", ".join(f"{name} ×{count}" for name, count in kind.formats.most_common())
         bits = f"{kind.bits_per_weight:.2f}" if kind.n_bytes else "?"

@@ -35,7 +35,7 @@ def report_text(report: PlanReport, stream: TextIO) -> str:
         _memory(plan, stream),
         _aligned(_prompt(plan) + _what_if(report), stream),
         _decode(report, stream),
-        "\n".join(_filled(f"Note: {remark}.", stream) for remark in report.remarks),
+        "\n".join(filled(f"Note: {remark}.", stream) for remark in report.remarks),
     )
     return "\n\n".join(section for section in sections if section)
 
@@ -53,11 +53,11 @@ def _verdict(plan: Plan, stream: TextIO) -> str:
         most = f"at most {plan.max_context} tokens fit" if plan.max_context else "not even the weights fit"
         lines = [f"{plan.model} {plan.answer}: {what}, and there are {_available(plan)}; {most}."]
     style = BOLD if plan.runnable else f"{BOLD};{YELLOW}"
-    lines = [_filled(line, stream) for line in lines if line]
+    lines = [filled(line, stream) for line in lines if line]
     lines[0] = styled(lines[0], style, stream)
     if plan.advice:
         lines += ["It fits with any one of these:" if len(plan.advice) > 1 else "What fits:"]
-        lines += [_filled(f"  {advice}", stream, "    ") for advice in plan.advice]
+        lines += [filled(f"  {advice}", stream, "    ") for advice in plan.advice]
     return "\n".join(lines)
 
 
@@ -108,7 +108,7 @@ def _memory(plan: Plan, stream: TextIO) -> str:
     rows = [(name, _size(size), *_bar(size / whole, stream), notes[name]) for name, size in sizes.items() if size]
     total = f"of {_available(plan)}"
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))
-    header = ("memory", *("" for _ in rows[0][2:]), "1 GiB is 2^30 bytes; a 24 GB card has 24")
+    header = ("memory", *("" for _ in rows[0][2:]), "1 GiB is 2^30 bytes")
     text = table(header, rows, right=(1,), stream=stream)
     return f"{text}\nThe longest context that fits: {plan.max_context or 'none'}{' tokens' if plan.max_context else ''}"
 
@@ -154,7 +154,7 @@ def _decode(report: PlanReport, stream: TextIO) -> str:
     rows.append(("longest context", *(str(plan.max_context or _NONE) for plan in plans)))
     header = ("tok/s at a context of" if contexts else "weights", *(plan.weights for plan in plans))
     text = table(header, rows, right=range(1, len(header)), stream=stream)
-    return f"{text}\n{_filled(_line_sentence(report.plan), stream)}".rstrip()
+    return f"{text}\n{filled(_line_sentence(report.plan), stream)}".rstrip()
 
 
 def _speed(plan: Plan, context: int) -> str:
@@ -231,7 +231,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _filled(text: str, stream: TextIO, indent: str = "") -> str:
+def filled(text: str, stream: TextIO, indent: str = "") -> str:
     """Break a text into lines as wide as the terminal, between words but not behind a number; a pipe gets one line."""
     if not is_terminal(stream):
         return text
@@ -244,4 +244,4 @@ def _filled(text: str, stream: TextIO, indent: str = "") -> str:
 def _aligned(facts: Sequence[tuple[str, str]], stream: TextIO) -> str:
     """Write names in one column and what is to be said of them in the next."""
     column = 2 + max((len(name) for name, _ in facts), default=0)
-    return "\n".join(_filled(f"{name:<{column}}{text}", stream, " " * column) for name, text in facts)
+    return "\n".join(filled(f"{name:<{column}}{text}", stream, " " * column) for name, text in facts)
