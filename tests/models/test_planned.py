@@ -1,4 +1,4 @@
-"""Families that can only be planned: their parameters, and where nothing is left out their logits, are transformers'."""
+"""Families that can only be planned: their parameters are transformers', and their logits where nothing is left out."""
 
 from __future__ import annotations
 

@@ -129,10 +129,10 @@ def _architecture(found: Inspection) -> str:
 
 
 def _tensors(found: Inspection) -> str:
-    rows = []
     if not found.package.tensors:
-        rows = [(kind.name, count_text(kind.n_parameters)) for kind in found.kinds]
-        return table(("tensors", "parameters"), rows, right=(1,), stream=sys.stdout)
+        counts = [(kind.name, count_text(kind.n_parameters)) for kind in found.kinds]
+        return table(("tensors", "parameters"), counts, right=(1,), stream=sys.stdout)
+    rows = []
     for kind in found.kinds:
         formats = ", ".join(f"{name} ×{count}" for name, count in kind.formats.most_common())
         bits = f"{kind.bits_per_weight:.2f}" if kind.n_bytes else "?"

@@ -21,7 +21,7 @@ def listing_text(part: str | None, stream: TextIO) -> str:
         "nearlight can neither run nor plan these yet:": [e for e in entries if not e.supported],
     }
     return "\n\n".join(
-        "\n".join((styled(title, BOLD, stream), *(_series(group, stream) for group in _by_series(members))))
+        "\n".join((styled(filled(title, stream), BOLD, stream), *(_series(group, stream) for group in _by_series(members))))
         for title, members in sections.items()
         if members
     )

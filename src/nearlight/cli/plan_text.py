@@ -234,7 +234,7 @@ def _percent(share: float) -> str:
 def filled(text: str, stream: TextIO, indent: str = "") -> str:
     """Break a text into lines as wide as the terminal, between words but not behind a number; a pipe gets one line."""
     if not is_terminal(stream):
-        return text
+        return text.replace("\N{NO-BREAK SPACE}", " ")
     width = min(terminal.width(), _WIDEST)
     bound = re.sub(r"(?<=\d) (?=\S)", "\N{NO-BREAK SPACE}", text)
     lines = textwrap.fill(bound, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
