@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.arguments import Parser
+from nearlight.cli.paragraphs import aligned, filled
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
 from nearlight.cli.units import bytes_text, count_text, memory_text
@@ -107,7 +108,7 @@ def _overview(found: Inspection) -> str:
         whole = memory_text(found.context * found.kv_bytes_per_token)
         cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all (f16)"
         facts.append(("context", f"{found.context} tokens; {cache}"))
-    return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
+    return f"{styled(package.name, BOLD, sys.stdout)}\n{aligned(facts, sys.stdout)}"
 
 
 def _architecture(found: Inspection) -> str:
@@ -157,7 +158,7 @@ def _text(found: Inspection) -> str:
         ("stops at", stops or "nothing"),
         ("decodes", "unknown" if found.policy is None else _policy(found.policy)),
     ]
-    return "\n".join((styled("text", BOLD, sys.stdout), *_facts(facts)))
+    return f"{styled('text', BOLD, sys.stdout)}\n{aligned(facts, sys.stdout)}"
 
 
 def _id(id: int | None) -> str:
@@ -183,7 +184,7 @@ def _template(found: Inspection) -> str:
     title = styled("chat template", BOLD, sys.stdout)
     others = f" ({', '.join(template.names)})" if len(template.names) > 1 else ""
     example = "" if template.example is None else _indented(template.example)
-    turns = f"turns: {template.reason}"
+    turns = filled(f"turns: {template.reason}", sys.stdout)
     return "\n".join(line for line in (f"{title}{others}", example, turns) if line)
 
 
@@ -192,11 +193,6 @@ def _indented(text: str) -> str:
 
 
 def _verdict(found: Inspection) -> str:
-    lines = [styled(f"problem: {line}", YELLOW, sys.stdout) for line in found.problems]
-    lines += [f"remark: {line}" for line in found.remarks]
+    lines = [styled(filled(f"problem: {line}", sys.stdout, "  "), YELLOW, sys.stdout) for line in found.problems]
+    lines += [filled(f"remark: {line}", sys.stdout, "  ") for line in found.remarks]
     return "\n".join(lines) or "nothing looks wrong"
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in facts)
-    return [f"{name:<{width}}  {text}" for name, text in facts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any, TextIO
 
-from nearlight.cli.plan_text import filled
+from nearlight.cli.paragraphs import filled
 from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import count_text
 from nearlight.errors import RequestError
@@ -21,7 +21,9 @@ def listing_text(part: str | None, stream: TextIO) -> str:
         "nearlight can neither run nor plan these yet:": [e for e in entries if not e.supported],
     }
     return "\n\n".join(
-        "\n".join((styled(filled(title, stream), BOLD, stream), *(_series(group, stream) for group in _by_series(members))))
+        "\n".join(
+            (styled(filled(title, stream), BOLD, stream), *(_series(group, stream) for group in _by_series(members)))
+        )
         for title, members in sections.items()
         if members
     )
@@ -62,6 +64,6 @@ def _by_series(entries: list[CatalogueEntry]) -> list[list[CatalogueEntry]]:
 def _series(entries: list[CatalogueEntry], stream: TextIO) -> str:
     """Write a line of names; a size stays with its name when the line is broken."""
     sized = (
-        f"{entry.short} ({count_text(entry.n_parameters)})" if entry.n_parameters else entry.short for entry in entries
+        f"{entry.short} {count_text(entry.n_parameters)}" if entry.n_parameters else entry.short for entry in entries
     )
-    return filled("  " + ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in sized), stream, "    ")
+    return filled("- " + ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in sized), stream, "  ")

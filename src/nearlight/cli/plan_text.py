@@ -5,12 +5,10 @@ Figures are rounded for reading (`--json` has them in full); memory is in GiB, a
 
 from __future__ import annotations
 
-import re
-import textwrap
-from collections.abc import Sequence
 from typing import TextIO
 
 from nearlight.cli import terminal
+from nearlight.cli.paragraphs import aligned, filled
 from nearlight.cli.plan_report import PlanReport
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, YELLOW, is_terminal, styled
@@ -19,8 +17,7 @@ from nearlight.plan import Plan
 
 Facts = list[tuple[str, str]]
 
-_BAR_CELLS = 24
-_WIDEST = 110
+_BAR_CELLS, _LEAST_WIDTH_FOR_BARS = 24, 70
 _NONE = "–"
 _FLAT_TOKENS_PER_MS = 1e6
 """A decode line that rises less than a millisecond over so many tokens is called flat."""
@@ -31,9 +28,9 @@ def report_text(report: PlanReport, stream: TextIO) -> str:
     plan = report.plan
     sections = (
         _verdict(plan, stream),
-        _aligned(_subject(plan), stream),
+        aligned(_subject(plan), stream),
         _memory(plan, stream),
-        _aligned(_prompt(plan) + _what_if(report), stream),
+        aligned(_prompt(plan) + _what_if(report), stream),
         _decode(report, stream),
         "\n".join(filled(f"Note: {remark}.", stream) for remark in report.remarks),
     )
@@ -114,8 +111,8 @@ def _memory(plan: Plan, stream: TextIO) -> str:
 
 
 def _bar(share: float, stream: TextIO) -> tuple[str, ...]:
-    """Draw a share for a terminal; a pipe gets no such column."""
-    if not is_terminal(stream):
+    """Draw a share for a terminal; a pipe and a narrow terminal get no such column."""
+    if not is_terminal(stream) or terminal.width() < _LEAST_WIDTH_FOR_BARS:
         return ()
     filled = min(max(round(_BAR_CELLS * share), 1), _BAR_CELLS)
     return ("█" * filled + "░" * (_BAR_CELLS - filled),)
@@ -229,19 +226,3 @@ def _size(n_bytes: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def filled(text: str, stream: TextIO, indent: str = "") -> str:
-    """Break a text into lines as wide as the terminal, between words but not behind a number; a pipe gets one line."""
-    if not is_terminal(stream):
-        return text.replace("\N{NO-BREAK SPACE}", " ")
-    width = min(terminal.width(), _WIDEST)
-    bound = re.sub(r"(?<=\d) (?=\S)", "\N{NO-BREAK SPACE}", text)
-    lines = textwrap.fill(bound, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return lines.replace("\N{NO-BREAK SPACE}", " ")
-
-
-def _aligned(facts: Sequence[tuple[str, str]], stream: TextIO) -> str:
-    """Write names in one column and what is to be said of them in the next."""
-    column = 2 + max((len(name) for name, _ in facts), default=0)
-    return "\n".join(filled(f"{name:<{column}}{text}", stream, " " * column) for name, text in facts)
