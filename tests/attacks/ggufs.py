@@ -161,10 +161,6 @@ def write_gguf_overlapping_tensors(directory: Path) -> Path:
     return spoil_gguf(directory, gguf_bytes(infos=infos))
 
 
-def write_gguf_unknown_architecture(directory: Path) -> Path:
-    return spoil_metadata(directory, {"general.architecture": typed(STRING, "perceptron")})
-
-
 def write_gguf_without_architecture(directory: Path) -> Path:
     metadata = {key: value for key, value in LLAMA_METADATA.items() if key != "general.architecture"}
     return spoil_gguf(directory, gguf_bytes(metadata))
@@ -273,7 +269,6 @@ REFUSED: list[tuple[Writer, str]] = [
     (write_gguf_row_no_multiple_of_block, r"row length .*: expected a multiple of 256 for Q4_K, found \[1, 200\]"),
     (write_gguf_duplicate_tensor, r"tensor 'a\.weight' appears twice"),
     (write_gguf_overlapping_tensors, r"tensors 'a\.weight' and 'b\.weight' overlap at offset 32"),
-    (write_gguf_unknown_architecture, r"general\.architecture: expected one of .*llama.*, found perceptron"),
     (write_gguf_without_architecture, r"metadata 'general\.architecture' is missing"),
     (write_gguf_without_heads, r"metadata 'llama\.attention\.head_count' is missing"),
     (write_gguf_zero_heads, r"'llama\.attention\.head_count': expected a whole number from 1 .*, found 0"),

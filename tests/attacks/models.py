@@ -40,6 +40,10 @@ def write_config_unknown_family(directory: Path) -> Path:
     return spoil_config(directory, model_type="perceptron", architectures=["PerceptronForCausalLM"])
 
 
+def write_gguf_unknown_family(directory: Path) -> Path:
+    return spoil_gguf(directory, sound_gguf(**{"general.architecture": typed(STRING, "perceptron")}))
+
+
 def write_tensor_missing(directory: Path) -> Path:
     write_sound_directory(directory)
     tensors = weights()
@@ -98,6 +102,7 @@ OPENS: list[Writer] = [
     write_config_shapes_disagree,
     write_gguf_shapes_disagree,
     write_config_unknown_family,
+    write_gguf_unknown_family,
     write_tensor_missing,
     write_nan_weights,
     write_gguf_nan_scales,

@@ -12,6 +12,7 @@ FAULTS = [
     (models.write_config_shapes_disagree, "by its config"),
     (models.write_gguf_shapes_disagree, "by its config"),
     (models.write_config_unknown_family, "perceptron"),
+    (models.write_gguf_unknown_family, "perceptron"),
     (models.write_tensor_missing, "up_proj.weight is missing"),
     (models.write_nan_weights, "found nan for token"),
     (models.write_gguf_nan_scales, "NaN"),

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from nearlight.cli.main import main
+from nearlight.cli.plan_list import listing_text
+from nearlight.cli.units import count_text, memory_text
 from nearlight.dtypes import Q8_0
 from nearlight.kernels.cpu import memory
 from nearlight.kernels.cpu.memory import AvailableMemory
+from nearlight.models.catalogue import catalogue
 from nearlight.plan import make_plan, subject_of
 from tests.cli.conftest import Command
+from tests.cli.screen import Screen
 from tests.engine.test_counting import package_of
 from tests.kernels.counted_models import LLAMA, counted
 
@@ -248,10 +252,56 @@ def test_remarks_say_what_is_taken_for_granted(capsys: pytest.CaptureFixture[str
     assert "Note:" not in text
 
 
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [(0, "0 B"), (24 * 2**30, "24 GiB"), (147456, "144 KiB"), (604 * 2**20, "604 MiB"), (1.72 * 2**30, "1.72 GiB")],
+)
+def test_memory_is_told_as_it_is_sold(n_bytes: float, text: str):
+    assert memory_text(n_bytes, 3) == text
+
+
 def test_machines_are_listed(capsys: pytest.CaptureFixture[str]):
     code, text = text_of(capsys, "--hardware", "list")
     assert code == 0
     assert re.search(r"^rtx4090 +NVIDIA GeForce RTX 4090 +24 GiB +1008 GB/s +83 +165 +661$", text, re.M)
+
+
+def test_models_are_listed_by_what_nearlight_can_do(capsys: pytest.CaptureFixture[str]):
+    code, text = text_of(capsys, "--list")
+    assert code == 0
+    runs, plans, neither = text.split("\n\n")
+    assert "- qwen3-0.6b 596 M, qwen3-1.7b 1.72 B, " in runs
+    assert "mistral-7b 7.25 B" in runs
+    assert "- gemma-2-2b 2.61 B, gemma-2-9b 9.24 B, gemma-2-27b 27.2 B\n" in plans
+    assert "mamba-130m" in neither
+    assert sum(part.count("-0.6b 596 M") for part in (runs, plans, neither)) == 1
+    code, text = text_of(capsys, "--list", "OLMo")
+    assert re.findall(r"olmo-2-\w+", text) == ["olmo-2-1b", "olmo-2-7b", "olmo-2-13b", "olmo-2-32b"]
+
+
+def test_the_list_for_programs(capsys: pytest.CaptureFixture[str]):
+    code, listed = report_of(capsys, "--list")
+    assert code == 0
+    assert [row["name"] for row in listed] == list(catalogue())
+    rows = {row["name"]: row for row in listed}
+    assert rows["qwen3-8b"]["runnable"]
+    assert rows["qwen3-8b"]["repository"] == "Qwen/Qwen3-8B"
+    assert rows["qwen3-8b"]["params"] == 8190735360
+    assert (rows["phi-4"]["plannable"], rows["phi-4"]["runnable"]) == (True, False)
+    assert "phi3" in rows["phi-4"]["reason"]
+    assert not rows["mamba-130m"]["plannable"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_list_fits_the_screen(monkeypatch: pytest.MonkeyPatch, width: int):
+    monkeypatch.setenv("COLUMNS", str(width))
+    screen = Screen(width, 400)
+    lines = re.sub(r"\x1b\[\d*m", "", listing_text(None, screen)).splitlines()
+    assert max(map(len, lines)) <= width
+    assert max(map(len, lines)) > min(width, 110) - 12
+    for entry in catalogue().values():  # no name is broken, and a size stays beside its name
+        size = f" {count_text(entry.n_parameters)}" if entry.n_parameters else ""
+        assert any(f"{entry.short}{size}" in line for line in lines), entry.short
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
@@ -291,6 +341,7 @@ def test_plot_is_written(capsys: pytest.CaptureFixture[str], box: str, tmp_path:
         (("gpt2", "--think", "0", "--hardware", "m1"), "--think: expected at least 1 token, found 0"),
         (("gpt2", "--think", "1024", "--hardware", "m1"), "prompt and what follows it: expected at most 1024 tokens"),
         (("gpt2", "--think", "500", "-p", "600", "--hardware", "m1"), "prompt and what follows it: expected at most"),
+        (("--list", "zebra"), "no model with this in its name: found 'zebra'"),
         (("gpt2", "--answer", "9"), "--answer is for --sla"),
         (("gpt2", "--plot", "plan.gif"), "plan.gif: kind of picture: expected .png or .svg or .html"),
         (("gpt2", "--plot", "nowhere/plan.png"), "nowhere: no such directory"),

@@ -52,6 +52,7 @@ CONFIGS: dict[str, Any] = {
     "llama-yarn": transformers.LlamaConfig(
         **SIZES, head_dim=14, rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 6.0, **LONG}
     ),
+    "mistral": transformers.MistralConfig(**SIZES, head_dim=14, sliding_window=None),
     "qwen2": transformers.Qwen2Config(**{**SIZES, "hidden_size": 60}),
     "qwen2-tied": transformers.Qwen2Config(**{**SIZES, "hidden_size": 84}, tie_word_embeddings=True),
     "qwen3": transformers.Qwen3Config(**SIZES, head_dim=18),

@@ -84,6 +84,9 @@ def test_windows_are_those_in_use() -> None:
     assert windows("qwen2", **on, max_window_layers=1) == [None, 40, 40]
     assert windows("qwen2", **on, max_window_layers=0) == [40, 40, 40]
     assert windows("qwen3", **on) == [None, None, None]  # from layer 28 on
+    assert windows("mistral") == [4096] * 3  # its class's default, where a config says nothing
+    assert windows("mistral", sliding_window=None) == [None] * 3
+    assert windows("mistral", sliding_window=40) == [40] * 3
     types = ["sliding_attention", "full_attention", "sliding_attention"]
     assert windows("qwen3", **on, layer_types=types, max_window_layers=2) == [40, None, 40]
     with pytest.raises(PackageError, match="layer_types: expected 3 of full_attention, sliding_attention, found"):
@@ -93,11 +96,7 @@ def test_windows_are_those_in_use() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (
-            {"model_type": "perceptron"},
-            "neither run nor plan models of the family perceptron yet; "
-            "it runs gpt2, llama, mistral, qwen2, qwen3, and plans",
-        ),
+        ({"model_type": "perceptron"}, "neither run nor plan models of the family perceptron yet; it runs gpt2, llama"),
         ({"model_type": None}, "model_type: expected the name of a model family"),
         ({"hidden_size": ...}, "hidden_size is missing"),
         ({"hidden_size": 0}, "hidden_size: expected a positive integer, found 0"),

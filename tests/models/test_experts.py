@@ -52,9 +52,9 @@ def config_of(name: str) -> dict[str, Any]:
 def bind_state(model: Decoder, ops: ReferenceOps, state: dict[str, torch.Tensor]) -> None:
     """Give parameters transformers' values; there the experts are stacked, gate and up as one."""
     for parameter in model.parameters():
-        values = value_of(parameter.name, state).float().reshape(parameter.shape).contiguous().numpy()
+        values = value_of(parameter.name, state).float().reshape(parameter.stored_shape).contiguous().numpy()
         data = values.reshape(-1, values.shape[-1]).view(np.uint8)
-        parameter.bind(ops, StoredTensor.from_bytes(parameter.name, F32, parameter.shape, data))
+        parameter.bind(ops, StoredTensor.from_bytes(parameter.name, F32, parameter.stored_shape, data))
 
 
 def value_of(name: str, state: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -12,8 +12,10 @@ import pytest
 
 from nearlight.dtypes import Q8_0
 from nearlight.errors import UnsupportedError
+from nearlight.kernels.count import CountOps
+from nearlight.models import build_counted
 from nearlight.package import TokenizerTables, open_package
-from tests.attacks import ggufs, sound
+from tests.attacks import ggufs, models, sound
 from tests.package.gguf_files import (
     HEAD_DIM,
     decoder_shapes,
@@ -141,6 +143,16 @@ def test_a_size_given_per_layer_counts_where_all_are_equal(tmp_path: Path) -> No
                 open_package(path)
 
 
-def test_mixtures_of_experts_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"llama\.expert_count"):
-        open_package(ggufs.spoil_metadata(tmp_path, {"llama.expert_count": count(8)}))
+def test_llama_with_experts_is_mixtral(tmp_path: Path) -> None:
+    changes = {"llama.expert_count": count(8), "llama.expert_used_count": count(2)}
+    config = open_package(ggufs.spoil_metadata(tmp_path, changes)).config
+    assert config["model_type"] == "mixtral"
+    assert (config["num_local_experts"], config["num_experts_per_tok"]) == (8, 2)
+
+
+def test_files_of_unknown_architectures_show_what_they_have(tmp_path: Path) -> None:
+    package = open_package(models.write_gguf_unknown_family(tmp_path))
+    assert package.model_type == "perceptron"
+    assert {"token_embd.weight", "blk.0.attn_q.weight"} <= package.tensors.keys()
+    with pytest.raises(UnsupportedError, match="neither run nor plan models of the family perceptron"):
+        build_counted(CountOps(), package.config)

@@ -97,7 +97,7 @@ def test_a_large_model_in_few_bits_is_proposed_before_a_small_one_in_many():
 def test_models_that_run_are_proposed_first():
     box = Hardware("box", "cpu", 12 * 2**30, 50e9, {"fp32": 5e11}, "by hand")
     (larger,) = make_plan("qwen3-32b", box).advice
-    assert larger == "qwen3-14b --weights w4: a smaller model, whose weights take 7.85 GiB"
+    assert larger == "qwen3-14b --weights w4: a smaller model, whose weights take 8.11 GiB"
     assert "qwen3-30b" not in larger
     *_, of_the_series, that_runs = make_plan("gemma-2-27b", box).advice
     assert of_the_series.startswith("gemma-2-9b --weights w8")

@@ -6,13 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli import source
 from nearlight.cli.arguments import Parser
+from nearlight.cli.paragraphs import aligned, filled
 from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, DIM, YELLOW, styled
-from nearlight.cli.units import bytes_text, count_text
+from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
+from nearlight.cli.units import bytes_text, count_text, memory_text
 from nearlight.errors import PackageError
 from nearlight.package import open_package
 
@@ -24,22 +25,29 @@ _EXAMPLES = """\
   nearlight inspect ./model.gguf
   nearlight inspect Qwen/Qwen3-0.6B --json
 
-Nothing is downloaded: `nearlight pull` does that. Exit code 2 says that something keeps the model from working."""
+Nothing is downloaded: `nearlight pull` does that. Exit code 2 says that something keeps the model from working, or that
+nearlight knows no more of its family than the names of its tensors."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     parser = Parser("inspect", "Show what is in a model package, and what looks wrong with it.", _EXAMPLES)
-    parser.add_argument("model", nargs="?", help="a directory, a .gguf file or a hub id (default: the embedded model)")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help="a directory, a .gguf file, a hub id, or a name of `plan --list` (default: the embedded model)",
+    )
     args = parser.parse_args(arguments)
-    package = open_package(source.find_model(args.model, offline=True))
-    from nearlight.cli.inspection import look_over
+    from nearlight.cli.inspection import look_over, look_over_entry
+    from nearlight.cli.named import find_named
 
-    found = look_over(package)
+    named = find_named(args.model)
+    found = look_over(open_package(named)) if isinstance(named, Path) else look_over_entry(named)
     print(json.dumps(as_json(found), ensure_ascii=False) if args.json else as_text(found))
     if found.problems:
         others = f" (and {len(found.problems) - 1} more)" if len(found.problems) > 1 else ""
-        raise PackageError(found.problems[0] + others)
+        shown = is_terminal(sys.stdout) and not args.json  # who reads them there need not read them twice
+        raise PackageError("it cannot be used: see its problems" if shown else found.problems[0] + others)
     return 0
 
 
@@ -51,6 +59,8 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "source": str(package.source),
         "kind": package.kind,
         "model_type": package.model_type,
+        "runnable": found.reason is None and not found.problems,
+        "reason": found.reason or next(iter(found.problems), None),
         "files": [str(path) for path in package.files],
         "bytes": found.n_bytes,
         "params": {kind.name: kind.n_parameters for kind in found.kinds} | {"total": found.n_parameters},
@@ -88,15 +98,17 @@ def _overview(found: Inspection) -> str:
     n_files = len(package.files)
     files = f"{n_files} file" + ("s" if n_files != 1 else "")
     facts = [
-        ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)"),
+        ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)")
+        if package.files
+        else ("source", f"{package.source} ({package.kind})"),
         ("architecture", _architecture(found)),
         ("parameters", count_text(found.n_parameters)),
     ]
     if found.context is not None and found.kv_bytes_per_token is not None:
-        whole = bytes_text(found.context * found.kv_bytes_per_token)
-        cache = f"{bytes_text(found.kv_bytes_per_token)} of cache a token, {whole} in all (f16)"
+        whole = memory_text(found.context * found.kv_bytes_per_token)
+        cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all (f16)"
         facts.append(("context", f"{found.context} tokens; {cache}"))
-    return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
+    return f"{styled(package.name, BOLD, sys.stdout)}\n{aligned(facts, sys.stdout)}"
 
 
 def _architecture(found: Inspection) -> str:
@@ -118,6 +130,9 @@ def _architecture(found: Inspection) -> str:
 
 
 def _tensors(found: Inspection) -> str:
+    if not found.package.tensors:
+        counts = [(kind.name, count_text(kind.n_parameters)) for kind in found.kinds]
+        return table(("tensors", "parameters"), counts, right=(1,), stream=sys.stdout)
     rows = []
     for kind in found.kinds:
         formats = ", ".join(f"{name} ×{count}" for name, count in kind.formats.most_common())
@@ -143,7 +158,7 @@ def _text(found: Inspection) -> str:
         ("stops at", stops or "nothing"),
         ("decodes", "unknown" if found.policy is None else _policy(found.policy)),
     ]
-    return "\n".join((styled("text", BOLD, sys.stdout), *_facts(facts)))
+    return f"{styled('text', BOLD, sys.stdout)}\n{aligned(facts, sys.stdout)}"
 
 
 def _id(id: int | None) -> str:
@@ -169,7 +184,7 @@ def _template(found: Inspection) -> str:
     title = styled("chat template", BOLD, sys.stdout)
     others = f" ({', '.join(template.names)})" if len(template.names) > 1 else ""
     example = "" if template.example is None else _indented(template.example)
-    turns = f"turns: {template.reason}"
+    turns = filled(f"turns: {template.reason}", sys.stdout)
     return "\n".join(line for line in (f"{title}{others}", example, turns) if line)
 
 
@@ -178,11 +193,6 @@ def _indented(text: str) -> str:
 
 
 def _verdict(found: Inspection) -> str:
-    lines = [styled(f"problem: {line}", YELLOW, sys.stdout) for line in found.problems]
-    lines += [f"remark: {line}" for line in found.remarks]
+    lines = [styled(filled(f"problem: {line}", sys.stdout, "  "), YELLOW, sys.stdout) for line in found.problems]
+    lines += [filled(f"remark: {line}", sys.stdout, "  ") for line in found.remarks]
     return "\n".join(lines) or "nothing looks wrong"
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in facts)
-    return [f"{name:<{width}}  {text}" for name, text in facts]

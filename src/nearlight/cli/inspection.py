@@ -1,7 +1,8 @@
 """Looks a package over: what is in it, what a person should know, and what looks wrong.
 
 Only headers, settings and the tokenizer are read; the model is declared, not loaded. So every figure is what loading
-would find, and whatever would stop it from loading is among the remarks instead.
+would find, and whatever would stop it from loading is among the problems instead. A family that can only be planned is
+declared all the same; of one that cannot even be planned there are only its tensors.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count, takewhile
+from pathlib import Path
 from typing import Any, cast
 
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
 from nearlight.engine.binding import with_tied_head
 from nearlight.errors import NearlightError
-from nearlight.kernels.ops import Ops
+from nearlight.kernels.ops import ExpertOps
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
-from nearlight.models import build_model
+from nearlight.models import build_counted, why_not_run
+from nearlight.models.catalogue import CatalogueEntry
 from nearlight.package.package import Package
+from nearlight.package.tensors import StoredTensor
 from nearlight.text.template import ChatTemplate, select_template
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer
 
@@ -28,9 +33,9 @@ EXAMPLE = (
     {"role": "assistant", "content": "Hi."},
     {"role": "user", "content": "How are you?"},
 )
-_NO_KERNELS = cast(Ops, object())
+_NO_KERNELS = cast(ExpertOps, object())
 """Declaring a model computes nothing, so no kernel set is needed."""
-_KV_BYTES = 2  # f16, the default cache
+_KV_BYTES = 2  # f16, the default
 
 
 @dataclass
@@ -49,7 +54,7 @@ class TensorKind:
 
 @dataclass
 class TemplateReport:
-    """A chat template: its names, a rendered example, and whether turns continue the cache."""
+    """A chat template: its names, a rendered example, and whether turns continue the KV cache."""
 
     names: list[str]
     example: str | None
@@ -59,10 +64,15 @@ class TemplateReport:
 
 @dataclass
 class Inspection:
-    """What `nearlight inspect` shows. `problems` keep the model from working; `remarks` are worth knowing."""
+    """What `nearlight inspect` shows.
+
+    `problems` keep the model from working; `remarks` are worth knowing. `reason` is why nearlight does not run such
+    models, None if it does.
+    """
 
     package: Package
     n_bytes: int
+    reason: str | None = None
     kinds: list[TensorKind] = field(default_factory=list)
     context: int | None = None
     kv_bytes_per_token: int | None = None
@@ -83,12 +93,14 @@ class Inspection:
 def look_over(package: Package) -> Inspection:
     """Inspect a package; nothing wrong in it raises, all becomes a problem or a remark."""
     n_bytes = sum(tensor.n_bytes for tensor in package.tensors.values())
-    found = Inspection(package, n_bytes, remarks=list(package.remarks))
-    model = _guarded(found, lambda: build_model(_NO_KERNELS, with_tied_head(package.config, package)))
+    found = Inspection(package, n_bytes, why_not_run(package.model_type), remarks=list(package.remarks))
+    model = _guarded(found, lambda: build_counted(_NO_KERNELS, with_tied_head(package.config, package)))
     if model is None:
         found.kinds = [_as_stored(package)]
     else:
         _compare(found, model)
+        _measure(found, model)
+        found.remarks += [found.reason] if found.reason else []
     tokenizer = _guarded(found, lambda: build_tokenizer(package.tokenizer, package.special_tokens))
     if tokenizer is not None:
         _read_tokens(found, tokenizer)
@@ -97,6 +109,20 @@ def look_over(package: Package) -> Inspection:
     if not_followed:
         found.remarks.append(f"generation settings that are not followed: {', '.join(not_followed)}")
     _read_template(found)
+    return found
+
+
+def look_over_entry(entry: CatalogueEntry) -> Inspection:
+    """Inspect a published model of which nothing is here but its config, in the catalogue."""
+    package = Package(Path(entry.repository), "catalogue", entry.name, entry.config, tensors={})
+    found = Inspection(package, 0, entry.why_not_run)
+    model = build_counted(_NO_KERNELS, entry.config)
+    for name, parameters in _kinds(model):
+        kind = TensorKind(name, sum(parameter.size for parameter in parameters))
+        found.kinds += [kind] if kind.n_parameters else []
+    _measure(found, model)
+    pull = "" if found.reason else f"; `nearlight pull {entry.repository}` downloads it"
+    found.remarks = [f"not on this machine: what its config says{pull}", *([found.reason] if found.reason else [])]
     return found
 
 
@@ -118,41 +144,65 @@ def _kinds(model: Decoder) -> Iterator[tuple[str, Iterable[Parameter]]]:
     yield "embedding", [p for layer in embeddings for p in layer.parameters()]
     yield "attention", [p for block in blocks for p in block.attention.parameters()]
     yield "ffn", [p for block in blocks for p in block.mlp.parameters()]
-    norms = [layer for block in blocks for layer in (block.attention_norm, block.mlp_norm)]
-    yield "norms", [p for layer in (*norms, model.norm) for p in layer.parameters()]
+    inner = {id(p) for block in blocks for layer in (block.attention, block.mlp) for p in layer.parameters()}
+    norms = [p for block in blocks for p in block.parameters() if id(p) not in inner]
+    yield "norms", [*norms, *model.norm.parameters()]
     yield "head", list(model.head.parameters()) if model.head else []
 
 
 def _compare(found: Inspection, model: Decoder) -> None:
     """Hold the declared parameters against the stored tensors."""
     package = found.package
-    declared: set[str] = set()
+    used: set[str] = set()
     wrong: list[str] = []
     for name, parameters in _kinds(model):
         kind = TensorKind(name)
         for parameter in parameters:
-            first_of_tensor = parameter.name not in declared  # fused projections are several parameters of one
-            declared.add(parameter.name)
             kind.n_parameters += parameter.size
-            tensor = package.tensors.get(parameter.name)
-            if tensor is None:
+            tensors = _tensors_of(parameter, package)
+            if not tensors:
                 wrong.append(f"tensor {parameter.name} is missing")
-            elif tensor.shape != parameter.stored_shape:
-                expected = f"{list(parameter.stored_shape)} by the config"
-                wrong.append(f"shape of {parameter.name}: expected {expected}, found {list(tensor.shape)}")
+            elif not _agree(parameter, tensors):
+                expected, shape = f"{list(parameter.stored_shape)} by the config", list(tensors[0].shape)
+                wrong.append(f"shape of {parameter.name}: expected {expected}, found {shape}")
             else:
-                part = parameter.shape[0] / tensor.shape[0] if tensor.shape else 1.0
-                kind.n_bytes += tensor.n_bytes * part
-                kind.formats[str(tensor.format)] += first_of_tensor
+                part = parameter.shape[0] / parameter.stored_shape[0]
+                kind.n_bytes += part * sum(tensor.n_bytes for tensor in tensors)
+                first_of_tensor = tensors[0].name not in used  # fused projections are several parameters of one
+                kind.formats[str(tensors[0].format)] += len(tensors) * first_of_tensor
+            used.update([parameter.name, *(tensor.name for tensor in tensors)])
         if kind.n_parameters:
             found.kinds.append(kind)
+    if wrong and found.reason:
+        found.kinds = [_as_stored(package)]
+        found.remarks.append("its tensors are laid out in another way than the ones nearlight knows of this family")
+        return
     found.problems += _shortened(wrong)
-    unused = sorted(set(package.tensors) - declared)
+    unused = sorted(set(package.tensors) - used)
     if unused:
         shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
         found.remarks.append(f"{len(unused)} tensors are not used by {package.model_type}: {shown}")
+
+
+def _measure(found: Inspection, model: Decoder) -> None:
     found.context, found.vocab_size = model.max_positions, model.vocab_size
     found.kv_bytes_per_token = sum(2 * _KV_BYTES * shape.n_kv_heads * shape.head_dim for shape in model.kv_shapes)
+
+
+def _tensors_of(parameter: Parameter, package: Package) -> list[StoredTensor]:
+    """Return the tensor of a parameter, or those of all experts where each has one of its own."""
+    tensors = package.tensors
+    if parameter.name in tensors or "*" not in parameter.name:
+        return [tensors[parameter.name]] if parameter.name in tensors else []
+    names = (parameter.name.replace("*", str(i)) for i in count())
+    return [tensors[name] for name in takewhile(tensors.__contains__, names)]
+
+
+def _agree(parameter: Parameter, tensors: list[StoredTensor]) -> bool:
+    """Whether shapes are as declared; experts, declared one below the other, may lie along an axis of their own."""
+    if "*" not in parameter.name:
+        return tensors[0].shape == parameter.stored_shape
+    return sum(tensor.n_rows * tensor.row_length for tensor in tensors) == parameter.size
 
 
 def _shortened(lines: list[str], most: int = 5) -> list[str]:
@@ -209,7 +259,7 @@ def _read_template(found: Inspection) -> None:
         continues, reason = continues_cache(template)
         found.template = TemplateReport(names, example, continues, reason)
         if not continues:
-            found.remarks.append(f"turns do not continue the cache: {reason}")
+            found.remarks.append(f"turns do not continue the KV cache: {reason}")
     except NearlightError as error:
         found.template = TemplateReport(names, example, None, str(error))
 

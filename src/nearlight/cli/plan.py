@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli import source
 from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, thread_count, token_count
 from nearlight.cli.output_file import require_writable
 from nearlight.cli.table import table
@@ -30,9 +29,11 @@ _EXAMPLES = """\
   nearlight plan qwen3-32b --hardware rtx4090 --weights w4
   nearlight plan model.gguf --context 32768 --plot plan.png
   nearlight plan llama-3.1-8b --hardware h100sxm --sla ttft=2s,tpot=50ms
+  nearlight plan --list                                    names of models; --list qwen: some of them
   nearlight plan --hardware list                           names of machines
 
 MODEL is a directory, a .gguf file, a hub id, or the name of a published model, whose weights are not needed.
+Memory is told in GiB (2^30 bytes), as it is sold: a 24 GB card has 24.
 Speeds are limits: no engine can be faster there. Exit code 0: it fits; 1: it does not, or a promise cannot be kept."""
 
 _USUAL_ANSWER = 500
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     args.weights = nearest_weights(args.weights)
     if args.hardware == "list":
         return _list_hardware(args.json)
+    if args.list:
+        from nearlight.cli.plan_list import listing_json, listing_text
+
+        print(json.dumps(listing_json(args.model)) if args.json else listing_text(args.model, sys.stdout))
+        return 0
     if args.plot:
         from nearlight.plot import check_target
 
@@ -72,6 +78,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser("plan", "Say whether a model fits a machine, and how fast it can be there at most.", _EXAMPLES)
     parser.add_argument("model", nargs="?", help="what to plan (default: the embedded model)")
+    parser.add_argument("--list", action="store_true", help="list the models known by name (with MODEL in theirs)")
     what = parser.add_argument_group("what is planned")
     what.add_argument("--weights", metavar="FORMAT", help="bf16, w8, w6 or w4 (default: as stored; by name: bf16)")
     what.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
@@ -153,23 +160,11 @@ def _after_prompt(args: argparse.Namespace) -> int:
 
 
 def _subject(name: str | None) -> Subject:
-    """Find what is on this machine under a name, else in the catalogue of published models.
-
-    Raises: RequestError where it is in neither.
-    """
-    from nearlight.models.catalogue import in_catalogue
-    from nearlight.package import hub, open_package
+    """Find what is on this machine under a name, else in the catalogue of published models."""
+    from nearlight.cli.named import find_named
     from nearlight.plan import subject_of
 
-    if name is None or name == source.EMBEDDED or Path(name).expanduser().exists():
-        return subject_of(open_package(source.find_model(name)))
-    id = hub.parse_id(name)
-    path = hub.cached(id) if id else None
-    if path is not None:
-        return subject_of(open_package(path))
-    if not in_catalogue(name) and (id or source.looks_like_model(name)):
-        source.find_model(name, offline=True)  # says what is missing: a file, or a download
-    return subject_of(name)
+    return subject_of(find_named(name))
 
 
 def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:

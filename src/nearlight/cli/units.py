@@ -27,7 +27,7 @@ def count_text(count: float) -> str:
     """Write a number of parameters: "596 M", "7.62 B"."""
     for factor, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):
         if count >= 0.9995 * factor:
-            return f"{significant(count / factor, 3)}{unit}"
+            return f"{significant(max(count / factor, 1.0), 3)}{unit}"
     return f"{count:.0f}"
 
 

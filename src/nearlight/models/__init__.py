@@ -64,12 +64,9 @@ def why_not_run(model_type: str) -> str | None:
 
 def not_written(model_type: str, where: object = None) -> UnsupportedError:
     """Return the error for a family that does not run, or cannot even be planned."""
-    runs, plans = ", ".join(sorted(FAMILIES)), ", ".join(sorted(COUNTED_FAMILIES))
-    return UnsupportedError(
-        why_not_run(model_type) or "",
-        where=where,
-        advice=f"it runs {runs}" + ("" if model_type in COUNTED_FAMILIES else f", and plans {plans} besides"),
-    )
+    more = "" if model_type in COUNTED_FAMILIES else "; `nearlight plan --list` names what it can plan"
+    runs = ", ".join(sorted(FAMILIES))
+    return UnsupportedError(why_not_run(model_type) or "", where=where, advice=f"it runs {runs}{more}")
 
 
 def build_counted(ops: ExpertOps, config: Mapping[str, Any]) -> Decoder:

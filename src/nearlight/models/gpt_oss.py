@@ -29,7 +29,7 @@ class SinkAttention(Attention):
         self, ops: ExpertOps, index: int, shape: AttentionShape, projected: Projections, name: str, window: int | None
     ) -> None:
         super().__init__(ops, index, shape, projected, window=window)
-        self.sinks = Parameter(f"{name}.sinks", (shape.n_heads,))
+        self.sinks = Parameter(f"{name}.sinks.weight", (shape.n_heads,))
 
 
 class BiasedExperts(SparseMLP):
@@ -40,10 +40,8 @@ class BiasedExperts(SparseMLP):
     ) -> None:
         super().__init__(ops, name, NAMES, hidden_size, expert_size, n_experts, n_chosen, normalize=True)
         self.router = Linear(ops, f"{name}.{NAMES.router}", n_experts, hidden_size, bias=True)
-        self.biases = [
-            Parameter(f"{name}.experts.gate_up_proj_bias", (n_experts * 2 * expert_size,)),
-            Parameter(f"{name}.experts.down_proj_bias", (n_experts * hidden_size,)),
-        ]
+        widths = {NAMES.gate: expert_size, NAMES.up: expert_size, NAMES.down: hidden_size}
+        self.biases = [Parameter(f"{name}.{part}.bias", (n_experts * width,)) for part, width in widths.items()]
 
 
 def build(ops: ExpertOps, config: Mapping[str, Any]) -> Decoder:

@@ -1,7 +1,8 @@
 """Metadata of a GGUF file as the config and generation defaults of a Hugging Face package.
 
-One entry per architecture string in `ARCHITECTURES`; anything else is refused by name. Unlike hub configs, the result
-names every size, because GGUF's own defaults need not be the family's.
+One entry per architecture string in `ARCHITECTURES`, for families that can be planned too. Of any other the sizes are
+read as far as they are there, and its tensors keep their names, so that a person can look into the file. Unlike hub
+configs, the result names every size, because GGUF's own defaults need not be the family's.
 
 Source: docs/formats.md sections 5.4 and 8; gguf package, constants.py; llama.cpp's defaults.
 """
@@ -19,7 +20,18 @@ import numpy as np
 from nearlight import formats
 from nearlight.errors import PackageError, UnsupportedError
 from nearlight.package.gguf_metadata import Metadata
-from nearlight.package.gguf_names import DECODER, GPT2, Names
+from nearlight.package.gguf_names import (
+    DECODER,
+    GEMMA,
+    GPT2,
+    GPT_OSS,
+    MIXTRAL,
+    OLMO2,
+    PHI3,
+    QWEN3_MOE,
+    UNKNOWN,
+    Names,
+)
 from nearlight.package.tensors import StoredTensor
 
 MAX_LAYERS = 10_000
@@ -31,13 +43,12 @@ def read_config(metadata: Metadata, tensors: Tensors) -> tuple[dict[str, Any], A
     """Return the config under Hugging Face keys, and the architecture it was read by.
 
     Shapes: tensors under GGUF names.
-    Raises: UnsupportedError for an unknown architecture; PackageError for missing or senseless keys.
+    Raises: PackageError for missing or senseless keys; UnsupportedError for what is known to be out of reach.
     """
     name = metadata.text("general.architecture")
-    if name not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise UnsupportedError("general.architecture", where=metadata.path, expected=f"one of {known}", found=name)
-    architecture = ARCHITECTURES[name]
+    architecture = ARCHITECTURES.get(name) or Architecture(name, _unknown_config, UNKNOWN)
+    if name == "llama" and metadata.integer("llama.expert_count", 0) > 0:
+        architecture = Architecture("mixtral", _decoder_config, MIXTRAL, permuted=True)
     return {"model_type": architecture.model_type, **architecture.config(metadata, name, tensors)}, architecture
 
 
@@ -54,8 +65,6 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         raise UnsupportedError(
             f"{architecture}.attention.value_length", where=where, expected=expected, found=value_dim
         )
-    if metadata.integer(f"{architecture}.expert_count", 0) > 0:
-        raise UnsupportedError(f"{architecture}.expert_count: mixtures of experts are not known", where=metadata.path)
     config = {
         "hidden_size": hidden_size,
         "intermediate_size": size("feed_forward_length"),
@@ -72,10 +81,31 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         "mlp_bias": "blk.0.ffn_gate.bias" in tensors,
         "rope_parameters": _rope_parameters(metadata, architecture, tensors, head_dim),
     }
-    if f"{architecture}.attention.sliding_window" in metadata:
-        config["sliding_window"] = metadata.integer(f"{architecture}.attention.sliding_window")
-        config["use_sliding_window"] = True
+    window = metadata.integer(f"{architecture}.attention.sliding_window", 0)
+    if window:
+        config |= {"sliding_window": window, "use_sliding_window": True}
+    n_experts = metadata.integer(f"{architecture}.expert_count", 0)
+    if n_experts:
+        config |= {"num_experts": n_experts, "num_local_experts": n_experts, "norm_topk_prob": True}
+        config["num_experts_per_tok"] = size("expert_used_count")
+        config["moe_intermediate_size"] = size("expert_feed_forward_length", config["intermediate_size"])
     return config
+
+
+def _unknown_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Read the sizes that most architectures have, where a file has them and they are plain numbers."""
+    values = {key: metadata.values.get(f"{architecture}.{name}") for key, name in _USUAL_SIZES.items()}
+    return {key: value for key, value in values.items() if type(value) is int}
+
+
+_USUAL_SIZES = {
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "max_position_embeddings": "context_length",
+}
 
 
 def _gpt2_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
@@ -111,6 +141,14 @@ ARCHITECTURES = {
     "qwen2": Architecture("qwen2", _decoder_config, DECODER),
     "qwen3": Architecture("qwen3", _decoder_config, DECODER),
     "gpt2": Architecture("gpt2", _gpt2_config, GPT2),
+    "gemma2": Architecture("gemma2", _decoder_config, GEMMA),
+    "gemma3": Architecture("gemma3_text", _decoder_config, GEMMA),
+    "gpt-oss": Architecture("gpt_oss", _decoder_config, GPT_OSS),
+    "granite": Architecture("granite", _decoder_config, DECODER, permuted=True),
+    "olmo2": Architecture("olmo2", _decoder_config, OLMO2),
+    "phi3": Architecture("phi3", _decoder_config, PHI3),
+    "qwen3moe": Architecture("qwen3_moe", _decoder_config, QWEN3_MOE),
+    "smollm3": Architecture("smollm3", _decoder_config, DECODER, permuted=True),
 }
 
 

@@ -55,6 +55,30 @@ DECODER = Names(
         "ffn_down": "mlp.down_proj",
     },
 )
+
+
+def _experts(router: str, gate: str, up: str, down: str) -> dict[str, str]:
+    """Name a mixture of experts; a stack of all experts' matrices is called by the `*` that stands for a number."""
+    return {"ffn_gate_inp": router, "ffn_gate_exps": gate, "ffn_up_exps": up, "ffn_down_exps": down}
+
+
+_FOUR_NORMS = {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"}
+_STACKED = ("mlp.experts.*.gate_proj", "mlp.experts.*.up_proj", "mlp.experts.*.down_proj")
+
+
+def _decoder(**changed: str) -> Names:
+    return Names(DECODER.outside, DECODER.layer, {**DECODER.inside, **changed})
+
+
+QWEN3_MOE = _decoder(**_experts("mlp.gate", *_STACKED))
+MIXTRAL = _decoder(**_experts("block_sparse_moe.gate", *(f"block_sparse_moe.experts.*.w{n}" for n in (1, 3, 2))))
+GPT_OSS = _decoder(
+    post_attention_norm="post_attention_layernorm", attn_sinks="self_attn.sinks", **_experts("mlp.router", *_STACKED)
+)
+OLMO2 = _decoder(**_FOUR_NORMS)
+GEMMA = _decoder(**_FOUR_NORMS, ffn_norm="pre_feedforward_layernorm")
+PHI3 = _decoder(attn_qkv="self_attn.qkv_proj", ffn_up="mlp.gate_up_proj")
+UNKNOWN = Names({}, "", {})
 GPT2 = Names(
     {
         "token_embd": "transformer.wte",
@@ -88,6 +112,9 @@ def rename(
     rotated = {"attn_q": "num_attention_heads", "attn_k": "num_key_value_heads"} if permuted else {}
     for tensor in tensors:
         match = _GGUF_NAME.fullmatch(tensor.name)
+        if names is UNKNOWN:
+            renamed[tensor.name] = tensor
+            continue
         if match is None:
             unknown.append(tensor.name)
             continue

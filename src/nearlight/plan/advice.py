@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from nearlight.errors import RequestError
 from nearlight.models.catalogue import CatalogueEntry, catalogue, series_of
-from nearlight.plan.memory import gibibytes
+from nearlight.plan.memory import memory_text
 from nearlight.plan.options import WEIGHTS, Options
 from nearlight.plan.plan import Fit, Plan
 from nearlight.plan.subject import Subject
@@ -40,7 +40,7 @@ def _fewer_bits(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -
     for weights in WEIGHTS[1:]:
         after = fit_of(subject, replace(options, weights=weights)).memory
         if after.fits and after.weights < before:
-            yield f"--weights {weights}: weights take {gibibytes(after.weights)} instead of {gibibytes(before)}"
+            yield f"--weights {weights}: weights take {memory_text(after.weights)} instead of {memory_text(before)}"
             return
 
 
@@ -48,7 +48,7 @@ def _smaller_cache(fit_of: FitOf, subject: Subject, options: Options, plan: Plan
     if options.kv != "q8":
         after = fit_of(subject, replace(options, kv="q8")).memory
         if after.fits:
-            yield f"--kv q8: the KV cache takes {gibibytes(after.kv)} instead of {gibibytes(plan.memory.kv)}"
+            yield f"--kv q8: the KV cache takes {memory_text(after.kv)} instead of {memory_text(plan.memory.kv)}"
 
 
 def _both(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
@@ -89,10 +89,11 @@ def _proposal(fit_of: FitOf, entry: CatalogueEntry, options: Options) -> str | N
         if memory.fits:
             flag = f" --weights {weights}" if weights else ""
             note = "; nearlight cannot run it yet" if entry.why_not_run else ""
-            return f"{entry.short}{flag}: a smaller model, whose weights take {gibibytes(memory.weights)}{note}"
+            return f"{entry.short}{flag}: a smaller model, whose weights take {memory_text(memory.weights)}{note}"
     return None
 
 
 def _smaller_entries(plan: Plan) -> list[CatalogueEntry]:
-    entries = [entry for entry in catalogue().values() if entry.supported]
-    return [entry for entry in entries if (entry.n_parameters or 0) < plan.params.total]
+    """Return the models that can be planned, smaller than this one, and that may fit at 4 bits a parameter."""
+    most = min(plan.params.total, 2 * plan.memory.available)
+    return [entry for entry in catalogue().values() if entry.supported and (entry.n_parameters or 0) < most]
