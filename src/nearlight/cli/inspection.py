@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
-from nearlight.engine.binding import with_tied_head
+from nearlight.engine.binding import declare
 from nearlight.errors import NearlightError
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
-from nearlight.models import build_model
 from nearlight.package.package import Package
 from nearlight.text.template import ChatTemplate, select_template
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer
@@ -84,7 +83,7 @@ def look_over(package: Package) -> Inspection:
     """Inspect a package; nothing wrong in it raises, all becomes a problem or a remark."""
     n_bytes = sum(tensor.n_bytes for tensor in package.tensors.values())
     found = Inspection(package, n_bytes, remarks=list(package.remarks))
-    model = _guarded(found, lambda: build_model(_NO_KERNELS, with_tied_head(package.config, package)))
+    model = _guarded(found, lambda: declare(package, _NO_KERNELS))
     if model is None:
         found.kinds = [_as_stored(package)]
     else:

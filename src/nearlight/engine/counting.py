@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from nearlight.cache.kv import KVCache
 from nearlight.dtypes import F16, F32, Format
-from nearlight.engine.binding import requantization, with_tied_head
+from nearlight.engine.binding import bounds_of, requantization, with_tied_head
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
 from nearlight.kernels.ops import Rows
 from nearlight.layers.experts import SparseMLP
 from nearlight.layers.parameters import Parameter
 from nearlight.models import build_counted
+from nearlight.models.config import Bounds
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 
@@ -59,10 +60,16 @@ class CountedModel:
     """
 
     def __init__(
-        self, config: Mapping[str, Any], format_of: FormatOf, *, kv_format: Format = F16, target: Target = ACCELERATOR
+        self,
+        config: Mapping[str, Any],
+        format_of: FormatOf,
+        *,
+        kv_format: Format = F16,
+        target: Target = ACCELERATOR,
+        bounds: Bounds | None = None,
     ) -> None:
         self.ops = CountOps(target)
-        self.model = build_counted(self.ops, config)
+        self.model = build_counted(self.ops, config, bounds)
         self.kv_format = kv_format
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
@@ -74,7 +81,7 @@ class CountedModel:
 
         Raises: PackageError when a tensor is missing; RequestError for unknown weights.
         """
-        config = with_tied_head(package.config, package)
+        config, options = with_tied_head(package.config, package), {**options, "bounds": bounds_of(package)}
         if weights is not None:
             return cls.of_config(config, weights, **options)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.dtypes import F16, F32, Q8_0, Format
 from nearlight.engine.backends import make_ops, packed_model
-from nearlight.engine.binding import Progress, bind, requantization, with_tied_head
+from nearlight.engine.binding import Progress, bind, declare, requantization
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
@@ -24,7 +24,6 @@ from nearlight.engine.generation import PrefillProgress, Rendered, Request, Stre
 from nearlight.engine.prompts import Prompt, Prompts
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
-from nearlight.models import build_model
 from nearlight.package import open_package
 from nearlight.package.package import Package
 from nearlight.text.answer import AnswerStream
@@ -67,7 +66,7 @@ def load(
     prompts = Prompts(package)
     prompts.begin()
     ops = make_ops(backend, threads)
-    model = build_model(ops, with_tied_head(package.config, package))
+    model = declare(package, ops)
     kept = packed_model(package, ops, weights) if cache else None
     bind(model, package, ops, formats, progress, kept)
     engine = Engine(model, ops, kv_format=KV_FORMATS[kv or "f16"], context=context)
