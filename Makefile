@@ -2,13 +2,14 @@
 #
 #   make run  ARGS='"def fib(n):"'     complete Python with the embedded model; ARGS go to `nearlight run`
 #   make test ARGS='tests/text -k gguf'    all tests, or those that ARGS choose
+#   make fuzz ARGS='--workers 1'       spoiled packages, loaded under limits, for hours; Ctrl-C ends with a summary
 #   make lint format levels sanitize tsan clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find native)
 
-.PHONY: run test lint format levels sanitize tsan clean
+.PHONY: run test lint format levels fuzz sanitize tsan clean
 .DELETE_ON_ERROR:
 
 run: ARGS ?= 'def copy_file(src, dst):'
@@ -33,6 +34,10 @@ levels: $(VENV)/.test
 	@for level in $$($(BIN)/python -c 'from nearlight import _native; print(*_native.isas())'); do \
 	  echo "level $$level"; NEARLIGHT_ISA=$$level $(BIN)/python -m pytest tests/kernels $(ARGS) || exit 1; \
 	done
+
+# Spoiled packages of every family, loaded under limits of memory and time, until Ctrl-C. What fails is saved.
+fuzz: $(VENV)/.test
+	@$(BIN)/python -m tests.attacks.fuzzing $(ARGS)
 
 # The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on the plain level. The sanitized build lies
 # beside the usual one, and is the one found because the base interpreter, which is given the venv's packages as a mere

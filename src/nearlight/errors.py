@@ -30,15 +30,21 @@ class NearlightError(Exception):
         found: object = None,
         advice: str | None = None,
     ) -> None:
-        line = what if where is None else f"{where}: {what}"
+        line = _cut(what, 1000) if where is None else f"{where}: {_cut(what, 1000)}"
         if expected is not None:
-            line += f": expected {expected}"
+            line += f": expected {_cut(expected, 400)}"
         if found is not None:
-            line += f", found {found}" if expected is not None else f": found {found}"
+            line += f", found {_cut(found, 200)}" if expected is not None else f": found {_cut(found, 200)}"
         if advice is not None:
             line += f"; {advice}"
         # Names from a hostile file may hold anything: one line, and nothing that steers a terminal.
         super().__init__("".join(letter if letter.isprintable() else "\ufffd" for letter in " ".join(line.split())))
+
+
+def _cut(part: object, most: int) -> str:
+    """Cut what a file brought along down to what a person reads."""
+    text = str(part)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 class PackageError(NearlightError):

@@ -113,8 +113,11 @@ def test_active_parameters_are_the_published_ones(name, billions):
 
 
 def test_experts_of_a_package_are_counted_in_the_bits_of_the_first():
-    names = [parameter.name.replace(".*.", ".0.") for parameter in counted("qwen3_moe").model.parameters()]
-    shapes = {name: StoredTensor(name, Q8_0 if ".0.gate" in name else F16, (1, 1), lambda: None) for name in names}
+    declared = {p.name.replace(".*.", ".0."): p.shape for p in counted("qwen3_moe").model.parameters()}
+    shapes = {
+        name: StoredTensor(name, Q8_0 if ".0.gate" in name else F16, shape, lambda: None)
+        for name, shape in declared.items()
+    }
     package = Package(source="small", kind="test", name="small", config=config_of("qwen3_moe"), tensors=shapes)
     experts = CountedModel.of_package(package).decode(0).by_kind()["experts"]
     assert experts.weight_bytes == L * CHOSEN * (F * 2 * 34 + (F * M + M * F) * 2)

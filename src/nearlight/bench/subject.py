@@ -13,7 +13,7 @@ from nearlight.bench.results import Setting
 from nearlight.bench.synthetic import FormatOf, Progress, formats_named, synthetic_model
 from nearlight.dtypes import Format
 from nearlight.engine.backends import make_ops
-from nearlight.engine.binding import bind, requantization, with_tied_head
+from nearlight.engine.binding import bind, declare, requantization, with_tied_head
 from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import Engine
 from nearlight.engine.precision import kv_format_named
@@ -62,7 +62,7 @@ class Description:
         if self.package is None:
             model = synthetic_model(ops, dict(self.config), self.format_of, progress)
         else:
-            model = build_model(ops, self.config)
+            model = declare(self.package, ops)
             bind(model, self.package, ops, requantization(self.requantized), progress)
         return Engine(model, ops, kv_format=self.kv_format)
 

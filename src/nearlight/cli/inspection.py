@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
-from nearlight.engine.binding import with_tied_head
+from nearlight.engine.binding import declare_counted
 from nearlight.errors import NearlightError
 from nearlight.kernels.ops import ExpertOps
 from nearlight.layers.decoder import Decoder
@@ -94,7 +94,7 @@ def look_over(package: Package) -> Inspection:
     """Inspect a package; nothing wrong in it raises, all becomes a problem or a remark."""
     n_bytes = sum(tensor.n_bytes for tensor in package.tensors.values())
     found = Inspection(package, n_bytes, why_not_run(package.model_type), remarks=list(package.remarks))
-    model = _guarded(found, lambda: build_counted(_NO_KERNELS, with_tied_head(package.config, package)))
+    model = _guarded(found, lambda: declare_counted(package, _NO_KERNELS))
     if model is None:
         found.kinds = [_as_stored(package)]
     else:

@@ -202,9 +202,12 @@ def _known(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _number(name: str, value: Any, allowed: _Range) -> float:
     is_number = isinstance(value, Integral if allowed.whole else Real) and not isinstance(value, bool)
-    if not is_number or not allowed.accepts(value):
-        raise RequestError(name, expected=allowed.expected, found=repr(value))
-    return int(value) if allowed.whole else float(value)
+    if is_number and allowed.accepts(value):
+        try:
+            return int(value) if allowed.whole else float(value)
+        except OverflowError:  # a whole number that no float can hold
+            pass
+    raise RequestError(name, expected=allowed.expected, found=repr(value))
 
 
 def _bias(bias: object) -> dict[int, float]:

@@ -19,9 +19,11 @@ from nearlight.dtypes import Format
 from nearlight.errors import PackageError, RequestError
 from nearlight.formats import dequantize, first_non_finite_row, quantize
 from nearlight.kernels.cpu.threads import default_threads
-from nearlight.kernels.ops import Ops
+from nearlight.kernels.ops import ExpertOps, Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
+from nearlight.models import build_counted, build_model
+from nearlight.models.config import Bounds
 from nearlight.package.package import Package
 from nearlight.package.tensors import Bytes, StoredTensor
 
@@ -61,6 +63,24 @@ def requantization(weights: str | None) -> Requantization | None:
     if weights not in REQUANTIZATIONS:
         raise RequestError("weights", expected="one of " + ", ".join(REQUANTIZATIONS), found=repr(weights))
     return REQUANTIZATIONS[weights]
+
+
+def declare(package: Package, ops: Ops) -> Decoder:
+    """Declare a package's model, once its tensors have confirmed the sizes in its config.
+
+    Raises: UnsupportedError, PackageError.
+    """
+    return build_model(ops, with_tied_head(package.config, package), bounds_of(package))
+
+
+def declare_counted(package: Package, ops: ExpertOps) -> Decoder:
+    """Declare a package's model for planning, as `declare` does."""
+    return build_counted(ops, with_tied_head(package.config, package), bounds_of(package))
+
+
+def bounds_of(package: Package) -> Bounds:
+    """Return the most that the sizes of a package's config can be."""
+    return Bounds.of(tensor.shape for tensor in package.tensors.values())
 
 
 def bind(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nearlight.cache.kv import KVCache
 from nearlight.dtypes import F32, Format
-from nearlight.engine.binding import requantization, with_tied_head
+from nearlight.engine.binding import bounds_of, requantization, with_tied_head
 from nearlight.engine.precision import attention_precision
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
@@ -24,6 +24,7 @@ from nearlight.kernels.ops import Rows
 from nearlight.layers.experts import SparseMLP
 from nearlight.layers.parameters import Parameter
 from nearlight.models import build_counted
+from nearlight.models.config import Bounds
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 
@@ -66,9 +67,10 @@ class CountedModel:
         *,
         kv_format: Format | None = None,
         target: Target = ACCELERATOR,
+        bounds: Bounds | None = None,
     ) -> None:
         self.ops = CountOps(target)
-        self.model = build_counted(self.ops, config)
+        self.model = build_counted(self.ops, config, bounds)
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
             parameter.bind(self.ops, shape_tensor(parameter, format_of(parameter)))
@@ -80,7 +82,7 @@ class CountedModel:
 
         Raises: PackageError when a tensor is missing; RequestError for unknown weights.
         """
-        config = with_tied_head(package.config, package)
+        config, options = with_tied_head(package.config, package), {**options, "bounds": bounds_of(package)}
         if weights is not None:
             return cls.of_config(config, weights, **options)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.engine.backends import make_ops, packed_model
-from nearlight.engine.binding import Progress, bind, requantization, with_tied_head
+from nearlight.engine.binding import Progress, bind, declare, requantization
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
@@ -28,7 +28,6 @@ from nearlight.engine.source import find_model
 from nearlight.engine.weight_names import nearest_kind, said_of
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
-from nearlight.models import build_model
 from nearlight.package import open_package
 from nearlight.package.package import Package
 from nearlight.text.answer import AnswerStream
@@ -78,7 +77,7 @@ def load(
     prompts = Prompts(package)
     prompts.begin()
     ops = make_ops(backend, threads)
-    model = build_model(ops, with_tied_head(package.config, package))
+    model = declare(package, ops)
     kept = packed_model(package, ops, weights) if cache else None
     bind(model, package, ops, formats, progress, kept)
     engine = Engine(model, ops, kv_format=kv_format, context=context)

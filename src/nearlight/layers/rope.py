@@ -19,6 +19,9 @@ import numpy as np
 from nearlight.errors import PackageError, UnsupportedError
 from nearlight.kernels.ops import Array, Float32, Frequencies, Ops
 
+MOST_POSITIONS = 2**31 - 1
+"""Positions are 32-bit integers."""
+
 
 @dataclass(frozen=True)
 class RopeScaling:
@@ -52,7 +55,31 @@ def rope_scaling(parameters: Mapping[str, Any], rotary_dim: int, max_positions: 
         )
     if rotary_dim < 2 or rotary_dim % 2:
         raise PackageError("head_dim", where="config.json", expected="a positive even number", found=rotary_dim)
-    return _KINDS[kind](_Settings(parameters), rotary_dim, max_positions)
+    try:
+        with np.errstate(all="ignore"):
+            scaling = _KINDS[kind](_Settings(parameters), rotary_dim, max_positions)
+            longest = scaling.frequencies(scaling.max_positions)
+    except (ArithmeticError, ValueError) as error:  # overflow, a division by zero, a root or logarithm of what has none
+        raise _senseless(f"{error}") from None
+    if not (np.isfinite(longest).all() and 0 < scaling.magnitude < math.inf):
+        raise _senseless("infinite ones")
+    return scaling
+
+
+def float_of(value: object) -> float | None:
+    """Return a number from JSON as a float; None for what is no number, or none that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer may have thousands of digits
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _senseless(found: str) -> PackageError:
+    expected = "numbers that give finite frequencies"
+    return PackageError("rope_parameters", where="config.json", expected=expected, found=found)
 
 
 class _Settings:
@@ -63,13 +90,12 @@ class _Settings:
 
     def __call__(self, key: str, default: float | None = None, least: float = 0.0) -> float:
         value = self._parameters.get(key)
-        if value is None:
-            value = default
-        if not isinstance(value, int | float) or not math.isfinite(value) or value <= least:
+        number = float_of(default if value is None else value)
+        if number is None or number <= least:
             raise PackageError(
-                key, where="config.json: rope_parameters", expected=f"a number above {least:g}", found=repr(value)
+                key, where="config.json: rope_parameters", expected=f"a number above {least:g}", found=repr(value)[:60]
             )
-        return float(value)
+        return number
 
     def has(self, key: str) -> bool:
         return self._parameters.get(key) is not None
@@ -82,10 +108,12 @@ class _Settings:
         return self("rope_theta", 10000.0)
 
     def numbers(self, key: str, count: int) -> Float32:
-        values = np.asarray(self._parameters.get(key, ()), dtype=np.float32)
-        if values.shape != (count,) or not np.isfinite(values).all() or (values <= 0).any():
+        given = self._parameters.get(key)
+        items = [float_of(item) for item in given] if isinstance(given, list | tuple) and len(given) == count else [0.0]
+        values = np.array([0.0 if item is None else item for item in items], np.float32)
+        if len(values) != count or not np.isfinite(values).all() or (values <= 0).any():
             raise PackageError(
-                key, where="rope_parameters", expected=f"{count} positive numbers", found=f"shape {list(values.shape)}"
+                key, where="rope_parameters", expected=f"{count} positive numbers", found=repr(given)[:60]
             )
         return values
 
@@ -126,7 +154,7 @@ def _dynamic(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeSc
             return unscaled
         return _plain(theta * (factor * longest / trained - (factor - 1)) ** power, rotary_dim)
 
-    return RopeScaling(frequencies, max(max_positions, int(factor * trained)))
+    return RopeScaling(frequencies, max(max_positions, int(min(factor * trained, MOST_POSITIONS))))
 
 
 def _llama3(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:

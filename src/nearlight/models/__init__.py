@@ -1,5 +1,7 @@
 """Model families: one file each, named by its `model_type`, giving `build(ops, config) -> Decoder`.
 
+A family is given a `ConfigReader`, whose sizes the tensors have confirmed before anything is built by them.
+
 To add a family, write its file and name it in `FAMILIES`; in `COUNTED_FAMILIES` while it can be planned only: the CPU
 kernels lack one of its operations, or its file leaves out what no count notices.
 """
@@ -28,8 +30,9 @@ from nearlight.models import (
     qwen3_moe,
     smollm3,
 )
+from nearlight.models.config import Bounds, ConfigReader, shown
 
-Family: TypeAlias = Callable[[Ops, Mapping[str, Any]], Decoder]
+Family: TypeAlias = Callable[[Ops, ConfigReader], Decoder]
 
 FAMILIES: dict[str, Family] = {
     "gpt2": gpt2.build,
@@ -39,7 +42,7 @@ FAMILIES: dict[str, Family] = {
     "qwen3": qwen3.build,
 }
 
-COUNTED_FAMILIES: dict[str, Callable[[ExpertOps, Mapping[str, Any]], Decoder]] = {
+COUNTED_FAMILIES: dict[str, Callable[[ExpertOps, ConfigReader], Decoder]] = {
     "gemma2": gemma2.build,
     "gemma3_text": gemma3_text.build,
     "gpt_oss": gpt_oss.build,
@@ -69,23 +72,25 @@ def not_written(model_type: str, where: object = None) -> UnsupportedError:
     return UnsupportedError(why_not_run(model_type) or "", where=where, advice=f"it runs {runs}{more}")
 
 
-def build_counted(ops: ExpertOps, config: Mapping[str, Any]) -> Decoder:
+def build_counted(ops: ExpertOps, config: Mapping[str, Any], bounds: Bounds | None = None) -> Decoder:
     """Declare a model for planning: of any family that runs, or of one that can only be counted so far.
 
     Raises: as `build_model`.
     """
     build = COUNTED_FAMILIES.get(str(config.get("model_type")))
-    return build(ops, config) if build else build_model(ops, config)
+    return build(ops, ConfigReader(config, bounds=bounds)) if build else build_model(ops, config, bounds)
 
 
-def build_model(ops: Ops, config: Mapping[str, Any]) -> Decoder:
+def build_model(ops: Ops, config: Mapping[str, Any], bounds: Bounds | None = None) -> Decoder:
     """Declare the model that a config describes; its parameters are still to be bound.
 
+    `bounds` are what the tensors show that it will be bound to; without any, what no model reaches.
     Raises: UnsupportedError for a family that is not written; PackageError for senseless sizes.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
-        raise PackageError("model_type", where="config.json", expected="the name of a model family", found=model_type)
+        expected = "the name of a model family"
+        raise PackageError("model_type", where="config.json", expected=expected, found=shown(model_type))
     if model_type not in FAMILIES:
-        raise not_written(model_type)
-    return FAMILIES[model_type](ops, config)
+        raise not_written(shown(model_type).strip("'"))
+    return FAMILIES[model_type](ops, ConfigReader(config, bounds=bounds))

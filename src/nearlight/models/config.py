@@ -1,70 +1,127 @@
 """Reads a model's config: each value checked when it is asked for, and every complaint names the key.
 
-Configs come from strangers, and class defaults stand for keys that vendors leave out (docs/formats.md).
+Configs come from strangers, and class defaults stand for keys that vendors leave out (docs/formats.md). A number that
+something is built or allocated by is read as a `size` or as `layers`, which the tensors must confirm first: a family is
+given a reader with those bounds, and no raw config, so that it cannot forget them.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 from nearlight.errors import PackageError
+from nearlight.layers.rope import MOST_POSITIONS, float_of
 
 _MISSING = object()
-_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The most that a config's sizes and its number of layers can be; these defaults where there are no tensors."""
+
+    size: int = 1 << 24
+    layers: int = 10_000
+    confirmed: bool = False
+
+    @classmethod
+    def of(cls, shapes: Iterable[tuple[int, ...]]) -> Bounds:
+        """Take them from a package's tensors: a size is an axis or divides one, and a layer has a tensor of its own.
+
+        A tensor without values shows nothing: its other axes cost a file no bytes.
+        """
+        held = [shape for shape in shapes if shape and 0 not in shape]
+        return cls(max((max(shape) for shape in held), default=0), len(held), confirmed=True)
 
 
 class ConfigReader:
-    """Typed access to the keys of a config."""
+    """Typed access to the keys of a config. Raises (each reading): PackageError naming the key."""
 
-    def __init__(self, config: Mapping[str, Any], where: str = "config.json") -> None:
+    def __init__(self, config: Mapping[str, Any], where: object = "config.json", bounds: Bounds | None = None) -> None:
         self._config = config
         self._where = where
+        self._bounds = bounds or Bounds()
+
+    def with_defaults(self, **defaults: Any) -> ConfigReader:
+        """Return a reader to which these values stand for keys that the config leaves out."""
+        return self.replacing(**{key: value for key, value in defaults.items() if not self.has(key)})
+
+    def replacing(self, **values: Any) -> ConfigReader:
+        """Return a reader of the same config in which these keys have these values."""
+        return ConfigReader({**self._config, **values}, self._where, self._bounds)
 
     def size(self, key: str, default: Any = _MISSING) -> int:
-        """Return a positive integer."""
+        """Return a positive integer that is no larger than the largest axis of the tensors."""
+        value = self.positions(key, default)
+        if value > self._bounds.size:
+            self._refuse_beyond(key, value, self._bounds.size, "the largest axis of its tensors")
+        return value
+
+    def layers(self, key: str, default: Any = _MISSING) -> int:
+        """Return a positive integer that is no larger than the number of tensors."""
+        value = self.positions(key, default)
+        if value > self._bounds.layers:
+            self._refuse_beyond(key, value, self._bounds.layers, "the number of its tensors")
+        return value
+
+    def positions(self, key: str, default: Any = _MISSING) -> int:
+        """Return a positive integer that nothing is built or allocated by: a length of texts, a window, a step."""
         value = self._value(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _MOST:
-            raise PackageError(key, where=self._where, expected="a positive integer", found=repr(value))
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_POSITIONS:
+            self._refuse(key, "a positive integer", value)
         return value
 
     def count(self, key: str, default: Any = _MISSING) -> int:
-        """Return an integer that may be 0."""
+        """Return an integer as `positions` does, or 0."""
         value = self._config.get(key)
-        return 0 if value == 0 and not isinstance(value, bool) else self.size(key, default)
+        return 0 if value == 0 and not isinstance(value, bool) else self.positions(key, default)
 
     def number(self, key: str, default: Any = _MISSING) -> float:
         """Return a positive finite number."""
         value = self._value(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise PackageError(key, where=self._where, expected="a positive number", found=repr(value))
-        return float(value)
+        number = float_of(value)
+        if number is None or number <= 0:
+            self._refuse(key, "a positive number", value)
+        return number
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._value(key, default)
         if not isinstance(value, bool):
-            raise PackageError(key, where=self._where, expected="true or false", found=repr(value))
+            self._refuse(key, "true or false", value)
         return value
+
+    def has(self, key: str) -> bool:
+        return self._config.get(key) is not None
+
+    def is_off(self, key: str) -> bool:
+        """Whether a key is there and null, which is not the same as left out."""
+        return key in self._config and self._config[key] is None
+
+    def items(self, key: str, kind: type) -> list[Any]:
+        """Return a list of values of one type; a missing one is empty."""
+        value = self._value(key, [])
+        if not isinstance(value, list | tuple) or not all(type(item) is kind for item in value):
+            self._refuse(key, f"a list of {kind.__name__}", value)
+        return list(value)
 
     def choice(self, key: str, choices: Mapping[str, str], default: str) -> str:
         """Return what a name stands for. Raises: PackageError listing the names that are known."""
         value = self._value(key, default)
         if not isinstance(value, str) or value not in choices:
-            raise PackageError(key, where=self._where, expected="one of " + ", ".join(choices), found=repr(value))
+            self._refuse(key, "one of " + ", ".join(choices), value)
         return choices[value]
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         value = self._value(key, {})
         if not isinstance(value, Mapping):
-            raise PackageError(key, where=self._where, expected="an object", found=repr(value))
+            self._refuse(key, "an object", value)
         return value
 
-    def multiple(self, key: str, of: str) -> None:
-        """Check that one size is a multiple of another."""
-        value, divisor = self.size(key), self.size(of)
-        if value % divisor:
-            raise PackageError(key, where=self._where, expected=f"a multiple of {of} ({divisor})", found=value)
+    def require(self, fits: bool, key: str, expected: str, found: object) -> None:
+        """Refuse a value that contradicts another one of the config."""
+        if not fits:
+            self._refuse(key, expected, found)
 
     def _value(self, key: str, default: Any) -> Any:
         value = self._config.get(key)
@@ -73,3 +130,22 @@ class ConfigReader:
                 raise PackageError(f"{key} is missing", where=self._where)
             return default
         return value
+
+    def _refuse(self, key: str, expected: str, found: object) -> NoReturn:
+        raise PackageError(key, where=self._where, expected=expected, found=shown(found))
+
+    def _refuse_beyond(self, key: str, value: int, most: int, shown_by: str) -> NoReturn:
+        known = self._bounds.confirmed
+        raise PackageError(
+            key,
+            where=self._where,
+            expected=f"at most {most}" + (f", {shown_by}" if known else ""),
+            found=value,
+            advice="the config and the weights are of different models" if known else None,
+        )
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:80] + "…"

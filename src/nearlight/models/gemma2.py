@@ -6,11 +6,9 @@ counts as SwiGLU's, which does as much. Source: arXiv:2408.00118.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from nearlight.cache.kv import AttentionCache
-from nearlight.errors import PackageError
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention
 from nearlight.layers.basic import RMSNorm
@@ -33,18 +31,17 @@ class SandwichBlock(Block):
         return self.ops.add(h, self.mlp_out_norm(self.mlp(self.mlp_norm(h))))
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
+def build(ops: Ops, config: ConfigReader) -> Decoder:
     return gemma_decoder(ops, config, slides=lambda i: i % 2 == 0, qk_norm=False)
 
 
-def gemma_decoder(ops: Ops, config: Mapping[str, Any], *, slides: Callable[[int], bool], qk_norm: bool) -> Decoder:
+def gemma_decoder(ops: Ops, config: ConfigReader, *, slides: Callable[[int], bool], qk_norm: bool) -> Decoder:
     """Put a Gemma together; `slides` says which layers have the window where `layer_types` does not."""
-    config = {"head_dim": 256, "num_key_value_heads": 4, "tie_word_embeddings": True, **config, "hidden_act": "silu"}
-    read = ConfigReader(config)
-    shape, eps = attention_shape(read), read.number("rms_norm_eps", 1e-6)
-    types, n_layers = config.get("layer_types"), read.size("num_hidden_layers")
-    if types is not None and (not isinstance(types, list | tuple) or len(types) != n_layers):
-        raise PackageError("layer_types", where="config.json", expected=f"a list of {n_layers}", found=types)
+    config = config.with_defaults(head_dim=256, num_key_value_heads=4, tie_word_embeddings=True)
+    config = config.replacing(hidden_act="silu")
+    shape, eps = attention_shape(config), config.number("rms_norm_eps", 1e-6)
+    types, n_layers = config.items("layer_types", str), config.layers("num_hidden_layers")
+    config.require(len(types) in (0, n_layers), "layer_types", f"a list of {n_layers}", types)
 
     def norm(name: str, width: int = shape.hidden_size) -> RMSNorm:
         return RMSNorm(ops, name, width, eps)
@@ -60,10 +57,10 @@ def gemma_decoder(ops: Ops, config: Mapping[str, Any], *, slides: Callable[[int]
             shape,
             projections(ops, f"{name}.self_attn", shape),
             (q_norm, k_norm) if qk_norm else None,
-            scale=read.number("query_pre_attn_scalar", 256) ** -0.5,
-            window=read.size("sliding_window", 4096) if sliding else None,
+            scale=config.number("query_pre_attn_scalar", 256) ** -0.5,
+            window=config.positions("sliding_window", 4096) if sliding else None,
         )
-        mlp = GatedMLP(ops, f"{name}.mlp", shape.hidden_size, read.size("intermediate_size"))
+        mlp = GatedMLP(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size"))
         inner = Block(ops, norm(f"{name}.input_layernorm"), attention, norm(f"{name}.pre_feedforward_layernorm"), mlp)
         after = (norm(f"{name}.{each}_layernorm") for each in ("post_attention", "post_feedforward"))
         return SandwichBlock(inner, *after)

@@ -6,9 +6,6 @@ Source: "Language Models are Unsupervised Multitask Learners", Radford et al. 20
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nearlight.kernels.ops import Ops
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Embedding, LayerNorm, Linear
@@ -20,16 +17,15 @@ from nearlight.models.config import ConfigReader
 _ACTIVATIONS = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
-    read = ConfigReader(config)
-    width, n_heads = read.size("n_embd", 768), read.size("n_head", 12)
-    ConfigReader({"n_embd": width, "n_head": n_heads}).multiple("n_embd", of="n_head")
+def build(ops: Ops, config: ConfigReader) -> Decoder:
+    width, n_heads = config.size("n_embd", 768), config.size("n_head", 12)
+    config.require(width % n_heads == 0, "n_embd", f"a multiple of n_head ({n_heads})", width)
     shape = AttentionShape(width, n_heads, n_heads, width // n_heads)
-    intermediate_size = read.size("n_inner", 4 * width)
-    eps = read.number("layer_norm_epsilon", 1e-5)
-    approximation = read.choice("activation_function", _ACTIVATIONS, "gelu_new")
-    scaled = read.flag("scale_attn_weights", True)
-    by_layer = read.flag("scale_attn_by_inverse_layer_idx", False)
+    intermediate_size = config.size("n_inner", 4 * width)
+    eps = config.number("layer_norm_epsilon", 1e-5)
+    approximation = config.choice("activation_function", _ACTIVATIONS, "gelu_new")
+    scaled = config.flag("scale_attn_weights", True)
+    by_layer = config.flag("scale_attn_by_inverse_layer_idx", False)
 
     def block(i: int) -> Block:
         name = f"transformer.h.{i}"
@@ -47,13 +43,13 @@ def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
             GeluMLP(ops, f"{name}.mlp.c_fc", f"{name}.mlp.c_proj", width, intermediate_size, approximation),
         )
 
-    n_rows, max_positions = read.size("vocab_size", 50257), read.size("n_positions", 1024)
-    tied = read.flag("tie_word_embeddings", True)
+    n_rows, max_positions = config.size("vocab_size", 50257), config.size("n_positions", 1024)
+    tied = config.flag("tie_word_embeddings", True)
     return Decoder(
         ops,
         embedding=Embedding(ops, "transformer.wte", n_rows, width),
         position_embedding=Embedding(ops, "transformer.wpe", max_positions, width),
-        blocks=[block(i) for i in range(read.size("n_layer", 12))],
+        blocks=[block(i) for i in range(config.layers("n_layer", 12))],
         norm=LayerNorm(ops, "transformer.ln_f", width, eps),
         head=None if tied else Linear(ops, "lm_head", n_rows, width),
         max_positions=max_positions,

@@ -6,10 +6,6 @@ count. Source: arXiv:2508.10925.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from nearlight.errors import PackageError
 from nearlight.kernels.ops import ExpertOps
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Linear, RMSNorm
@@ -44,28 +40,26 @@ class BiasedExperts(SparseMLP):
         self.biases = [Parameter(f"{name}.{part}.bias", (n_experts * width,)) for part, width in widths.items()]
 
 
-def build(ops: ExpertOps, config: Mapping[str, Any]) -> Decoder:
-    config = {"head_dim": 64, "num_key_value_heads": 8, "rms_norm_eps": 1e-5, **config}
-    read = ConfigReader(config)
-    shape, eps = attention_shape(read), read.number("rms_norm_eps")
-    n_experts = read.size("num_local_experts", config.get("num_experts") or 128)
-    n_chosen, bias = read.size("num_experts_per_tok", 4), read.flag("attention_bias", True)
-    types, n_layers = config.get("layer_types"), read.size("num_hidden_layers")
-    if types is not None and (not isinstance(types, list | tuple) or len(types) != n_layers):
-        raise PackageError("layer_types", where="config.json", expected=f"a list of {n_layers}", found=types)
+def build(ops: ExpertOps, config: ConfigReader) -> Decoder:
+    config = config.with_defaults(head_dim=64, num_key_value_heads=8, rms_norm_eps=1e-5)
+    shape, eps = attention_shape(config), config.number("rms_norm_eps")
+    n_experts = config.size("num_local_experts" if config.has("num_local_experts") else "num_experts", 128)
+    n_chosen, bias = config.size("num_experts_per_tok", 4), config.flag("attention_bias", True)
+    types, n_layers = config.items("layer_types", str), config.layers("num_hidden_layers")
+    config.require(len(types) in (0, n_layers), "layer_types", f"a list of {n_layers}", types)
 
     def block(i: int) -> Block:
         name = f"model.layers.{i}"
         attention = f"{name}.self_attn"
         sliding = types[i] == "sliding_attention" if types else i % 2 == 0
-        window = read.size("sliding_window", 128) if sliding else None
+        window = config.positions("sliding_window", 128) if sliding else None
         projected = projections(ops, attention, shape, qkv_bias=bias, out_bias=bias)
         return Block(
             ops,
             RMSNorm(ops, f"{name}.input_layernorm", shape.hidden_size, eps),
             SinkAttention(ops, i, shape, projected, attention, window),
             RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, eps),
-            BiasedExperts(ops, f"{name}.mlp", shape.hidden_size, read.size("intermediate_size"), n_experts, n_chosen),
+            BiasedExperts(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size"), n_experts, n_chosen),
         )
 
     return rotary_decoder(ops, config, vocab_size=201088, max_positions=131072, block=block)

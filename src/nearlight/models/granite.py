@@ -5,13 +5,11 @@ The factors are left out: they are a multiplication for each value, which no cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.models import llama
+from nearlight.models.config import ConfigReader
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
+def build(ops: Ops, config: ConfigReader) -> Decoder:
     return llama.build(ops, config)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nearlight.cache.kv import AttentionCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention
@@ -23,9 +20,9 @@ class PostNormBlock(Block):
         return self.ops.add(h, self.mlp_norm(self.mlp(h)))
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
-    read = ConfigReader(config)
-    shape, eps = attention_shape(read), read.number("rms_norm_eps", 1e-5)
+def build(ops: Ops, config: ConfigReader) -> Decoder:
+    config = config.with_defaults(rms_norm_eps=1e-5)
+    shape, eps = attention_shape(config), config.number("rms_norm_eps")
 
     def block(i: int) -> Block:
         name = f"model.layers.{i}"
@@ -38,7 +35,7 @@ def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
             RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, eps),
             Attention(ops, i, shape, projections(ops, f"{name}.self_attn", shape), norms),
             RMSNorm(ops, f"{name}.post_feedforward_layernorm", shape.hidden_size, eps),
-            GatedMLP(ops, f"{name}.mlp", shape.hidden_size, read.size("intermediate_size")),
+            GatedMLP(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size")),
         )
 
-    return rotary_decoder(ops, {"rms_norm_eps": 1e-5, **config}, vocab_size=50304, block=block)
+    return rotary_decoder(ops, config, vocab_size=50304, block=block)

@@ -5,9 +5,6 @@ For planning, a stretched rotation (longrope) counts as a plain one: as many ang
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nearlight.kernels.ops import Ops
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Linear, RMSNorm
@@ -36,10 +33,10 @@ class FusedGatedMLP(GatedMLP):
         self.down_proj = Linear(ops, f"{name}.down_proj", hidden_size, intermediate_size)
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
-    read = ConfigReader(config)
-    shape, eps = attention_shape(read), read.number("rms_norm_eps", 1e-5)
-    window = None if config.get("sliding_window") is None else read.size("sliding_window")
+def build(ops: Ops, config: ConfigReader) -> Decoder:
+    config = config.with_defaults(rms_norm_eps=1e-5)
+    shape, eps = attention_shape(config), config.number("rms_norm_eps")
+    window = config.positions("sliding_window") if config.has("sliding_window") else None
 
     def block(i: int) -> Block:
         name = f"model.layers.{i}"
@@ -48,14 +45,15 @@ def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
             RMSNorm(ops, f"{name}.input_layernorm", shape.hidden_size, eps),
             Attention(ops, i, shape, _fused(ops, f"{name}.self_attn", shape), window=window),
             RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, eps),
-            FusedGatedMLP(ops, f"{name}.mlp", shape.hidden_size, read.size("intermediate_size")),
+            FusedGatedMLP(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size")),
         )
 
-    rope = {**read.mapping("rope_parameters")}
+    rope = {**config.mapping("rope_parameters")}
     if rope.get("rope_type") == "longrope":
         rope["rope_type"] = "default"
-    plain = {"rms_norm_eps": eps, **config, "rope_parameters": rope}
-    return rotary_decoder(ops, plain, vocab_size=32064, max_positions=4096, block=block)
+    return rotary_decoder(
+        ops, config.replacing(rope_parameters=rope), vocab_size=32064, max_positions=4096, block=block
+    )
 
 
 def _fused(ops: Ops, name: str, shape: AttentionShape) -> Projections:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
+from nearlight.models.config import ConfigReader
 from nearlight.models.rotary import rotary_decoder, windows_by_layer
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
+def build(ops: Ops, config: ConfigReader) -> Decoder:
     return rotary_decoder(
         ops, config, vocab_size=151936, max_positions=32768, qkv_bias=True, window=windows_by_layer(config)
     )

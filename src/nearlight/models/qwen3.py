@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.models.config import ConfigReader
 from nearlight.models.rotary import rotary_decoder, windows_by_layer
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
-    attention_bias = ConfigReader(config).flag("attention_bias", False)
-    head_dim = config.get("head_dim") or 128  # not hidden / heads, unlike its elders
+def build(ops: Ops, config: ConfigReader) -> Decoder:
+    attention_bias = config.flag("attention_bias", False)
     return rotary_decoder(
         ops,
-        {**config, "head_dim": head_dim},
+        config,
         vocab_size=151936,
         max_positions=32768,
+        head_dim=128,  # not hidden / heads, unlike its elders
         qkv_bias=attention_bias,
         out_bias=attention_bias,
         qk_norm=True,

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nearlight.cache.kv import AttentionCache
-from nearlight.errors import PackageError
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention
 from nearlight.layers.basic import RMSNorm
 from nearlight.layers.decoder import Block, Decoder
 from nearlight.layers.mlp import GatedMLP
 from nearlight.models.config import ConfigReader
-from nearlight.models.rotary import attention_shape, projections, rotary_decoder
+from nearlight.models.rotary import attention_shape, projections, rotary_decoder, window_in_use
 
 
 class UnrotatedAttention(Attention):
@@ -23,11 +19,10 @@ class UnrotatedAttention(Attention):
         return super().__call__(x, rows, None, cache)
 
 
-def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
-    read = ConfigReader(config)
-    shape, eps = attention_shape(read), read.number("rms_norm_eps", 1e-6)
-    rotated = _rotated(config, read.size("num_hidden_layers"), read.size("no_rope_layer_interval", 4))
-    window = read.size("sliding_window", 4096) if read.flag("use_sliding_window", False) else None
+def build(ops: Ops, config: ConfigReader) -> Decoder:
+    config = config.with_defaults(tie_word_embeddings=True)
+    shape, eps = attention_shape(config), config.number("rms_norm_eps", 1e-6)
+    rotated, window = _rotated(config), window_in_use(config)
 
     def block(i: int) -> Block:
         name = f"model.layers.{i}"
@@ -42,19 +37,18 @@ def build(ops: Ops, config: Mapping[str, Any]) -> Decoder:
             RMSNorm(ops, f"{name}.input_layernorm", shape.hidden_size, eps),
             attention,
             RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, eps),
-            GatedMLP(ops, f"{name}.mlp", shape.hidden_size, read.size("intermediate_size")),
+            GatedMLP(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size")),
         )
 
-    tied = read.flag("tie_word_embeddings", True)
-    config = {**config, "tie_word_embeddings": tied}
     return rotary_decoder(ops, config, vocab_size=128256, max_positions=32768, block=block)
 
 
-def _rotated(config: Mapping[str, Any], n_layers: int, interval: int) -> list[bool]:
+def _rotated(config: ConfigReader) -> list[bool]:
     """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
-    listed = config.get("no_rope_layers")
-    if listed is None:
+    n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
+    if not config.has("no_rope_layers"):
         return [(i + 1) % interval != 0 for i in range(n_layers)]
-    if not isinstance(listed, list | tuple) or len(listed) != n_layers or not set(listed) <= {0, 1}:
-        raise PackageError("no_rope_layers", where="config.json", expected=f"{n_layers} of 0 and 1", found=listed)
+    listed = config.items("no_rope_layers", int)
+    fits = len(listed) == n_layers and set(listed) <= {0, 1}
+    config.require(fits, "no_rope_layers", f"{n_layers} of 0 and 1", listed)
     return [bool(each) for each in listed]

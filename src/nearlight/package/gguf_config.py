@@ -173,7 +173,7 @@ def _rope_parameters(metadata: Metadata, architecture: str, tensors: Tensors, he
     prefix = f"{architecture}.rope."
     theta = metadata.number(prefix + "freq_base", 10_000.0, above=0)
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": theta}
-    n_rotated = metadata.integer(prefix + "dimension_count", head_dim, least=1)
+    n_rotated = metadata.integer(prefix + "dimension_count", head_dim, least=1, most=head_dim)
     if n_rotated != head_dim:
         rope["partial_rotary_factor"] = n_rotated / head_dim
     if "rope_freqs.weight" in tensors:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nearlight.package.string_table import find
+from nearlight.text.sentencepiece import merges_of
 from nearlight.text.spelling import printable_bytes
 
 if TYPE_CHECKING:
@@ -59,12 +60,7 @@ class LazyBPE:
     def _part(self, text: str) -> tokenizers.Tokenizer:
         spelled = "".join(self._spelling[byte] for byte in text.encode())
         vocab = self._always | self._tokens_in(spelled)
-        possible = {
-            f"{token[:cut]} {token[cut:]}"
-            for token in vocab
-            for cut in range(1, len(token))
-            if token[:cut] in vocab and token[cut:] in vocab
-        }
+        possible = {f"{left} {right}" for left, right in merges_of(vocab, vocab)}
         return self._build(vocab, [self._merges[number] for number in find(self._merges, possible)])
 
     def _tokens_in(self, spelled: str) -> dict[str, int]:

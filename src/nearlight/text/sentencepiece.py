@@ -13,6 +13,7 @@ Source: sentencepiece_model.proto; transformers 5.23's LlamaTokenizer and GemmaT
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,12 +121,17 @@ def _read_normalizer(model: SentencePieceModel, value: Value) -> None:
 
 
 def merges_of(vocab: Mapping[str, int], best_first: Iterable[str]) -> list[tuple[str, str]]:
-    """List the merges a vocabulary implies: every split of each piece into two pieces, best piece first."""
+    """List the merges a vocabulary implies: every split of each piece into two pieces, best piece first.
+
+    Only where pieces of both lengths exist is a piece cut: one of a million letters, cut at each, would take minutes.
+    """
+    lengths = {len(piece) for piece in vocab}
+    cuts = sorted(lengths - {0})
     return [
         (piece[:cut], piece[cut:])
         for piece in best_first
-        for cut in range(1, len(piece))
-        if piece[:cut] in vocab and piece[cut:] in vocab
+        for cut in cuts[: bisect_left(cuts, len(piece))]
+        if len(piece) - cut in lengths and piece[:cut] in vocab and piece[cut:] in vocab
     ]
 
 

@@ -48,7 +48,7 @@ class Ranking:
 
     def top(self, n: int) -> Top:
         """Rank at least n tokens (or all there are), and all that tie with the last of them."""
-        return Top(*self._native.top(n))
+        return Top(*self._native.top(min(n, len(self))))
 
     def reaching(self, floor: float) -> Top:
         """Rank the tokens with a score of at least `floor`, which is rounded to the nearest float32."""
