@@ -146,7 +146,11 @@ void bind_parameters(nb::module_& m) {
            }),
            "n_threads"_a)
       .def_prop_ro("n_threads", [](const Runtime& r) { return r.pool.n_threads(); })
-      .def_prop_ro("arena_bytes", [](const Runtime& r) { return r.arena.n_bytes(); });
+      .def_prop_ro("arena_bytes", [](const Runtime& r) { return r.arena.n_bytes(); })
+      .def_prop_rw("ask_every_s", [](const Runtime& r) { return std::chrono::duration<double>(r.pool.ask_every).count(); },
+                   [](Runtime& r, double seconds) {
+                     r.pool.ask_every = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+                   });
 
   nb::class_<PackedMatrix>(m, "Matrix")
       .def(nb::new_(&make_matrix), "runtime"_a, "name"_a, "format"_a, "n_out"_a, "n_in"_a)

@@ -1,183 +1,198 @@
-"""Stopping: Ctrl-C and `Stream.close` end an answer at once, in the middle of a long step too, and nothing is lost."""
+"""Stopping: Ctrl-C and `Stream.close` end an answer in the middle of a step, and nothing is lost.
+
+No clock says when: steps ask before every piece of their work, and what they ask presses Ctrl-C or closes the stream.
+"""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import transformers
 
 import nearlight
+from nearlight import LanguageModel
 from nearlight.engine.engine import Engine
+from nearlight.kernels.ops import Watch
+from tests.engine.signals import sends
 from tests.engine.test_chat import CHATML, write_tokenizer
 from tests.models.random_models import SIZES, write_model
 
 ROOT = Path(__file__).parents[2]
-LONG = 30_000  # tokens of a prompt that takes a minute
-ROWS = 6_000  # of a step that takes seconds, in pieces of less than one
+ROWS = 150  # of a step that one thread does in pieces too
 SHORT = [7, 3, 90, 41, 5]
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("slow")
+    path = tmp_path_factory.mktemp("model")
     n_tokens = write_tokenizer(path, CHATML)
-    sizes = {**SIZES, "vocab_size": n_tokens, "hidden_size": 96, "num_hidden_layers": 24, "eos_token_id": n_tokens - 1}
-    sizes |= {"num_attention_heads": 12, "max_position_embeddings": LONG + 1000}
-    write_model(path, transformers.Qwen3Config(**sizes, head_dim=16))
+    sizes = {**SIZES, "vocab_size": n_tokens, "eos_token_id": n_tokens - 1, "max_position_embeddings": 2000}
+    write_model(path, transformers.Qwen3Config(**sizes, head_dim=10))
     return path
 
 
-class Program:
-    """A Python program on a model, to be interrupted: it prints a line when it is time."""
-
-    def __init__(self, *command: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def wait_for_line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def interrupt(self) -> tuple[str, str]:
-        """Press Ctrl-C; return what is written from then on. It must end within a second."""
-        assert self.process.poll() is None, self.process.communicate()
-        pressed = time.perf_counter()
-        self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=60)
-        assert time.perf_counter() - pressed < 1
-        return out, err
+def load(directory: Path, threads: int) -> LanguageModel:
+    """Load a model whose steps ask before every piece of work."""
+    model = nearlight.load(directory, threads=threads)
+    model.engine.ops.runtime.ask_every_s = 0.0
+    return model
 
 
-ONE_STEP = f"""
-import sys, nearlight
-model = nearlight.load(sys.argv[1], threads=int(sys.argv[2]))
-engine = model.engine
-sequence = engine.open()
-engine.extend(sequence, {SHORT})
-before = engine.step([sequence])[sequence].copy()
-engine.extend(sequence, [5] * {LONG})
-print("computing", flush=True)
-try:
-    engine.step([sequence], max_rows={ROWS})
-except KeyboardInterrupt:
-    assert sequence.computed == engine.cache.length(sequence.number) == {len(SHORT)}
-    engine.replace(sequence, {SHORT})
+def watch_steps(model: LanguageModel, choose: Callable[[Watch], Watch]) -> None:
+    """From now on, replace what each of the model's steps is to call by what `choose` makes of it."""
+    engine = model.engine
+    engine.step = lambda sequences, watch: Engine.step(engine, sequences, watch=choose(watch))  # type: ignore
+
+
+@pytest.mark.parametrize(("threads", "after"), [(1, 0), (1, 40), (2, 0), (3, 0)])
+def test_ctrl_c_ends_a_step_and_the_sequence_is_as_before(directory: Path, threads: int, after: int) -> None:
+    engine = load(directory, threads).engine
+    sequence = engine.open()
+    engine.extend(sequence, SHORT)
+    before = engine.step([sequence])[sequence].copy()
+    engine.extend(sequence, [5] * ROWS)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step([sequence], watch=sends(signal.SIGINT, after))
+    assert sequence.computed == engine.cache.length(sequence.number) == len(SHORT)
+    engine.replace(sequence, SHORT)
     assert (engine.step([sequence])[sequence] == before).all()
-    print("as it was", flush=True)
+
+
+def test_a_step_ends_with_the_next_piece(directory: Path) -> None:
+    """Of a step with hundreds of pieces, all on one thread, no other is begun."""
+    engine = load(directory, 1).engine
+    sequence = engine.open()
+    asked: list[int] = []
+
+    def watch() -> None:
+        asked.append(len(asked))
+        if len(asked) == n_pieces // 2:
+            raise TimeoutError("enough")
+
+    engine.extend(sequence, [5] * ROWS)
+    n_pieces = 0
+    engine.step([sequence], watch=watch)
+    n_pieces = len(asked)
+    assert n_pieces > 100
+    engine.extend(sequence, [5] * ROWS)
+    asked.clear()
+    with pytest.raises(TimeoutError, match="enough"):
+        engine.step([sequence], watch=watch)
+    assert len(asked) == n_pieces // 2
+    assert sequence.computed == engine.cache.length(sequence.number) == ROWS
+
+
+def test_a_short_step_is_not_asked(directory: Path) -> None:
+    model = nearlight.load(directory, threads=2)
+    assert model.engine.ops.runtime.ask_every_s == 0.05
+    model.engine.ops.runtime.ask_every_s = 3600.0
+    asked: list[None] = []
+    watch_steps(model, lambda _: lambda: asked.append(None))
+    assert len(model.generate(SHORT, max_tokens=3, temperature=0).token_ids) == 3
+    assert asked == []
+    model.engine.ops.runtime.ask_every_s = 0.0
+    model.generate(SHORT, max_tokens=3, temperature=0)
+    assert len(asked) >= 3
+
+
+IN_THE_PROMPT = """
+import signal, sys
+from nearlight.cli.main import main
+from nearlight.engine.engine import Engine
+from tests.engine.signals import sends
+step = Engine.step
+def pressed(engine, sequences, watch):
+    engine.ops.runtime.ask_every_s = 0.0
+    return step(engine, sequences, watch=sends(signal.SIGINT))
+Engine.step = pressed
+sys.exit(main(sys.argv[1:]))
 """
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_ctrl_c_ends_a_step_of_many_seconds_and_the_sequence_is_as_before(directory: Path, threads: int) -> None:
-    program = Program("-c", ONE_STEP, str(directory), str(threads))
-    assert program.wait_for_line() == "computing\n"
-    time.sleep(0.2)
-    assert program.interrupt() == ("as it was\n", "")
-    assert program.process.returncode == 0
 
 
 def test_ctrl_c_ends_the_command_while_it_reads_the_prompt(directory: Path) -> None:
-    program = Program("-m", "nearlight", "run", str(directory), "why? " * (LONG // 5 - 20), "--threads", "1")
-    time.sleep(3)
-    out, err = program.interrupt()
-    assert program.process.returncode == 130
-    assert out.strip() == ""
-    assert "stopped by you" in err
-    assert "Traceback" not in err
-
-
-ANSWER = """
-import sys, nearlight
-chat = nearlight.load(sys.argv[1], threads=1).conversation()
-try:
-    shown = ""
-    stream = chat.say("Hello", temperature=0)
-    for piece in stream:
-        shown += piece.text
-        if len(stream.completion.token_ids) == 20:
-            print("answering", flush=True)
-except KeyboardInterrupt:
-    stream.close()
-    assert stream.completion.finish_reason == "cancelled"
-    assert len(stream.completion.token_ids) >= 20
-    assert stream.completion.text.startswith(shown)
-    assert chat.messages[-1] == {"role": "assistant", "content": stream.completion.text}
-    chat.say("Go on", max_tokens=3).finish()
-    print("kept", flush=True)
-"""
+    command = [sys.executable, "-c", IN_THE_PROMPT, "run", str(directory), "why? " * 200, "--threads", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stdout.strip() == ""
+    assert "stopped by you" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_keeps_the_answer_so_far_in_the_conversation(directory: Path) -> None:
-    program = Program("-c", ANSWER, str(directory))
-    assert program.wait_for_line() == "answering\n"
-    assert program.interrupt() == ("kept\n", "")
+    model = load(directory, 1)
+    chat = model.conversation()
+    stream = chat.say("Hello", temperature=0)
+    answer = stream.completion
+    watch_steps(model, lambda usual: sends(signal.SIGINT, 30) if len(answer.token_ids) == 20 else usual)
+    shown = ""
+    with pytest.raises(KeyboardInterrupt):
+        for piece in stream:
+            shown += piece.text
+    stream.close()
+    assert (answer.finish_reason, len(answer.token_ids)) == ("cancelled", 20)
+    assert shown
+    assert answer.text.startswith(shown)
+    assert chat.messages[-1] == {"role": "assistant", "content": answer.text}
+    watch_steps(model, lambda usual: usual)
+    chat.say("Go on", max_tokens=3).finish()
 
 
-@pytest.mark.parametrize("prompt", [[5] * LONG, SHORT], ids=["while it reads the prompt", "while it answers"])
-def test_another_thread_closes_a_stream(directory: Path, prompt: list[int]) -> None:
-    model = nearlight.load(directory, threads=2)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("prompt", "n_tokens"), [([5] * ROWS, 0), (SHORT, 4)], ids=["while it reads the prompt", "while it answers"]
+)
+def test_another_thread_closes_a_stream(directory: Path, prompt: list[int], n_tokens: int, threads: int) -> None:
+    model = load(directory, threads)
     model.stop_ids = frozenset()
     stream = model.stream(prompt, temperature=0)
-    ended: list[float] = []
-    # Without a tokenizer's pieces to wait for, the whole answer is made inside `finish`.
-    thread = threading.Thread(target=lambda: ended.append(stream.finish() and time.perf_counter()))
+    in_a_step, closed = threading.Event(), threading.Event()
+
+    def choose(usual: Watch) -> Watch:
+        def watch() -> None:
+            if len(stream.completion.token_ids) == n_tokens:
+                in_a_step.set()
+                closed.wait()
+            usual()
+
+        return watch
+
+    watch_steps(model, choose)
+    thread = threading.Thread(target=stream.finish)
     thread.start()
-    time.sleep(0.2)
-    closed = time.perf_counter()
+    in_a_step.wait()
     stream.close()
-    thread.join(30)
-    assert ended[0] - closed < 1
-    assert stream.completion.finish_reason == "cancelled"
-    fresh = nearlight.load(directory, threads=1)
-    wanted = fresh.generate(SHORT, max_tokens=6, temperature=0).token_ids
+    closed.set()
+    thread.join()
+    assert (stream.completion.finish_reason, len(stream.completion.token_ids)) == ("cancelled", n_tokens)
+    wanted = nearlight.load(directory, threads=1).generate(SHORT, max_tokens=6, temperature=0).token_ids
+    watch_steps(model, lambda usual: usual)
     assert model.generate(SHORT, max_tokens=6, temperature=0).token_ids == wanted
 
 
-def test_what_watch_raises_ends_the_step(directory: Path) -> None:
-    engine: Engine = nearlight.load(directory, threads=2).engine
-    sequence = engine.open()
-    engine.extend(sequence, [5] * LONG)
-
-    def watch() -> None:
-        raise TimeoutError("enough")
-
-    started = time.perf_counter()
-    with pytest.raises(TimeoutError, match="enough"):
-        engine.step([sequence], max_rows=ROWS, watch=watch)
-    assert time.perf_counter() - started < 1
-    assert sequence.computed == engine.cache.length(sequence.number) == 0
-
-
 def test_watch_cannot_begin_a_step_of_its_own(directory: Path) -> None:
-    model = nearlight.load(directory, threads=2)
+    model = load(directory, 2)
     sequence = model.engine.open()
-    model.engine.extend(sequence, [5] * LONG)
+    model.engine.extend(sequence, [5] * ROWS)
     with pytest.raises(RuntimeError, match="a step was begun by what is called during another"):
-        model.engine.step([sequence], max_rows=ROWS, watch=lambda: model.generate(SHORT, max_tokens=1) and None)
+        model.engine.step([sequence], watch=lambda: model.generate(SHORT, max_tokens=1) and None)
 
 
 def test_a_signal_that_python_ignores_ends_nothing(directory: Path) -> None:
-    engine: Engine = nearlight.load(directory, threads=2).engine
-    sequence = engine.open()
-    engine.extend(sequence, [5] * 1500)
+    engine = load(directory, 1).engine
+    sequence, other = engine.open(), engine.open()
+    engine.extend(sequence, [5] * ROWS)
     came: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: came.append(number))
-    timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1))
     try:
-        timer.start()
-        logits = engine.step([sequence], max_rows=1500)[sequence]
-        timer.join()
+        logits = engine.step([sequence], watch=sends(signal.SIGUSR1))[sequence]
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert came == [signal.SIGUSR1]
-    other = engine.open()
-    engine.extend(other, [5] * 1500)
+    assert len(came) > 100
+    engine.extend(other, [5] * ROWS)
     assert (engine.logits(other)[-1] == logits).all()

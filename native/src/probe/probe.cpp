@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "../level.h"
+#include "../runtime/clock.h"
 #include "../runtime/memory.h"
 #include "../runtime/pool.h"
 #include "../runtime/share.h"
@@ -24,7 +25,6 @@ constexpr double kMostPatience = 8;       // times `seconds`
 // Run windows until `seconds` have brought no better one, and return the shortest. So a quiet machine is done soon, and
 // one where two threads were put on the same core is given time to part them.
 double best_window(double seconds, const std::function<void()>& window) {
-  using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   auto before = start, improved = start;
   const auto passed = [&](Clock::time_point since) { return std::chrono::duration<double>(before - since).count(); };

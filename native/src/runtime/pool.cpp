@@ -15,7 +15,6 @@
 #if defined(__linux__)
 #include <pthread.h>
 #include <sched.h>
-#include <time.h>
 #endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -122,33 +121,23 @@ class Places {
   int last_ = -1;                 // where the caller was
 };
 
-// Decides when a run's caller is to be asked whether to go on. The clock is one that takes 5 ns to read, and not 30 as
-// the exact one: it is read before each piece, and those of a decode step take some microseconds.
+// Decides when a run's caller is to be asked whether to go on: as the clock is read before each piece, and those of a
+// decode step take some microseconds, by the clock that is quick to read.
 class Asking {
  public:
-  explicit Asking(const Pool::Stop& stop) : stop_(stop), next_(now() + Pool::kAskEvery) {}
+  Asking(const Pool::Stop& stop, Clock::duration every) : stop_(stop), every_(every), next_(Clock::now_about() + every) {}
 
   bool stops() {
-    if (!stop_ || now() < next_) return false;
+    if (!stop_ || Clock::now_about() < next_) return false;
     const bool stop = stop_();
-    next_ = now() + Pool::kAskEvery;
+    next_ = Clock::now_about() + every_;
     return stop;
   }
 
  private:
-  using Time = std::chrono::nanoseconds;
-  static Time now() {
-#if defined(__linux__)
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return std::chrono::seconds(t.tv_sec) + Time(t.tv_nsec);
-#else
-    return std::chrono::steady_clock::now().time_since_epoch();
-#endif
-  }
-
   const Pool::Stop& stop_;
-  Time next_;
+  Clock::duration every_;
+  Clock::time_point next_;
 };
 
 }  // namespace
@@ -234,8 +223,11 @@ struct Pool::State {
       const int64_t from = (thread + i) % n_threads();
       Seat& seat = seats[static_cast<size_t>(from)];
       for (int64_t piece; (piece = seat.take(stage_number, i > 0)) >= 0; ++n_done) {
-        if (thread == 0 && asking->stops()) stopped.store(true, std::memory_order_relaxed);
         if (stopped.load(std::memory_order_relaxed)) continue;
+        if (thread == 0 && asking->stops()) {
+          stopped.store(true, std::memory_order_relaxed);
+          continue;
+        }
         const size_t stage = stage_number - first;
         piece += share((*pieces)[stage], from, n_threads()).begin;
         (*run_piece)(stage, static_cast<uint32_t>(piece), thread);
@@ -284,8 +276,9 @@ struct Pool::State {
   }
 
   bool run(const std::vector<uint32_t>& all_pieces, const RunPiece& run, const Stop& stop,
-           const std::vector<Ahead>& all_ahead) {
-    Asking of_this_run(stop);
+           const std::vector<Ahead>& all_ahead, Clock::duration ask_every) {
+    Asking of_this_run(stop, ask_every);
+    if (of_this_run.stops()) return false;
     places.keep_clear(threads);
     pieces = &all_pieces;
     run_piece = &run;
@@ -310,12 +303,15 @@ struct Pool::State {
     stopping.store(true, std::memory_order_release);
     static const std::vector<uint32_t> nothing;
     static const RunPiece never;
-    run(nothing, never, {}, {});
+    run(nothing, never, {}, {}, {});
     for (auto& thread : threads) thread.join();
   }
 };
 
-Pool::Pool(int n_threads) : n_threads_(n_threads) { start(); }
+Pool::Pool(int n_threads) : n_threads_(n_threads) {
+  pace();  // may throw, which threads must not
+  start();
+}
 
 void Pool::start() {
   auto* state = new State(n_threads_);
@@ -341,8 +337,8 @@ Pool::~Pool() {
 bool Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, const Stop& stop,
                const std::vector<Ahead>& ahead) {
   if (state_->owner != process_id()) start();
-  if (n_threads_ > 1) return state_->run(pieces, run_piece, stop, ahead);
-  Asking asking(stop);
+  if (n_threads_ > 1) return state_->run(pieces, run_piece, stop, ahead, ask_every);
+  Asking asking(stop, ask_every);
   for (size_t stage = 0; stage < pieces.size(); ++stage) {
     for (uint32_t piece = 0; piece < pieces[stage]; ++piece) {
       if (asking.stops()) return false;
@@ -354,7 +350,10 @@ bool Pool::run(const std::vector<uint32_t>& pieces, const RunPiece& run_piece, c
 
 void Pool::run(const std::function<void(int)>& job) {
   const std::vector<uint32_t> pieces{static_cast<uint32_t>(n_threads_)};
-  run(pieces, [&job](size_t, uint32_t piece, int) { job(static_cast<int>(piece)); });
+  run(pieces, [&job](size_t, uint32_t piece, int) {
+    const Paced paced;
+    job(static_cast<int>(piece));
+  });
 }
 
 }  // namespace nearlight

@@ -35,6 +35,8 @@
 #include <functional>
 #include <vector>
 
+#include "clock.h"
+
 namespace nearlight {
 
 // Memory that a thread will read from front to back.
@@ -55,9 +57,10 @@ class Pool {
   // What is called for each piece of each stage, by thread 0 (the caller) … n_threads-1. It must not throw.
   using RunPiece = std::function<void(size_t stage, uint32_t piece, int thread)>;
 
-  // Asked by the calling thread between two pieces, every kAskEvery of a run; true ends it. It must not throw.
+  // Asked by the calling thread between two pieces, every `ask_every` of a run; true ends it. It must not throw.
   using Stop = std::function<bool()>;
-  static constexpr std::chrono::milliseconds kAskEvery{50};
+  // 0: at a run's start and before each piece that this thread takes, so that tests need no clock.
+  Clock::duration ask_every = std::chrono::milliseconds(50);
 
   // Run all stages, stage i having pieces[i] pieces (at least one); return whether all of them were done. If told,
   // ahead[i * n_threads + t] is what thread t has to read after stage i. Not to be called by two threads at once.

@@ -2,20 +2,19 @@
 #include "tape.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <stdexcept>
 
+#include "clock.h"
+
 namespace nearlight {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // Nanoseconds since `last`, which becomes now.
 int64_t since(Clock::time_point& last) {
   const auto before = last;
   last = Clock::now();
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(last - before).count();
+  return (last - before).count();
 }
 
 }  // namespace
@@ -141,7 +140,10 @@ void Tape::run_piece(size_t number, uint32_t piece, const Worker& worker) {
   for (; piece >= group->n_pieces; ++group) piece -= group->n_pieces;
   auto before = profiling_ ? Clock::now() : Clock::time_point();
   for (const size_t i : group->commands) {
-    commands_[i].command.run(worker, piece);
+    {
+      const Paced paced;
+      commands_[i].command.run(worker, piece);
+    }
     if (profiling_) commands_[i].busy_ns->fetch_add(since(before), std::memory_order_relaxed);
   }
 }

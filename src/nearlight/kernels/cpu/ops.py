@@ -83,9 +83,9 @@ class CpuOps:
         self.threads = default_threads() if threads is None else threads
         try:
             self.isa = _native.isa()
+            self.runtime = _native.Runtime(self.threads)
         except ValueError as error:
             raise RequestError(str(error)) from None
-        self.runtime = _native.Runtime(self.threads)
         self.recording: Recording | None = None
         self.recording_lock = threading.Lock()  # held by the program whose forward is being recorded
 
