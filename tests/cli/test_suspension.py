@@ -97,10 +97,11 @@ def test_what_may_still_change_is_shown_again_below(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("nearlight.cli.markdown_view.REDRAW_S", 0)
     screen = Screen(40, 24)
     view = MarkdownView(screen)  # type: ignore[arg-type]
-    view.push("Done.\n\nA *line* that")
+    view.push("Done.\n\nA *line* that takes more than a row of it,")
     screen.write("\r\n[1]+  Stopped\r\n$ fg\r\n")
     view.begin_anew()
     view.push(" goes on")
     view.finish()
     rows = [row.rstrip() for row in screen.rows if row.strip()]
-    assert rows == ["Done.", "A line that", "[1]+  Stopped", "$ fg", "A line that goes on"]
+    block = ["A line that takes more than a row of", "it,"]
+    assert rows == ["Done.", *block, "[1]+  Stopped", "$ fg", block[0], "it, goes on"]

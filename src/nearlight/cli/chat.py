@@ -51,8 +51,7 @@ def chat(
         except EOFError:
             break
         try:
-            with keys_hidden():
-                _handle(state, text, quiet)
+            _handle(state, text, quiet)
         except KeyboardInterrupt:
             print()
         except NearlightError as error:
@@ -79,7 +78,7 @@ def _answer(state: ChatState, text: str | None, quiet: bool) -> None:
         if dropped := make_room(dialogue, context, text, room):
             _note(dropped)
     view = AnswerView(sys.stdout, formatted=dialogue.formatted and settings["markdown"])
-    with ProgressBar("reading the prompt", unit=" tokens") as bar:
+    with keys_hidden(), ProgressBar("reading the prompt", unit=" tokens") as bar:
         try:
             stream = dialogue.again(bar.update) if text is None else dialogue.say(text, bar.update)
         except RequestError as error:
