@@ -255,7 +255,7 @@ def test_a_ledger_becomes_a_page(capsys: pytest.CaptureFixture[str], synthetic: 
         (["--synthetic", "qwen3-0.7b"], "no model of this name in the catalogue"),
         (["--synthetic", "qwen3-0.6b", "--weights", "w3"], "weights: expected one of bf16"),
         (["x.gguf", "--synthetic", "qwen3-0.6b"], "a model and --synthetic; give one of them"),
-        (["-p", "many"], "expected numbers like 64,128, found 'many'"),
+        (["-p", "many"], "expected numbers like 64,128 or 4k, found 'many'"),
         (["-p", "0", "-n", "0"], "nothing to measure"),
         (["--synthetic", "qwen3-0.6b", "-r", "0"], "repetitions: expected at least 1, found 0"),
         (["--synthetic", "qwen3-0.6b", "-t", "0"], "argument -t/--threads: expected 1"),

@@ -331,7 +331,7 @@ def test_plot_is_written(capsys: pytest.CaptureFixture[str], box: str, tmp_path:
         ),
         (("gpt2", "--hardware", "rtx409"), "hardware: expected one of rtx4090"),
         (("gpt2", "--hardware", "none.json"), "none.json: cannot be read"),
-        (("gpt2", "--hardware", "rtx4090", "--threads", "2"), "--threads is for this machine"),
+        (("gpt2", "--hardware", "rtx4090", "--threads", "1"), "--threads is for this machine"),
         (("gpt2", "--threads", "0"), "argument -t/--threads: expected 1"),
         (("gpt2", "--weights", "w5", "--hardware", "m1"), "weights: expected one of bf16, w8, w6, w4"),
         (("gpt2", "--context", "4096", "--hardware", "m1"), "context: expected at most 1024, the model's own"),

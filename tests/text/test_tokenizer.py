@@ -199,7 +199,7 @@ def test_surrogates_are_mended():
 MALFORMED = {
     "not json": ("tokenizer.json", {"tokenizer.json": "{"}, "tokenizer.json: is not a tokenizer"),
     "no model": ("tokenizer.json", {"tokenizer.json": "{}"}, "tokenizer.json: is not a tokenizer"),
-    "missing": ("tokenizer.json", {}, "tokenizer.json: is not a tokenizer"),
+    "missing": ("tokenizer.json", {}, "tokenizer.json: cannot be read (No such file or directory)"),
     "vocab list": (
         "vocab+merges",
         {"vocab.json": "[1]", "merges.txt": ""},

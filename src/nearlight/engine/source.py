@@ -113,6 +113,8 @@ def existing_path(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         return path if name and path.exists() else None
+    except PermissionError:  # whoever opens it says so
+        return path
     except (OSError, RuntimeError, ValueError):  # too long, no such user, a null character
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ def read_text(path: Path) -> str:
     Raises: PackageError when it cannot be read, is absurdly large, or is not UTF-8.
     """
     try:
-        size = path.stat().st_size
-        if not path.is_file() or size > MAX_TEXT_BYTES:
-            found = f"{size} bytes" if path.is_file() else "something else"
-            raise PackageError("size", where=path, expected=f"a file of at most {MAX_TEXT_BYTES} bytes", found=found)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise PackageError("not a regular file", where=path)  # a pipe would be waited for
+        if status.st_size > MAX_TEXT_BYTES:
+            expected = f"a file of at most {MAX_TEXT_BYTES} bytes"
+            raise PackageError("size", where=path, expected=expected, found=f"{status.st_size} bytes")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise PackageError(f"cannot be read ({error.strerror})", where=path) from None

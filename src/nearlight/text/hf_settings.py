@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError
 from nearlight.package.package import TokenizerFiles
+from nearlight.text.files import read_bytes
 
 if TYPE_CHECKING:
     import tokenizers
@@ -28,9 +29,7 @@ def read_json(path: Path) -> Any:
     Raises: TextError naming the file and what is wrong with it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TextError("cannot be read", where=path, found=error.strerror) from None
+        return json.loads(read_bytes(path).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise TextError("is not JSON", where=path, found=error) from None
 

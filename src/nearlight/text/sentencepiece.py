@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError
 from nearlight.package.package import NORMAL, TokenizerFiles
+from nearlight.text.files import read_bytes
 from nearlight.text.hf_settings import (
     added_token,
     declared_added_tokens,
@@ -62,17 +63,15 @@ def read_sentencepiece(path: Path) -> SentencePieceModel:
 
     Raises: TextError naming the file and what is wrong with it.
     """
-    model = SentencePieceModel()
+    model, content = SentencePieceModel(), read_bytes(path)
     try:
-        for number, value in fields(path.read_bytes()):
+        for number, value in fields(content):
             if number == 1:
                 model.pieces.append(_piece(value))
             elif number == 2:
                 _read_trainer(model, value)
             elif number == 3:
                 _read_normalizer(model, value)
-    except OSError as error:
-        raise TextError("cannot be read", where=path, found=error.strerror) from None
     except (WireError, UnicodeDecodeError) as error:
         raise TextError("is not a SentencePiece model", where=path, found=error) from None
     if not model.pieces:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 
 from nearlight.package.package import TokenizerFiles
+from nearlight.text.files import read_bytes
 from nearlight.text.hf_settings import declared_added_tokens, ids_of_named, named_tokens, undeclared_special_tokens
 from nearlight.text.spelling import LITERAL, spelling_of
 from nearlight.text.tokenizer import BuiltTokenizer, errors_as_text
@@ -23,8 +24,9 @@ def build_from_tokenizer_json(files: TokenizerFiles, special_tokens: Mapping[str
     import tokenizers
 
     path = files.directory / "tokenizer.json"
+    content = read_bytes(path)
     with errors_as_text("is not a tokenizer", where=path):
-        backend = tokenizers.Tokenizer.from_file(str(path))
+        backend = tokenizers.Tokenizer.from_buffer(content)
         backend.no_truncation()
         backend.no_padding()
         decoder = None if backend.decoder is None else json.loads(backend.decoder.__getstate__())

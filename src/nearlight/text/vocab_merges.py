@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nearlight.errors import TextError
 from nearlight.package.package import TokenizerFiles
+from nearlight.text.files import read_bytes
 from nearlight.text.hf_settings import (
     declared_added_tokens,
     ends_around,
@@ -113,9 +114,7 @@ def _read_vocab(path: Path) -> dict[str, int]:
 
 def _read_merges(path: Path) -> list[tuple[str, str]]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise TextError("cannot be read", where=path, found=error.strerror) from None
+        lines = read_bytes(path).decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise TextError("is not UTF-8", where=path, found=error.reason) from None
     merges: list[tuple[str, str]] = []
