@@ -135,14 +135,13 @@ class LanguageModel:
         no longer as it was, the limit is that of its present state. Answers too short to have a share are not worth it.
         The limit of prefill needs peaks that take seconds to measure, so it is known only where they were.
         """
-        from nearlight.engine.machine import limit_beside, limit_here
-        from nearlight.kernels.cpu import probe
+        from nearlight.engine.machine import glance, limit_beside, limit_here
 
         if after and self._limit_after and self._limit_after[0] is after:
             return self._limit_after[1]  # whoever asks again is told the same
         limit = limit_here(self.counted, self.n_threads, fresh=fresh)
         if after and after.has_share and (speed := after.timing.decode_tok_s):
-            limit = limit_beside(limit, speed, after.mean_context, partial(probe.read_now, self.n_threads))
+            limit = limit_beside(limit, speed, after.mean_context, partial(glance, self.n_threads))
             self._limit_after = after, limit
         return limit
 
