@@ -79,6 +79,23 @@ def test_glances_that_had_no_processor_say_nothing(monkeypatch: pytest.MonkeyPat
     assert [machine.glance(2, "memory"), machine.glance(2, "memory")] == [14e9, 0.0]
 
 
+def test_a_file_that_is_too_low_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def read(threads: int, fresh: bool) -> float:
+        asked.append(fresh)
+        return 40e9
+
+    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)
+    monkeypatch.setattr(probe, "read_bytes_per_s", read)
+    monkeypatch.setattr(probe, "known_ceilings", lambda threads: None)
+    for seen, expected in ((41e9, [False]), (30e9, [False]), (60e9, [False, True])):
+        monkeypatch.setattr(machine, "glance", lambda threads, source, seen=seen: seen)
+        asked.clear()
+        machine.limit_after(COSTS, 2, 1000, CONTEXT)
+        assert asked == expected
+
+
 def answer(speed: float) -> Completion:
     timing = Timing(ttft_s=0.03, decode_s=60 / speed, decode_steps=60)
     return Completion(token_ids=list(range(61)), finish_reason="stop", prompt_tokens=4, timing=timing)

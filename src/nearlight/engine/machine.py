@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter, process_time
 
 from nearlight.limits.cache import Cache
@@ -50,6 +51,19 @@ def limit_here(costs: Costs, threads: int, *, fresh: bool = False) -> RunLimit:
     cache = Cache(n_bytes, probe.cache_bytes_per_s(threads, fresh=fresh)) if n_bytes else None
     known = probe.known_ceilings(threads)
     return RunLimit(costs, memory_bytes_per_s, known.flops if known else None, cache=cache)
+
+
+def limit_after(costs: Costs, threads: int, tokens_per_s: float, context: float) -> RunLimit:
+    """Return what a run that has just ended is held against, having glanced at the machine.
+
+    If that was faster than the figures on file, they are probed anew, for what is asked next: they were taken in a
+    slower state, or while something else had the machine.
+    """
+    on_file = limit_here(costs, threads)
+    limit = limit_beside(on_file, tokens_per_s, context, partial(glance, threads))
+    if limit.bytes_per_s(context) > on_file.bytes_per_s(context):
+        limit_here(costs, threads, fresh=True)
+    return limit
 
 
 def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: Callable[[str], float]) -> RunLimit:
