@@ -44,6 +44,15 @@ def test_it_fits_the_window_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert "█" in line
 
 
+def test_a_part_is_told_once_where_there_are_no_amounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(tty=True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with ProgressBar("measuring", None, delay_s=0) as bar:
+        bar.update(1, 2)
+    assert stderr.text.count("50%") == 1
+    assert "of" not in stderr.text
+
+
 def test_what_is_quick_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(tty=True)
     monkeypatch.setattr(sys, "stderr", stderr)

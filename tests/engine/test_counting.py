@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nearlight.dtypes import ALL, F16, F32, Q4_0, Q8_0, Format
+from nearlight.engine import machine
 from nearlight.engine.completion import Completion, Timing
 from nearlight.engine.counting import CountedModel, shape_tensor
 from nearlight.engine.engine import Engine
@@ -143,21 +144,21 @@ def test_the_limit_of_an_answer_is_probed_beside_it_once(monkeypatch):
     model = LanguageModel(package_of(LLAMA, {}), Engine(bound_model(ops, "llama", Q8_0), ops))
     asked = []
 
-    def read_now(threads, source):
+    def glance(threads, source):
         asked.append((threads, source))
-        return 50e9
+        return 90e9
 
     monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
     monkeypatch.setattr(probe, "cache_bytes", lambda threads: 1 << 30)
     monkeypatch.setattr(probe, "cache_bytes_per_s", lambda threads, fresh=False: 70e9)
-    monkeypatch.setattr(probe, "read_now", read_now)
+    monkeypatch.setattr(machine, "glance", glance)
     short, answer = (
         Completion(token_ids=list(range(n)), timing=Timing(decode_s=1.0, decode_steps=n - 1)) for n in (19, 20)
     )
     assert model.limits(after=short) == model.limits()
     assert asked == []
     limit = model.limits(after=answer)
-    assert (limit.bytes_per_s(9), limit.beside) == (50e9, True)
+    assert (limit.bytes_per_s(9), limit.beside) == (90e9, True)
     assert model.limits(after=answer) is limit  # /stats tells what the closing line told
     assert asked == [(1, "cache")] * 2
     assert not model.limits().beside

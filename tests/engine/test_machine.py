@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from nearlight.cli.report import closing_line
+from nearlight.engine import machine
 from nearlight.engine.completion import Completion, Timing
 from nearlight.engine.machine import limit_beside, limit_here, this_machine
 from nearlight.kernels.cpu import probe
@@ -59,10 +60,40 @@ def test_a_glance_that_the_run_outran_was_of_another_moment() -> None:
 
 
 def test_a_model_in_the_cache_is_held_against_the_cache_and_nothing_else() -> None:
-    glance, asked = scripted([60e9, 64e9])
+    glance, asked = scripted([100e9, 120e9])
     limit = limit_beside(IN_CACHE, 1800, CONTEXT, glance)
     assert asked == ["cache", "cache"]
-    assert (limit.bytes_per_s(CONTEXT), limit.read_bytes_per_s) == (64e9, 40e9)
+    assert (limit.bytes_per_s(CONTEXT), limit.read_bytes_per_s) == (120e9, 40e9)
+
+
+def test_a_cache_has_no_slower_state() -> None:
+    assert limit_beside(IN_CACHE, 1800, CONTEXT, scripted([60e9, 40e9])[0]) is IN_CACHE
+
+
+def test_glances_that_had_no_processor_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert limit_beside(IN_MEMORY, 100, CONTEXT, scripted([0.0, 0.0])[0]) is IN_MEMORY
+    assert limit_beside(IN_MEMORY, 100, CONTEXT, scripted([0.0, 30e9])[0]).read_bytes_per_s == 30e9
+    monkeypatch.setattr(probe, "read_now", lambda threads, source: threads * 7e9)
+    monkeypatch.setattr(machine, "perf_counter", iter([1.0, 1.1] * 2).__next__)
+    monkeypatch.setattr(machine, "process_time", iter([5.0, 5.1, 5.0, 5.05]).__next__)
+    assert [machine.glance(2, "memory"), machine.glance(2, "memory")] == [14e9, 0.0]
+
+
+def test_a_file_that_is_too_low_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def read(threads: int, fresh: bool) -> float:
+        asked.append(fresh)
+        return 40e9
+
+    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)
+    monkeypatch.setattr(probe, "read_bytes_per_s", read)
+    monkeypatch.setattr(probe, "known_ceilings", lambda threads: None)
+    for seen, expected in ((41e9, [False]), (30e9, [False]), (60e9, [False, True])):
+        monkeypatch.setattr(machine, "glance", lambda threads, source, seen=seen: seen)
+        asked.clear()
+        machine.limit_after(COSTS, 2, 1000, CONTEXT)
+        assert asked == expected
 
 
 def answer(speed: float) -> Completion:
@@ -80,7 +111,7 @@ def test_ten_times_the_same_command_tells_the_same_kind_of_share() -> None:
     # Speeds as they vary on a shared host, by a tenth; probes disturbed now and then, and by as much; memory flips
     # between two levels meanwhile, which is nothing to a model in the cache.
     speeds = [1500, 1560, 1440, 1620, 1500, 1380, 1590, 1410, 1500, 1530]
-    glances = [[80e9], [79e9], [41e9, 78e9], [81e9], [83e9], [60e9, 80e9], [77e9], [80e9], [82e9], [30e9, 76e9]]
+    glances = [[80e9], [79e9], [41e9, 78e9], [81e9], [83e9], [60e9, 80e9], [77e9], [0, 0], [82e9], [30e9, 50e9]]
     memory = [40e9, 22e9] * 5
     told = []
     for speed, seen, now in zip(speeds, glances, memory, strict=True):

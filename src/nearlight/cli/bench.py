@@ -160,7 +160,7 @@ class _Bars:
     def update(self, label: str, done: int, total: int) -> None:
         if label != self._label:
             self.close()
-            self._label, self._bar = label, ProgressBar(label, lambda part: f"{part / max(total, 1):.0%}", delay_s=0)
+            self._label, self._bar = label, ProgressBar(label, None, delay_s=0)
         if self._bar:
             self._bar.update(done, total)
 

@@ -16,11 +16,12 @@ REFRESH_S = 0.1
 class ProgressBar:
     """One line that is rewritten in place and erased at the end.
 
-    Units: appears after `delay_s` seconds. `amount_text` writes an amount, `unit` follows the last of them.
+    Units: appears after `delay_s` seconds. `amount_text` writes an amount (None: only the part is told), `unit`
+    follows the last of them.
     """
 
     def __init__(
-        self, label: str, amount_text: Callable[[int], str] = str, unit: str = "", *, delay_s: float = 1.0
+        self, label: str, amount_text: Callable[[int], str] | None = str, unit: str = "", *, delay_s: float = 1.0
     ) -> None:
         self._label = label
         self._amount_text = amount_text
@@ -58,7 +59,9 @@ class ProgressBar:
     def _line(self, done: int, total: int, elapsed_s: float) -> str:
         part = min(done / total, 1.0)
         left = f", {seconds_text(elapsed_s * (1 - part) / part)} left" if 0.02 < part < 1 else ""
-        amount = f" {part:4.0%}  {self._amount_text(done)} of {self._amount_text(total)}{self._unit}{left}"
+        amount = f" {part:4.0%}"
+        if self._amount_text:
+            amount += f"  {self._amount_text(done)} of {self._amount_text(total)}{self._unit}{left}"
         room = terminal.width() - 1
         label = self._label[: max(room - len(amount) - 12, 8)]
         n_cells = max(min(room - len(label) - len(amount) - 1, 30), 0)

@@ -10,7 +10,7 @@ import os
 import warnings
 from collections.abc import Callable
 from collections.abc import Sequence as Ordered
-from functools import cached_property, partial
+from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
@@ -154,16 +154,15 @@ class LanguageModel:
         no longer as it was, the limit is that of its present state. Answers too short to have a share are not worth it.
         The limit of prefill needs peaks that take seconds to measure, so it is known only where they were.
         """
-        from nearlight.engine.machine import limit_beside, limit_here
-        from nearlight.kernels.cpu import probe
+        from nearlight.engine.machine import limit_after, limit_here
 
         if after and self._limit_after and self._limit_after[0] is after:
             return self._limit_after[1]  # whoever asks again is told the same
-        limit = limit_here(self.counted, self.n_threads, fresh=fresh)
         if after and after.has_share and (speed := after.timing.decode_tok_s):
-            limit = limit_beside(limit, speed, after.mean_context, partial(probe.read_now, self.n_threads))
+            limit = limit_after(self.counted, self.n_threads, speed, after.mean_context)
             self._limit_after = after, limit
-        return limit
+            return limit
+        return limit_here(self.counted, self.n_threads, fresh=fresh)
 
     @cached_property
     def counted(self) -> CountedModel:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from time import perf_counter, process_time
 
 from nearlight.limits.cache import Cache
 from nearlight.limits.costs import Costs
@@ -10,6 +12,8 @@ from nearlight.limits.hardware import Hardware
 from nearlight.limits.run import IMPRECISION, RunLimit
 
 _GLANCES = 2
+_LEAST_PRESENCE = 0.9
+"""Of a glance's time, the part in which this process must have had a processor."""
 
 
 def this_machine(threads: int | None = None) -> Hardware:
@@ -49,13 +53,26 @@ def limit_here(costs: Costs, threads: int, *, fresh: bool = False) -> RunLimit:
     return RunLimit(costs, memory_bytes_per_s, known.flops if known else None, cache=cache)
 
 
+def limit_after(costs: Costs, threads: int, tokens_per_s: float, context: float) -> RunLimit:
+    """Return what a run that has just ended is held against, having glanced at the machine.
+
+    If that was faster than the figures on file, they are probed anew, for what is asked next: they were taken in a
+    slower state, or while something else had the machine.
+    """
+    on_file = limit_here(costs, threads)
+    limit = limit_beside(on_file, tokens_per_s, context, partial(glance, threads))
+    if limit.bytes_per_s(context) > on_file.bytes_per_s(context):
+        limit_here(costs, threads, fresh=True)
+    return limit
+
+
 def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: Callable[[str], float]) -> RunLimit:
     """Return the limit in the state that the machine is in, just after a run that reached so many tokens a second.
 
-    `glance` probes memory, or the cache, in an instant. A glance that agrees with the figure on file confirms it. One
-    that does not is repeated, and the higher counts, since what disturbs a probe makes it slower. Where the run itself
-    was faster than that, the glances were of another moment than the run: then it is the higher of them and the figure
-    on file.
+    `glance` probes memory, or the cache, in an instant. One that agrees with the figure on file confirms it, another is
+    repeated, and the higher counts, since what disturbs a probe makes it slower. A faster one is believed. A slower one
+    shows another state of memory at most: the cache is the processor's own and has no states, and where the run was
+    faster than the glances, they were of another moment than the run.
     """
     from nearlight.kernels.cpu.levels import same_level
 
@@ -65,6 +82,17 @@ def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: C
         seen = max(seen, glance(source))
         if same_level(seen, on_file):
             return limit
-    beside = limit.seen_beside(source, seen)
-    outran = beside.share(tokens_per_s, context) > IMPRECISION
-    return limit if outran and seen < on_file else beside
+    beside = limit.seen_beside(source, seen) if seen else limit
+    if seen < on_file and (source == "cache" or beside.share(tokens_per_s, context) > IMPRECISION):
+        return limit
+    return beside
+
+
+def glance(threads: int, source: str) -> float:
+    """Probe memory, or the cache, for 0.05 s; 0 where other programs had the processor meanwhile, which is no state of
+    memory."""
+    from nearlight.kernels.cpu import probe
+
+    used, started = process_time(), perf_counter()
+    seen = probe.read_now(threads, source)
+    return seen if process_time() - used >= _LEAST_PRESENCE * (perf_counter() - started) else 0.0
