@@ -179,6 +179,11 @@ def test_directories(capsys: pytest.CaptureFixture[str], tmp_path: Path):
         assert inspected.json["runnable"] == (reason is None)
         assert synthetic.code == (2 if reason else 0)
         assert reason is None or (reason in synthetic.last and reason in inspected.out)
+        config_file = str(package / "config.json")
+        planned, looked = Said(capsys, "plan", config_file, *machine()), Said(capsys, "inspect", config_file)
+        assert planned.code == looked.code == inspected.code
+        assert (reason or "nearlight runs it there") in planned.out + planned.last
+        assert (reason or "this is what its config says\n") in looked.out + looked.last
 
 
 def machine() -> tuple[str, ...]:

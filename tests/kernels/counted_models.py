@@ -26,7 +26,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llama": LLAMA,
     "llama-tied": LLAMA | {"tie_word_embeddings": True},
     "llama-biases": LLAMA | {"attention_bias": True, "mlp_bias": True},
-    "mistral": LLAMA | {"model_type": "mistral", "sliding_window": 17},
+    "mistral": LLAMA | {"model_type": "mistral", "sliding_window": None},
     "qwen2": LLAMA | {"model_type": "qwen2"},
     "qwen3": LLAMA | {"model_type": "qwen3"},
     "gpt2": {"model_type": "gpt2", "vocab_size": V, "n_embd": 42, "n_layer": L, "n_head": 3, "n_positions": 900},

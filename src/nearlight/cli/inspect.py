@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.arguments import Parser
-from nearlight.cli.paragraphs import aligned, filled
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
 from nearlight.cli.units import bytes_text, count_text, memory_text
+from nearlight.cli.wrapping import filled
 from nearlight.errors import PackageError
 from nearlight.package import open_package
 
@@ -108,7 +108,7 @@ def _overview(found: Inspection) -> str:
         whole = memory_text(found.context * found.kv_bytes_per_token)
         cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all (f16)"
         facts.append(("context", f"{found.context} tokens; {cache}"))
-    return f"{styled(package.name, BOLD, sys.stdout)}\n{aligned(facts, sys.stdout)}"
+    return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
 
 
 def _architecture(found: Inspection) -> str:
@@ -158,7 +158,7 @@ def _text(found: Inspection) -> str:
         ("stops at", stops or "nothing"),
         ("decodes", "unknown" if found.policy is None else _policy(found.policy)),
     ]
-    return f"{styled('text', BOLD, sys.stdout)}\n{aligned(facts, sys.stdout)}"
+    return "\n".join((styled("text", BOLD, sys.stdout), *_facts(facts)))
 
 
 def _id(id: int | None) -> str:
@@ -180,7 +180,8 @@ def _policy(policy: SamplingPolicy) -> str:
 def _template(found: Inspection) -> str:
     template = found.template
     if template is None:
-        return "" if found.n_tokens is None else "no chat template: a base model, it completes text"
+        nothing = filled("no chat template: a base model, it completes text", sys.stdout)
+        return nothing if found.n_tokens is not None else ""
     title = styled("chat template", BOLD, sys.stdout)
     others = f" ({', '.join(template.names)})" if len(template.names) > 1 else ""
     example = "" if template.example is None else _indented(template.example)
@@ -189,10 +190,16 @@ def _template(found: Inspection) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(styled(f"  │ {line}".rstrip(), DIM, sys.stdout) for line in text.rstrip("\n").split("\n"))
+    lines = filled(text.rstrip("\n"), sys.stdout, margin=4).split("\n")
+    return "\n".join(styled(f"  │ {line}".rstrip(), DIM, sys.stdout) for line in lines)
 
 
 def _verdict(found: Inspection) -> str:
-    lines = [styled(filled(f"problem: {line}", sys.stdout, "  "), YELLOW, sys.stdout) for line in found.problems]
-    lines += [filled(f"remark: {line}", sys.stdout, "  ") for line in found.remarks]
+    lines = [styled(filled(f"problem: {line}", sys.stdout), YELLOW, sys.stdout) for line in found.problems]
+    lines += [filled(f"remark: {line}", sys.stdout) for line in found.remarks]
     return "\n".join(lines) or "nothing looks wrong"
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> list[str]:
+    width = max(len(name) for name, _ in facts)
+    return [filled(f"{name:<{width}}  {text}", sys.stdout) for name, text in facts]

@@ -113,16 +113,18 @@ def look_over(package: Package) -> Inspection:
 
 
 def look_over_entry(entry: CatalogueEntry) -> Inspection:
-    """Inspect a published model of which nothing is here but its config, in the catalogue."""
-    package = Package(Path(entry.repository), "catalogue", entry.name, entry.config, tensors={})
+    """Inspect a model of which nothing is here but its config. Raises: UnsupportedError for an unknown family."""
+    package = Package(Path(entry.repository), "config", entry.name, entry.config, tensors={})
     found = Inspection(package, 0, entry.why_not_run)
     model = build_counted(_NO_KERNELS, entry.config)
     for name, parameters in _kinds(model):
         kind = TensorKind(name, sum(parameter.size for parameter in parameters))
         found.kinds += [kind] if kind.n_parameters else []
     _measure(found, model)
-    pull = "" if found.reason else f"; `nearlight pull {entry.repository}` downloads it"
-    found.remarks = [f"not on this machine: what its config says{pull}", *([found.reason] if found.reason else [])]
+    worth_a_download = found.reason is None and entry.n_parameters is not None
+    pull = f"; `nearlight pull {entry.repository}` downloads it" if worth_a_download else ""
+    found.remarks = [f"without its weights: this is what its config says{pull}"]
+    found.remarks += [found.reason] if found.reason else []
     return found
 
 

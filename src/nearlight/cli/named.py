@@ -10,13 +10,18 @@ from pathlib import Path
 from nearlight.cli import source
 from nearlight.models.catalogue import CatalogueEntry, find_in_catalogue, in_catalogue
 from nearlight.package import hub
+from nearlight.package.huggingface_config import read_config
 
 
 def find_named(name: str | None) -> Path | CatalogueEntry:
-    """Return what is on this machine under a name, else the catalogue's entry. None is the embedded model.
+    """Return what is on this machine under a name, else the catalogue's entry; None is the embedded model.
 
+    A config.json is an entry of its own.
     Raises: RequestError where it is in neither; UnsupportedError for a family that cannot be planned.
     """
+    if name is not None and name.endswith("config.json") and Path(name).expanduser().is_file():
+        directory = Path(name).expanduser().resolve().parent
+        return CatalogueEntry(directory.name, read_config(directory), None)
     if name is None or name == source.EMBEDDED or Path(name).expanduser().exists():
         return source.find_model(name)
     id = hub.parse_id(name)

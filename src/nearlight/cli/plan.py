@@ -32,7 +32,7 @@ _EXAMPLES = """\
   nearlight plan --list                                    names of models; --list qwen: some of them
   nearlight plan --hardware list                           names of machines
 
-MODEL is a directory, a .gguf file, a hub id, or the name of a published model, whose weights are not needed.
+MODEL is a directory, a .gguf file, a hub id, a config.json, or the name of a published model: no weights are needed.
 Memory is told in GiB (2^30 bytes), as it is sold: a 24 GB card has 24.
 Speeds are limits: no engine can be faster there. Exit code 0: it fits; 1: it does not, or a promise cannot be kept."""
 

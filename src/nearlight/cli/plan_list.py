@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any, TextIO
 
-from nearlight.cli.paragraphs import filled
 from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import count_text
+from nearlight.cli.wrapping import filled
 from nearlight.errors import RequestError
 from nearlight.models.catalogue import CatalogueEntry, catalogue
 
@@ -66,4 +66,5 @@ def _series(entries: list[CatalogueEntry], stream: TextIO) -> str:
     sized = (
         f"{entry.short} {count_text(entry.n_parameters)}" if entry.n_parameters else entry.short for entry in entries
     )
-    return filled("- " + ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in sized), stream, "  ")
+    line = "- " + ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in sized)
+    return filled(line, stream, "  ").replace("\N{NO-BREAK SPACE}", " ")

@@ -5,19 +5,20 @@ Figures are rounded for reading (`--json` has them in full); memory is in GiB, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TextIO
 
 from nearlight.cli import terminal
-from nearlight.cli.paragraphs import aligned, filled
 from nearlight.cli.plan_report import PlanReport
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, YELLOW, is_terminal, styled
 from nearlight.cli.units import bytes_text, count_text, latency_text, memory_text, significant
+from nearlight.cli.wrapping import filled
 from nearlight.plan import Plan
 
 Facts = list[tuple[str, str]]
 
-_BAR_CELLS, _LEAST_WIDTH_FOR_BARS = 24, 70
+_BAR_CELLS = 24
 _NONE = "–"
 _FLAT_TOKENS_PER_MS = 1e6
 """A decode line that rises less than a millisecond over so many tokens is called flat."""
@@ -28,11 +29,11 @@ def report_text(report: PlanReport, stream: TextIO) -> str:
     plan = report.plan
     sections = (
         _verdict(plan, stream),
-        aligned(_subject(plan), stream),
+        _aligned(_subject(plan), stream),
         _memory(plan, stream),
-        aligned(_prompt(plan) + _what_if(report), stream),
+        _aligned(_prompt(plan) + _what_if(report), stream),
         _decode(report, stream),
-        "\n".join(filled(f"Note: {remark}.", stream) for remark in report.remarks),
+        "\n".join(_filled(f"Note: {remark}.", stream) for remark in report.remarks),
     )
     return "\n\n".join(section for section in sections if section)
 
@@ -50,11 +51,11 @@ def _verdict(plan: Plan, stream: TextIO) -> str:
         most = f"at most {plan.max_context} tokens fit" if plan.max_context else "not even the weights fit"
         lines = [f"{plan.model} {plan.answer}: {what}, and there are {_available(plan)}; {most}."]
     style = BOLD if plan.runnable else f"{BOLD};{YELLOW}"
-    lines = [filled(line, stream) for line in lines if line]
+    lines = [_filled(line, stream) for line in lines if line]
     lines[0] = styled(lines[0], style, stream)
     if plan.advice:
         lines += ["It fits with any one of these:" if len(plan.advice) > 1 else "What fits:"]
-        lines += [filled(f"  {advice}", stream, "    ") for advice in plan.advice]
+        lines += [_filled(f"  {advice}", stream, "    ") for advice in plan.advice]
     return "\n".join(lines)
 
 
@@ -109,17 +110,18 @@ def _memory(plan: Plan, stream: TextIO) -> str:
     rows = [(name, _size(size), *_bar(size / whole, stream), notes[name]) for name, size in sizes.items() if size]
     total = f"of {_available(plan)}"
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))
-    header = ("memory", *("" for _ in rows[0][2:]), "1 GiB is 2^30 bytes")
-    text = table(header, rows, right=(1,), stream=stream)
-    return f"{text}\nThe longest context that fits: {plan.max_context or 'none'}{' tokens' if plan.max_context else ''}"
+    text = table(("memory", *("" for _ in rows[0][1:])), rows, right=(1,), stream=stream)
+    longest = f"{plan.max_context} tokens" if plan.max_context else "none"
+    return f"{text}\n{_filled(f'The longest context that fits: {longest}. A GiB is 2^30 bytes.', stream)}"
 
 
 def _bar(share: float, stream: TextIO) -> tuple[str, ...]:
-    """Draw a share for a terminal; a pipe and a narrow terminal get no such column."""
-    if not is_terminal(stream) or terminal.width() < _LEAST_WIDTH_FOR_BARS:
+    """Draw a share for a terminal; a pipe gets no such column."""
+    if not is_terminal(stream):
         return ()
-    filled = min(max(round(_BAR_CELLS * share), 1), _BAR_CELLS)
-    return ("█" * filled + "░" * (_BAR_CELLS - filled),)
+    n_cells = min(_BAR_CELLS, max(terminal.width() - 56, 4))
+    full = min(max(round(n_cells * share), 1), n_cells)
+    return ("█" * full + "░" * (n_cells - full),)
 
 
 def _prompt(plan: Plan) -> Facts:
@@ -155,7 +157,7 @@ def _decode(report: PlanReport, stream: TextIO) -> str:
     rows.append(("longest context", *(str(plan.max_context or _NONE) for plan in plans)))
     header = ("tok/s at a context of" if contexts else "weights", *(plan.weights for plan in plans))
     text = table(header, rows, right=range(1, len(header)), stream=stream)
-    return f"{text}\n{filled(_line_sentence(report.plan), stream)}".rstrip()
+    return f"{text}\n{_filled(_line_sentence(report.plan), stream)}".rstrip()
 
 
 def _speed(plan: Plan, context: int) -> str:
@@ -230,3 +232,13 @@ def _size(n_bytes: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def _filled(text: str, stream: TextIO, indent: str = "") -> str:
+    return filled(text, stream, indent)
+
+
+def _aligned(facts: Sequence[tuple[str, str]], stream: TextIO) -> str:
+    """Write names in one column and what is to be said of them in the next."""
+    column = 2 + max((len(name) for name, _ in facts), default=0)
+    return "\n".join(_filled(f"{name:<{column}}{text}", stream, " " * column) for name, text in facts)
