@@ -37,7 +37,7 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--kv", metavar="FORMAT", help="format of the KV cache: f16 (default), q8 or f32")
     group.add_argument("--backend", default="auto", metavar="NAME", help="auto (default), cpu or reference")
     group.add_argument(
-        "--no-cache", dest="cache", action="store_false", help="neither read nor keep repacked weights (see `cache`)"
+        "--no-cache", dest="cache", action="store_false", help="neither read nor keep packed weights (see `cache`)"
     )
     group.add_argument("--offline", action="store_true", help="never download; use what is on this machine")
 
