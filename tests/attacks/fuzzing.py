@@ -33,7 +33,7 @@ LIMIT_S = 60
 """Of processor time for a case; a sound package takes about a twentieth of a second."""
 
 OPENED, REFUSED = "opened", "refused"
-_RUNS, _SHOWN_EVERY_S, _SAVED = 200, 60.0, Path("fuzz-failures")
+_RUNS, _SHOWN_EVERY_S, SAVED = 200, 60.0, Path("fuzz-failures")
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ def run_cases(kind: str, first: int, count: int) -> None:
         write(parts.contents(), Path(home, "sound"))
         sound = try_package(Path(home, "sound", parts.source))
         assert sound == OPENED, f"the sound {kind} is {sound}"
-        _limit_room()
+        limit_room()
         for number in range(first, first + count):
             print("begin", number, flush=True)
             contents, source = spoiled(kind, number)
             directory = Path(home, str(number))
             write(contents, directory)
-            _limit_time()
+            limit_time()
             try:
                 how = try_package(directory / source, "w4" if number % 5 == 0 else None)
             except BaseException as error:
@@ -111,7 +111,8 @@ def run_cases(kind: str, first: int, count: int) -> None:
             print("end", number, how, flush=True)
 
 
-def _limit_room() -> None:
+def limit_room() -> None:
+    """Bound this process's address space to what it has and `ROOM_BYTES` more."""
     import resource
 
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() if _HAS_PROC else 8 << 30
@@ -119,7 +120,8 @@ def _limit_room() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _limit_time() -> None:
+def limit_time() -> None:
+    """Bound this process's processor time to what it has used and `LIMIT_S` more."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -133,11 +135,13 @@ _HAS_PROC = Path("/proc/self/statm").exists()
 # -- the parent --------------------------------------------------------------------------------------------------------
 
 
-def fuzz(kind: str, first: int, count: int) -> Iterator[Ended]:
+def fuzz(
+    kind: str, first: int, count: int, program: tuple[str, str] = ("-m", "tests.attacks.fuzzing")
+) -> Iterator[Ended]:
     """Run `count` cases in children, and yield how each ended."""
     number, stop = first, first + count
     while number < stop:
-        command = [sys.executable, "-m", "tests.attacks.fuzzing", "--run", kind, str(number), str(stop - number)]
+        command = [sys.executable, *program, "--run", kind, str(number), str(stop - number)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
         ) as child:
@@ -189,8 +193,10 @@ class Campaign:
         try:
             while not self._stopped.is_set() and (limit_s is None or time.monotonic() - self._started < limit_s):
                 left_s = _SHOWN_EVERY_S if limit_s is None else limit_s - (time.monotonic() - self._started)
-                self._stopped.wait(min(_SHOWN_EVERY_S, max(0.0, left_s)))
-                print(self.summary(), file=sys.stderr, flush=True)
+                if left_s >= _SHOWN_EVERY_S and not self._stopped.wait(_SHOWN_EVERY_S):
+                    print(self.summary(), file=sys.stderr, flush=True)
+                else:
+                    self._stopped.wait(left_s)
         except KeyboardInterrupt:
             print(file=sys.stderr)
         finally:
@@ -229,7 +235,7 @@ class Campaign:
 def saved(ended: Ended) -> str:
     """Write a failing case down, and say where, and how to run it again."""
     contents, source = spoiled(ended.kind, ended.number)
-    directory = _SAVED / f"{ended.kind}-{ended.number}"
+    directory = SAVED / f"{ended.kind}-{ended.number}"
     again = shlex.join([sys.executable, "-m", "tests.attacks.fuzzing", "--case", ended.kind, str(ended.number)])
     if not directory.exists():
         write(contents, directory)

@@ -193,6 +193,11 @@ def write_gguf_heads_that_do_not_divide(directory: Path) -> Path:
     )
 
 
+def write_gguf_rotation_beyond_the_head(directory: Path) -> Path:
+    """2^31 rotary dimensions were once computed before the tensors were looked at: minutes, and all of the memory."""
+    return spoil_metadata(directory, {"llama.rope.dimension_count": typed(U32, 2**31)})
+
+
 def write_gguf_unknown_rope_scaling(directory: Path) -> Path:
     return spoil_metadata(directory, {"llama.rope.scaling.type": typed(STRING, "spiral")})
 
@@ -272,6 +277,10 @@ REFUSED: list[tuple[Writer, str]] = [
     (write_gguf_without_architecture, r"metadata 'general\.architecture' is missing"),
     (write_gguf_without_heads, r"metadata 'llama\.attention\.head_count' is missing"),
     (write_gguf_zero_heads, r"'llama\.attention\.head_count': expected a whole number from 1 .*, found 0"),
+    (
+        write_gguf_rotation_beyond_the_head,
+        r"rope\.dimension_count': expected a whole number from 1 to 8, found 2147483648",
+    ),
     (write_gguf_absurd_layer_count, r"'llama\.block_count': expected a whole number from 1 to 10000, found 4294967295"),
     (write_gguf_heads_as_text, r"'llama\.attention\.head_count': expected a whole number .*, found 'four'"),
     (write_gguf_heads_that_do_not_divide, r"'blk\.0\.attn_q\.weight': expected a multiple of 10 rows for 5 heads"),

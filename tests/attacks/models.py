@@ -36,6 +36,18 @@ def write_gguf_shapes_disagree(directory: Path) -> Path:
     return spoil_gguf(directory, sound_gguf(**{"llama.embedding_length": typed(U32, 2 * HIDDEN)}))
 
 
+def write_config_more_layers_than_tensors(directory: Path) -> Path:
+    return spoil_config(directory, num_hidden_layers=2**31 - 1)
+
+
+def write_gguf_more_layers_than_tensors(directory: Path) -> Path:
+    return spoil_gguf(directory, sound_gguf(**{"llama.block_count": typed(U32, 9999)}))
+
+
+def write_config_head_beyond_the_tensors(directory: Path) -> Path:
+    return spoil_config(directory, head_dim=2**31 - 2)
+
+
 def write_config_unknown_family(directory: Path) -> Path:
     return spoil_config(directory, model_type="perceptron", architectures=["PerceptronForCausalLM"])
 
@@ -101,6 +113,9 @@ def write_template_that_prints_without_end(directory: Path) -> Path:
 OPENS: list[Writer] = [
     write_config_shapes_disagree,
     write_gguf_shapes_disagree,
+    write_config_more_layers_than_tensors,
+    write_gguf_more_layers_than_tensors,
+    write_config_head_beyond_the_tensors,
     write_config_unknown_family,
     write_gguf_unknown_family,
     write_tensor_missing,

@@ -11,6 +11,9 @@ from tests.attacks import models
 FAULTS = [
     (models.write_config_shapes_disagree, "by its config"),
     (models.write_gguf_shapes_disagree, "by its config"),
+    (models.write_config_more_layers_than_tensors, "num_hidden_layers: expected at most 12, the number of its tensors"),
+    (models.write_gguf_more_layers_than_tensors, "num_hidden_layers: expected at most 12, the number of its tensors"),
+    (models.write_config_head_beyond_the_tensors, "head_dim: expected at most 96, the largest axis of its tensors"),
     (models.write_config_unknown_family, "perceptron"),
     (models.write_gguf_unknown_family, "perceptron"),
     (models.write_tensor_missing, "up_proj.weight is missing"),

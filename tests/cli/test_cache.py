@@ -36,7 +36,7 @@ def kept(tmp_path: Path) -> Path:
 def test_an_empty_cache_says_where_it_would_be(nearlight: Command, tmp_path: Path) -> None:
     result = nearlight("cache")
     assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr == f"nothing is kept in {tmp_path}/cache/nearlight/packed\n"
+    assert result.stderr == f"no packed weights are kept in {tmp_path}/cache/nearlight/packed\n"
 
 
 def test_entries_are_listed_last_used_first(nearlight: Command, kept: Path) -> None:
@@ -61,7 +61,7 @@ def test_json_has_bytes(nearlight: Command, kept: Path) -> None:
 def test_one_model_is_cleared_by_name_or_path(nearlight: Command, kept: Path) -> None:
     result = nearlight("cache", "clear", "alpha", NEARLIGHT_CACHE=str(kept))
     assert result.returncode == 0
-    assert result.stdout.startswith("1 deleted, ")
+    assert result.stdout.startswith("packed weights: 1 deleted, ")
     freed = json.loads(
         nearlight("cache", "clear", str(kept.parent / "beta"), "--json", NEARLIGHT_CACHE=str(kept)).stdout
     )
@@ -72,7 +72,7 @@ def test_one_model_is_cleared_by_name_or_path(nearlight: Command, kept: Path) ->
 
 def test_everything_is_cleared(nearlight: Command, kept: Path) -> None:
     (kept / "somebody's.txt").write_text("not ours")
-    assert nearlight("cache", "clear", NEARLIGHT_CACHE=str(kept)).stdout.startswith("3 deleted, ")
+    assert nearlight("cache", "clear", NEARLIGHT_CACHE=str(kept)).stdout.startswith("packed weights: 3 deleted, ")
     assert [path.name for path in kept.iterdir()] == ["somebody's.txt"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from nearlight.engine import backends, packed_model
 from nearlight.engine.binding import bind, requantization, with_tied_head
 from nearlight.engine.engine import Engine
 from nearlight.engine.language_model import LanguageModel
-from nearlight.engine.packed_cache import ABANDONED_S, PackedCache, default_cache
+from nearlight.engine.packed_cache import PackedCache, default_cache
 from nearlight.engine.packed_model import PackedModel
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps, packed
@@ -283,11 +284,15 @@ def test_drafts_of_the_dead_are_removed_and_those_of_the_living_are_not(source: 
     cache.directory.mkdir(mode=0o700)
     dead, alive = cache.directory / "a.draft", cache.directory / "b.draft"
     dead.write_text("x")
-    alive.write_text("x")
-    os.utime(dead, (0, time.time() - ABANDONED_S - 5))
-    load(source, cache)
-    assert not dead.exists()
-    assert alive.exists()
+    with alive.open("w") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        assert {draft.name: draft.state for draft in cache.drafts()} == {
+            "a.draft": "unfinished",
+            "b.draft": "being written",
+        }
+        load(source, cache)
+        assert not dead.exists()
+        assert alive.exists()
 
 
 def test_settings_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def add_loading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
     group.add_argument("--backend", default="auto", metavar="NAME", help="auto (default), cpu or reference")
     group.add_argument(
-        "--no-cache", dest="cache", action="store_false", help="neither read nor keep repacked weights (see `cache`)"
+        "--no-cache", dest="cache", action="store_false", help="neither read nor keep packed weights (see `cache`)"
     )
     add_downloading(group)
 

@@ -1,4 +1,4 @@
-"""`nearlight cache`: the repacked weights that are kept so that the next start only reads them; see, and clear."""
+"""`nearlight cache`: the packed weights that are kept so that the next start only reads them; see, and clear."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
 from nearlight.cli.units import bytes_text
-from nearlight.engine.packed_cache import Entry, PackedCache, default_cache
+from nearlight.engine.packed_cache import KEPT, Entry, PackedCache, default_cache
 from nearlight.errors import RequestError
+
+if TYPE_CHECKING:
+    from nearlight.engine.packed_model import PackedWeights
 
 _EXAMPLES = """\
   nearlight cache                     what is kept, the last used first
@@ -19,17 +23,18 @@ _EXAMPLES = """\
   nearlight cache clear Qwen3-0.6B    one model's
   nearlight cache --json | jq '.total_bytes'
 
-Weights are repacked for the kernels as a model is loaded. What took long is kept; deleting it costs nothing but that
-time again. NEARLIGHT_CACHE names another directory, NEARLIGHT_CACHE_BYTES how large it may grow (default: a fifth of
-the free space, at most 50 GB); what was not used for longest goes first. `run --no-cache` does without."""
+Weights are packed for the kernels as a model is loaded. Packed weights are kept where that took two seconds or more,
+and two more for every 4 GB beyond the first 4: deleting them costs nothing but that time again. NEARLIGHT_CACHE names
+another directory, NEARLIGHT_CACHE_BYTES how large it may grow (default: a fifth of the free space, at most 50 GB; 0
+keeps none); what was not used for longest goes first. `run --no-cache` does without, once."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    parser = Parser("cache", "Show or clear the repacked weights that are kept on disk.", _EXAMPLES)
+    parser = Parser("cache", "Show or clear the packed weights that are kept on disk.", _EXAMPLES)
     parser.usage = "nearlight cache [clear [NAME]] [options]"
     parser.add_argument("action", nargs="?", choices=("list", "clear"), default="list", help="list (default) or clear")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a model, its path, or a file of the cache")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a model, its path, or a file that is listed")
     args = parser.parse_args(arguments)
     cache = default_cache()
     if args.action == "clear":
@@ -40,34 +45,38 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _list(cache: PackedCache, *, as_json: bool) -> int:
-    entries = cache.entries()
+    entries = [*cache.entries(), *cache.drafts()]
     total, bound = sum(entry.n_bytes for entry in entries), cache.bound()
     if as_json:
         shown = [_as_json(entry) for entry in entries]
         directory = str(cache.directory)
         print(json.dumps({"directory": directory, "total_bytes": total, "bound_bytes": bound, "entries": shown}))
     elif not entries:
-        print(f"nothing is kept in {cache.directory}", file=sys.stderr)
+        print(f"no packed weights are kept in {cache.directory}", file=sys.stderr)
     else:
-        rows = [(e.model or e.name, e.weights or "damaged", bytes_text(e.n_bytes), _minute(e.used)) for e in entries]
+        rows = [(e.model or e.name, _weights(e), bytes_text(e.n_bytes), _minute(e.used)) for e in entries]
         print(table(("model", "weights", "size", "last used"), rows, right=(2,), stream=sys.stdout))
-        print(f"{bytes_text(total)} of at most {bytes_text(bound)} in {cache.directory}", file=sys.stderr)
+        print(
+            f"packed weights: {bytes_text(total)} of at most {bytes_text(bound)} in {cache.directory}", file=sys.stderr
+        )
     return 0
 
 
 def _clear(cache: PackedCache, name: str | None, *, as_json: bool) -> int:
-    entries = cache.entries()
+    entries = [*cache.entries(), *cache.drafts()]
     chosen = [entry for entry in entries if name is None or name in (entry.name, entry.model, entry.source)]
     if name is not None and not chosen:
         known = ", ".join(dict.fromkeys(entry.model or entry.name for entry in entries)) or "nothing"
-        raise RequestError("not in the cache", where=cache.directory, expected=f"one of {known}", found=repr(name))
+        raise RequestError(
+            "no packed weights of this model", where=cache.directory, expected=f"one of {known}", found=repr(name)
+        )
     for entry in chosen:
         cache.remove(entry)
     freed = sum(entry.n_bytes for entry in chosen)
     if as_json:
         print(json.dumps({"deleted": [entry.name for entry in chosen], "freed_bytes": freed}))
     else:
-        print(f"{len(chosen)} deleted, {bytes_text(freed)} freed")
+        print(f"packed weights: {len(chosen)} deleted, {bytes_text(freed)} freed")
     return 0
 
 
@@ -77,9 +86,28 @@ def _as_json(entry: Entry) -> dict[str, object]:
         "model": entry.model,
         "source": entry.source,
         "weights": entry.weights,
+        "state": entry.state,
         "bytes": entry.n_bytes,
         "last_used": entry.used,
     }
+
+
+def _weights(entry: Entry) -> str:
+    return entry.weights if entry.state == KEPT else entry.state
+
+
+def kept_line(weights: PackedWeights | None, *, verbose: bool) -> str | None:
+    """Say that packed weights are being written; if `verbose`, also that they were read, or why they are not kept."""
+    if weights is None:
+        return None
+    size, directory = bytes_text(weights.n_bytes), weights.path.parent
+    if weights.state in ("writing", "written"):
+        return f"keeping packed weights for quicker starts: {size} in {directory} (--no-cache: not)"
+    if not verbose:
+        return None
+    if weights.state == "read":
+        return f"packed weights: {size} read from {weights.path}"
+    return f"packed weights are not kept: {weights.reason}"
 
 
 def _minute(seconds: float) -> str:

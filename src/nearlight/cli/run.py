@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--logprobs", type=int, metavar="N", help="with --json: log-probabilities of each token and the N best others"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer only: no progress, thinking or figures")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more about the model and the cache")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more about the model and its packed weights")
     add_decoding(parser)
     add_loading(parser)
     return parser
@@ -125,6 +125,12 @@ def _chat(args: argparse.Namespace, path: Path, name: str | None) -> int:
 def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
     with ProgressBar(f"loading {name.rstrip('/').rpartition('/')[2]}", bytes_text) as bar:
         model = nearlight.load(path, progress=None if args.quiet else bar.update, **loading_options(args))
+    if args.verbose or (terminal.is_terminal(sys.stderr) and not args.quiet):
+        from nearlight.cli.cache import kept_line
+
+        line = kept_line(model.packed_weights, verbose=args.verbose)
+        if line:
+            print(terminal.styled(line, terminal.DIM, sys.stderr), file=sys.stderr)
     if args.verbose:
         for remark in model.package.remarks:
             print(f"remark: {remark}", file=sys.stderr)

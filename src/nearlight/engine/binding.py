@@ -90,10 +90,11 @@ def bind(
     formats: Requantization | None = None,
     progress: Progress | None = None,
     kept: PackedModel | None = None,
+    clock: Callable[[], float] = perf_counter,
 ) -> None:
     """Give every parameter of `model` its value.
 
-    `kept` is where the matrices are read from, if they are there, and written to, if making them took long.
+    `kept` is where the matrices are read from, if they are there, and written to, if making them took long by `clock`.
     Raises: PackageError when a tensor is missing or its shape is not what the config says.
     """
     parameters = list(model.parameters())
@@ -110,12 +111,12 @@ def bind(
 
     matrices = [(parameter, tensor) for parameter, tensor in pairs if parameter.is_matrix]
     if not (kept and _read_kept(matrices, kept, took)):
-        started = perf_counter()
+        started = clock()
         for parameter, tensor in matrices:
             _take(parameter, tensor, package, ops)
             took(tensor.n_bytes)
         if kept:
-            kept.keep([(t.format, p.value) for p, t in matrices], perf_counter() - started)
+            kept.keep([(t.format, p.value) for p, t in matrices], clock() - started)
     for parameter, tensor in pairs:
         if not parameter.is_matrix:
             _check_finite(parameter, tensor, package)

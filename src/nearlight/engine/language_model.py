@@ -36,6 +36,7 @@ from nearlight.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from nearlight.engine.counting import CountedModel
+    from nearlight.engine.packed_model import PackedModel, PackedWeights
     from nearlight.limits.run import RunLimit
 
 
@@ -81,7 +82,7 @@ def load(
     kept = packed_model(package, ops, weights) if cache else None
     bind(model, package, ops, formats, progress, kept)
     engine = Engine(model, ops, kv_format=kv_format, context=context)
-    return LanguageModel(package, engine, prompts, load_s=perf_counter() - started, weights=weights)
+    return LanguageModel(package, engine, prompts, load_s=perf_counter() - started, weights=weights, kept=kept)
 
 
 def _kind_of(weights: str | None) -> str | None:
@@ -107,12 +108,14 @@ class LanguageModel:
         prompts: Prompts | None = None,
         load_s: float = 0.0,
         weights: str | None = None,
+        kept: PackedModel | None = None,
     ) -> None:
         self.package = package
         self.engine = engine
         self.load_s = load_s
         self._prompts = prompts or Prompts(package)
         self._weights = weights
+        self._kept = kept
         self._sequence = engine.open()
         self._stream: Stream | None = None
         self._limit_after: tuple[Completion, RunLimit] | None = None
@@ -126,6 +129,11 @@ class LanguageModel:
     @property
     def n_threads(self) -> int:
         return self.engine.ops.threads
+
+    @property
+    def packed_weights(self) -> PackedWeights | None:
+        """Where the packed weights were read from, are written to, or why they are not kept; None without a cache."""
+        return self._kept.outcome if self._kept else None
 
     @property
     def chats(self) -> bool:

@@ -6,10 +6,12 @@ is only used if all of that is the same. One that is not what it should be is de
 fails a run: where files cannot be read or written, there is no cache.
 
 Safe for several processes: an entry is written under a name of its own and then renamed, so that a reader sees all of
-it or none; deleting it while it is read takes the name away, not the bytes. Entries are bytes that a model is computed
+it or none; deleting it while it is read takes the name away, not the bytes. What is being written is a draft, which its
+writer holds locked: one that is not locked is of a process that died, and goes when the next entry is written, or with
+`nearlight cache clear`. Entries are bytes that a model is computed
 from, so they are only taken from a directory, and from files, that belong to this user and that nobody else can write.
 
-Source: POSIX rename(2), unlink(2).
+Source: POSIX rename(2), unlink(2); flock(2).
 """
 
 from __future__ import annotations
@@ -39,12 +41,18 @@ LARGEST_BYTES, LARGEST_SHARE = 50_000_000_000, 0.2
 
 SUFFIX, DRAFT = ".packed", ".draft"
 ABANDONED_S = 3600.0
-"""A draft that was not written to for so long is of a process that died."""
+"""Where a system has no locks, a draft that was not written to for so long is of a process that died."""
+
+KEPT, DAMAGED, BEING_WRITTEN, UNFINISHED = "kept", "damaged", "being written", "unfinished"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of the cache. Units: `used` is seconds since 1970; names are those of the model and of the file."""
+    """A file of the cache. Units: `used` is seconds since 1970; names are those of the model and of the file.
+
+    `state` is "kept" for what can be read, "damaged" for a file that is no entry, "being written" for a draft, and
+    "unfinished" for one whose writer died.
+    """
 
     name: str
     model: str
@@ -52,6 +60,7 @@ class Entry:
     weights: str
     n_bytes: int
     used: float
+    state: str = KEPT
 
 
 class PackedCache:
@@ -95,44 +104,75 @@ class PackedCache:
         key: packed.Key,
         matrices: Sequence[tuple[Format, packed.Matrix]],
         stopped: Callable[[], bool] = lambda: False,
+        failed: Callable[[str], None] = lambda reason: None,
     ) -> bool:
         """Write an entry, making room by deleting those not used for longest; say whether it is there now.
 
-        `stopped` is asked between pieces, and ends the writing if it says so.
+        `stopped` is asked between pieces, and ends the writing if it says so. `failed` is told why there is no entry.
         """
         import tempfile
 
         n_bytes = sum(matrix.n_bytes for _, matrix in matrices)
+        obstacle = self.obstacle(name, n_bytes)
+        if obstacle:
+            failed(obstacle)
+            return False
         draft = None
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not self._is_ours() or not self._make_room(n_bytes, sparing=name):
-                return False
+            self._make_room(n_bytes, sparing=name)
             descriptor, draft = tempfile.mkstemp(suffix=DRAFT, prefix=name[:40] + ".", dir=self.directory)
             with os.fdopen(descriptor, "wb", buffering=0) as file:
+                _lock(descriptor)
                 if any(stopped() for _ in packed.write_packed(file, key, matrices)):
+                    failed("the program ended before they were written")
                     return False
                 os.fsync(file.fileno())
             os.replace(draft, self.directory / name)
             draft = None
-        except OSError:
+        except OSError as error:
+            failed(f"{self.directory} cannot be written ({error.strerror})")
             return False
         finally:
             if draft is not None:
                 self._delete(Path(draft))
         return True
 
+    def obstacle(self, name: str, n_bytes: int) -> str | None:
+        """Say why an entry of so many bytes cannot be written, None where it can; the directory is made if need be."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._is_ours():
+                return f"{self.directory} is not this user's alone"
+            if not os.access(self.directory, os.W_OK | os.X_OK):
+                return f"{self.directory} cannot be written"
+            bound = self.bound()
+            if n_bytes > bound:
+                return f"they take {n_bytes / 1e6:.0f} MB, and all together may take {bound / 1e6:.0f} MB"
+            entries = [entry for entry in self.entries() if entry.name != name]
+            free = _free_bytes(self.directory) + sum(entry.n_bytes for entry in entries)
+        except OSError as error:
+            return f"{self.directory} cannot be made ({error.strerror})"
+        return None if free > n_bytes else f"they take {n_bytes / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free"
+
     # -- all of them -----------------------------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:
         """List the entries, the last used first; a file that is no entry has no model."""
+        return self._listed(SUFFIX, lambda path, key: KEPT if key else DAMAGED)
+
+    def drafts(self) -> list[Entry]:
+        """List what is being written, or was when its writer died."""
+        return self._listed(DRAFT, lambda path, key: UNFINISHED if _is_abandoned(path) else BEING_WRITTEN)
+
+    def _listed(self, suffix: str, state_of: Callable[[Path, packed.Key], str]) -> list[Entry]:
         found = []
-        for path in self._files(SUFFIX):
+        for path in self._files(suffix):
             with contextlib.suppress(OSError):
                 status = path.stat(follow_symlinks=False)
                 key = self._key_of(path)
                 model, source, weights = (str(key.get(field, "")) for field in ("model", "source", "weights"))
-                found.append(Entry(path.name, model, source, weights, status.st_size, status.st_mtime))
+                state = state_of(path, key)
+                found.append(Entry(path.name, model, source, weights, status.st_size, status.st_mtime, state))
         return sorted(found, key=lambda entry: -entry.used)
 
     def remove(self, entry: Entry) -> None:
@@ -179,25 +219,21 @@ class PackedCache:
         except (OSError, ValueError, packed.DamagedError):
             return {}
 
-    def _make_room(self, n_bytes: int, sparing: str) -> bool:
-        """Delete the entries not used for longest until n_bytes more fit; say whether they do.
+    def _make_room(self, n_bytes: int, sparing: str) -> None:
+        """Delete what dead writers left, and the entries not used for longest, until n_bytes more fit.
 
         The entry that is about to be replaced is no longer counted, and goes when the new one is there.
         """
-        for path in self._files(DRAFT):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > ABANDONED_S:
-                    path.unlink()
+        for draft in self.drafts():
+            if draft.state == UNFINISHED:
+                self._delete(self.directory / draft.name)
         bound = self.bound()
-        if n_bytes > bound:
-            return False
         others = [entry for entry in self.entries() if entry.name != sparing]
         held = sum(entry.n_bytes for entry in others)
-        while others and held + n_bytes > bound:
+        while others and (held + n_bytes > bound or _free_bytes(self.directory) <= n_bytes):
             oldest = others.pop()
             self._delete(self.directory / oldest.name)
             held -= oldest.n_bytes
-        return _free_bytes(self.directory) > n_bytes
 
     def _files(self, suffix: str) -> list[Path]:
         try:
@@ -228,6 +264,31 @@ def entry_name(model: str, weights: str | None, files: Sequence[Path]) -> str:
     digest = zlib.crc32(paths.encode("utf-8", "surrogateescape"))  # two models of one name would only take turns
     readable = re.sub(r"[^\w.-]+", "-", model, flags=re.ASCII).strip("-.")[:60]
     return f"{readable or 'model'}-{weights or 'stored'}-{digest:08x}{SUFFIX}"
+
+
+def _lock(descriptor: int) -> None:
+    """Hold a draft until it is closed, by whatever end of this process."""
+    with contextlib.suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the process that wrote a draft is gone."""
+    try:
+        import fcntl
+
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):
+        return time.time() - path.stat(follow_symlinks=False).st_mtime > ABANDONED_S
+    return True
 
 
 def _owned(status: os.stat_result) -> bool:

@@ -1,4 +1,4 @@
-"""A model's place in the cache of packed matrices: what it was made from, reading it, and writing it in the background.
+"""A model's place in the cache of packed weights: what it was made from, reading it, and writing it in the background.
 
 Writing waits for nothing and nothing waits for it: it happens in a thread of the lowest priority while the model is
 already answering, and ends early if it must. Only when the program ends sooner does it wait for the rest; Ctrl-C then
@@ -13,6 +13,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,27 @@ from nearlight.package.tensors import StoredTensor
 if TYPE_CHECKING:
     from nearlight.kernels.cpu import CpuOps
 
-WORTH_S = 0.1
-"""A model that is packed in less time is not kept: reading would be hardly any faster."""
+WORTH_S, WORTH_BYTES = 2.0, 4e9
+"""A model is kept if packing it took so long, and as much again for every further such size of what is kept.
+
+Weights of 16 bits are packed almost as fast as they are read back (docs/decisions.md): their copy would buy nothing.
+"""
+
+READ, WRITING, WRITTEN, NOT_KEPT = "read", "writing", "written", "not kept"
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """What became of a model's packed weights: read from a file that was kept, written to one, or not kept, and why.
+
+    `state` is "read", "writing", "written" or "not kept".
+    """
+
+    state: str
+    path: Path
+    n_bytes: int
+    reason: str = ""
+
 
 _ENDS_BYTES = 1 << 16
 
@@ -53,6 +73,7 @@ class PackedModel:
     ) -> None:
         self.cache = cache
         self.ops = ops
+        self.outcome: PackedWeights | None = None
         self._worth_s = WORTH_S if worth_s is None else worth_s
         self._writing: _Writing | None = None
         self.name = entry_name(package.name, weights, package.files)
@@ -71,13 +92,33 @@ class PackedModel:
 
         `took` is told the bytes of each as it is read.
         """
-        return self.cache.read(self.name, self.key, self.ops, wanted, took)
+        matrices = self.cache.read(self.name, self.key, self.ops, wanted, took)
+        if matrices is not None:
+            self._ended(READ, sum(matrix.n_bytes for matrix in matrices))
+        return matrices
 
     def keep(self, matrices: Sequence[tuple[Format, packed.Matrix]], seconds: float) -> None:
-        """Begin to write the matrices, if making them took long enough."""
-        if seconds >= self._worth_s:
-            self._writing = _Writing(self, matrices)
-            self._writing.start()
+        """Begin to write the matrices, if making them took long enough and there is room."""
+        n_bytes = sum(matrix.n_bytes for _, matrix in matrices)
+        if seconds < self._worth_s * max(1.0, n_bytes / WORTH_BYTES):
+            self._ended(NOT_KEPT, n_bytes, f"packing took {seconds:.1f} s, which is not worth {n_bytes / 1e6:.0f} MB")
+            return
+        obstacle = self.cache.obstacle(self.name, n_bytes)
+        if obstacle:
+            self._ended(NOT_KEPT, n_bytes, obstacle)
+            return
+        self._ended(WRITING, n_bytes)
+        self._writing = _Writing(self, matrices)
+        self._writing.start()
+
+    def write(self, matrices: Sequence[tuple[Format, packed.Matrix]], stopped: Callable[[], bool]) -> None:
+        """Write the matrices, and note what became of it."""
+        n_bytes, reasons = sum(matrix.n_bytes for _, matrix in matrices), list[str]()
+        written = self.cache.write(self.name, self.key, matrices, stopped, reasons.append)
+        self._ended(WRITTEN if written else NOT_KEPT, n_bytes, *reasons)
+
+    def _ended(self, state: str, n_bytes: int, reason: str = "") -> None:
+        self.outcome = PackedWeights(state, self.cache.directory / self.name, n_bytes, reason)
 
     def finish(self) -> None:
         """Wait until what is to be kept is written; a program that ends does so by itself."""
@@ -99,7 +140,7 @@ class _Writing(threading.Thread):
         if sys.platform == "linux":  # elsewhere priorities are of processes, not threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
-            self._model.cache.write(self._model.name, self._model.key, self._matrices, self._stopped.is_set)
+            self._model.write(self._matrices, self._stopped.is_set)
         finally:
             self._matrices = ()
             atexit.unregister(self.finish)
