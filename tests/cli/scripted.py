@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from nearlight.errors import RequestError
 from nearlight.limits.run import RunLimit
 from nearlight.package.package import Package
 from nearlight.text.streaming import Piece
+from tests.signals import a_signal
 
 Answer = Sequence[tuple[str, str]]
 BYTES_PER_S = 10e9
@@ -40,12 +41,14 @@ class Costs:
 
 
 class ScriptedStream:
-    """Gives the pieces of one answer, a token each."""
+    """Gives the pieces of one answer, a token each; after `waits_after` of them it waits for a signal."""
 
-    def __init__(self, answer: Answer, delay_s: float, on_end: Callable[[Completion], None] | None = None) -> None:
+    def __init__(
+        self, answer: Answer, waits_after: int | None = None, on_end: Callable[[Completion], None] | None = None
+    ) -> None:
         self.completion = Completion(prompt_tokens=7, cached_tokens=3)
         self._on_end = on_end
-        self._pieces = self._run(answer, delay_s)
+        self._pieces = self._run(answer, waits_after)
 
     def __iter__(self) -> Iterator[Piece]:
         return self._pieces
@@ -53,19 +56,21 @@ class ScriptedStream:
     def close(self) -> None:
         self._pieces.close()
 
-    def _run(self, answer: Answer, delay_s: float) -> Iterator[Piece]:
+    def _run(self, answer: Answer, waits_after: int | None) -> Iterator[Piece]:
         completion, timing = self.completion, self.completion.timing
         timing.prefill_s, timing.prefill_tokens, timing.ttft_s, timing.load_s = 0.25, 4, 0.251, 1.5
         try:
             for i, (text, channel) in enumerate(answer):
-                time.sleep(delay_s)
                 completion.token_ids.append(i)
                 if channel == "answer":
                     completion.text += text
                 else:
                     completion.thinking += text
                 timing.decode_steps, timing.decode_s = i, i / 20  # 20 tokens a second
-                yield Piece(text, channel)  # type: ignore[arg-type]
+                with a_signal() if i + 1 == waits_after else nullcontext() as wait:
+                    yield Piece(text, channel)  # type: ignore[arg-type]
+                    if wait:
+                        wait()
             completion.finish_reason = "stop"
         finally:
             if self._on_end:
@@ -92,19 +97,23 @@ class ScriptedChat:
 
 
 class ScriptedModel:
-    """Stands in for a LanguageModel. `asked` are the prompts it got, with their options."""
+    """Stands in for a LanguageModel. `asked` are the prompts it got, with their options.
+
+    Its first answer waits for a signal after `waits_after` pieces.
+    """
 
     context, n_threads, load_s = 512, 3, 1.5
 
-    def __init__(self, answers: Sequence[Answer], *, chats: bool = True, delay_s: float = 0.0) -> None:
-        self.answers, self.chats, self.delay_s = list(answers), chats, delay_s
+    def __init__(self, answers: Sequence[Answer], *, chats: bool = True, waits_after: int | None = None) -> None:
+        self.answers, self.chats, self.waits_after = list(answers), chats, waits_after
         self.asked: list[tuple[Any, dict[str, Any]]] = []
         self.package = Package(Path("scripted"), "huggingface", "Scripted-7B", {"model_type": "llama"}, {})
         self.tokenizer = SimpleNamespace(token_text=lambda id: f"<{id}>")
 
     def next_stream(self, on_end: Callable[[Completion], None] | None = None) -> ScriptedStream:
         answer = self.answers.pop(0) if self.answers else [("nothing more", "answer")]
-        return ScriptedStream(answer, self.delay_s, on_end)
+        waits_after, self.waits_after = self.waits_after, None
+        return ScriptedStream(answer, waits_after, on_end)
 
     def stream(self, prompt: Any, **options: Any) -> ScriptedStream:
         self.asked.append((prompt, options))
