@@ -103,12 +103,13 @@ def test_probes_are_shared_between_neighbours_but_not_after_a_disturbance() -> N
     assert (disturbed.n_works, disturbed.n_probes) == (2, 4)
 
 
-def test_waiting_is_read_where_the_system_tells_it(tmp_path: Path) -> None:
+def test_waiting_is_read_where_the_system_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sysconf", {"SC_CLK_TCK": 50}.__getitem__)
     for task, line in ((7, "123 2000000000 5"), (8, "99 500000000 6"), (9, "?")):
         directory = tmp_path / f"proc/self/task/{task}"
         directory.mkdir(parents=True)
         (directory / "schedstat").write_text(line + "\n")
     assert waiting_seconds(tmp_path) == pytest.approx(2.5)
     (tmp_path / "proc/stat").write_text("cpu  1 2 3 4 5 6 7 250 0 0\ncpu0 1 2 3 4 5 6 7 8 0 0\n")
-    assert waiting_seconds(tmp_path) == pytest.approx(2.5 + 250 / 100, rel=0.6)
+    assert waiting_seconds(tmp_path) == pytest.approx(2.5 + 250 / 50)
     assert waiting_seconds(tmp_path / "missing") == 0.0

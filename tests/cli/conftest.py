@@ -17,6 +17,7 @@ from tests.cli.chats import PROMPT, Chat
 from tests.cli.packages import write_chat_model
 
 ROOT = Path(__file__).parents[2]
+KERNELS = ("NEARLIGHT_ISA", "NEARLIGHT_PACE")  # which ones, and how fast, is for whoever runs the tests to say
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -26,7 +27,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("HF_", "NEARLIGHT_", "NO_COLOR", "XDG_"))
+        if not name.startswith(("HF_", "NEARLIGHT_", "NO_COLOR", "XDG_")) or name in KERNELS
     }
     return kept | {
         "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))),
@@ -55,7 +56,6 @@ def nearlight(environment: dict[str, str]) -> Command:
             encoding="utf-8",
             env=environment | more,
             cwd=ROOT,
-            timeout=60,
             check=False,
         )
 
@@ -64,7 +64,7 @@ def nearlight(environment: dict[str, str]) -> Command:
 
 @pytest.fixture
 def chat(environment: dict[str, str], tmp_path: Path) -> Iterator[Chat]:
-    """Open a chat with a scripted model: `chat(answers, *flags, chats=True, delay_s=0, context=512)`."""
+    """Open a chat with a scripted model: `chat(answers, *flags, chats=True, waits_after=(), context=512)`."""
     opened = []
 
     def open_chat(answers: list[list[list[str]]], *flags: str, **settings: Any) -> Any:
@@ -76,7 +76,7 @@ def chat(environment: dict[str, str], tmp_path: Path) -> Iterator[Chat]:
             env=environment,
             cwd=str(ROOT),
             encoding="utf-8",
-            timeout=30,
+            timeout=None,
             dimensions=(24, 80),
         )
         opened.append(terminal)

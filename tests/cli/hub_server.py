@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,15 +17,15 @@ Repositories = Mapping[str, Mapping[str, bytes]]
 class FakeHub:
     """`downloads` are the files that were asked for, in order; `denied` maps repositories to the hub's error code.
 
-    A body is sent in four parts, with a pause of `pause_s` after each.
+    After half of a file it waits until `may_go_on` is set, as it is at first.
     """
-
-    pause_s = 0.0
 
     def __init__(self, repositories: Repositories, denied: Mapping[str, tuple[int, str]] | None = None) -> None:
         self.repositories, self.denied = repositories, denied or {}
         self.downloads: list[str] = []
         self.endpoint = ""
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     @contextmanager
     def running(self) -> Iterator[FakeHub]:
@@ -76,18 +75,25 @@ class FakeHub:
                 if with_body:
                     hub.downloads.append(name)
                 etag = hashlib.sha256(body).hexdigest()
-                self._send(200, body, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, with_body)
+                self._send(200, body, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, with_body, hub.may_go_on.wait)
 
-            def _send(self, status: int, body: bytes, headers: Mapping[str, str], with_body: bool) -> None:
+            def _send(
+                self,
+                status: int,
+                body: bytes,
+                headers: Mapping[str, str],
+                with_body: bool,
+                half_way: Callable[[], object] = bool,
+            ) -> None:
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                quarter = -(-len(body) // 4) or 1
-                for start in range(0, len(body) if with_body else 0, quarter):
-                    self.wfile.write(body[start : start + quarter])
-                    time.sleep(hub.pause_s)
+                if with_body:
+                    self.wfile.write(body[: len(body) // 2])
+                    half_way()
+                    self.wfile.write(body[len(body) // 2 :])
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ from nearlight.package.package import Package
 from nearlight.text.conversation import common_prefix
 from nearlight.text.streaming import Piece
 from nearlight.text.template import ChatTemplate
+from tests.signals import a_signal
 
 Answer = Sequence[tuple[str, str]]
 OnEnd = Callable[[Completion], None]
@@ -78,7 +79,7 @@ class Words:
 
 
 class ScriptedStream:
-    """Gives the pieces of one answer, a token each."""
+    """Gives the pieces of one answer, a token each; after so many as `waits_after` lists it waits for a signal."""
 
     def __init__(
         self, model: ScriptedModel, ids: Sequence[int], max_tokens: int | None, on_end: OnEnd | None = None
@@ -87,7 +88,9 @@ class ScriptedStream:
         model.held = list(ids)
         self.left_out_s = 0.0
         self._model, self._max_tokens, self._on_end = model, max_tokens, on_end
-        self._pieces = self._run(model.answers.pop(0) if model.answers else [("nothing more", "answer")])
+        waits_after, model.waits_after = model.waits_after, ()
+        answer = model.answers.pop(0) if model.answers else [("nothing more", "answer")]
+        self._pieces = self._run(answer, waits_after)
 
     def __iter__(self) -> Iterator[Piece]:
         return self._pieces
@@ -99,19 +102,21 @@ class ScriptedStream:
     def leave_out(self, seconds: float) -> None:
         self.left_out_s += seconds
 
-    def _run(self, answer: Answer) -> Iterator[Piece]:
+    def _run(self, answer: Answer, waits_after: Sequence[int]) -> Iterator[Piece]:
         completion, timing = self.completion, self.completion.timing
         timing.prefill_s, timing.prefill_tokens, timing.ttft_s, timing.load_s = 0.25, 4, 0.251, 1.5
         try:
             for i, (text, channel) in enumerate(answer):
-                time.sleep(self._model.delay_s)
                 completion.token_ids.append(self._model.tokenizer.id_of(text))
                 if channel == "answer":
                     completion.text += text
                 else:
                     completion.thinking += text
                 timing.decode_steps, timing.decode_s = i, i / 20  # 20 tokens a second
-                yield Piece(text, channel)  # type: ignore[arg-type]
+                with a_signal() if i + 1 in waits_after else nullcontext() as wait:
+                    yield Piece(text, channel)  # type: ignore[arg-type]
+                    if wait:
+                        wait()
                 if i + 1 == self._max_tokens:
                     completion.limit_reached = "max_tokens"
                     break
@@ -129,14 +134,18 @@ class ScriptedStream:
 
 
 class ScriptedModel:
-    """Stands in for a LanguageModel. `asked` are the prompts it got, with their options."""
+    """Stands in for a LanguageModel. `asked` are the prompts it got, with their options.
 
-    n_threads, load_s = 3, 1.5
+    Its first answer waits for a signal after so many pieces as `waits_after` lists.
+    """
+
+    n_threads, load_s, packed_weights = 3, 1.5, None
 
     def __init__(
-        self, answers: Sequence[Answer], *, chats: bool = True, delay_s: float = 0.0, context: int = 512
+        self, answers: Sequence[Answer], *, chats: bool = True, waits_after: Sequence[int] = (), context: int = 512
     ) -> None:
-        self.answers, self.chats, self.delay_s, self.context = list(answers), chats, delay_s, context
+        self.answers, self.chats, self.context = list(answers), chats, context
+        self.waits_after = waits_after
         self.asked: list[tuple[Any, dict[str, Any]]] = []
         self.held: list[int] = []
         self.package = Package(Path("scripted"), "huggingface", "Scripted-7B", {"model_type": "llama"}, {})

@@ -53,15 +53,15 @@ def test_several_lines_are_one_message(chat: Chat, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_stops_the_answer_and_keeps_the_chat(chat: Chat, tmp_path: Path) -> None:
-    terminal = chat([said("word " * 400), said("still here")], delay_s=0.02)
+    terminal = chat([said("word " * 400), said("still here")], waits_after=[1])
     terminal.send("Go on\r")
-    terminal.expect_exact("word word")
+    terminal.expect_exact("word")
     terminal.send(CTRL_C)
     terminal.expect_exact("stopped by you")
     terminal.expect_exact(PROMPT)
     answer = saved_by(terminal, tmp_path / "c.json")["messages"][1]
     assert answer["role"] == "assistant"
-    assert 2 <= answer["content"].count("word") < 400
+    assert answer["content"] == "word "
     terminal.send(CTRL_C)
     terminal.expect_exact("Ctrl-D or /exit leaves")
     terminal.send("More\r")
@@ -73,7 +73,7 @@ def test_thinking_is_dimmed_and_timed(chat: Chat) -> None:
     terminal = chat([[["A thought.", "thinking"], ["So: 4.", "answer"]]])
     terminal.send("2+2\r")
     terminal.expect_exact("\x1b[2mA thought.\x1b[0m")
-    terminal.expect(r"\(thought for \d\.\d+ s\)")
+    terminal.expect(r"\(thought for .+ s\)")
     terminal.expect_exact("So: 4.")
 
 
@@ -144,7 +144,7 @@ def test_history_comes_back_in_the_next_chat(chat: Chat) -> None:
 
 def test_a_real_model(environment: dict[str, str], chat_model: Path) -> None:
     arguments = ["-m", "nearlight", "run", str(chat_model), "-n", "4", "--temperature", "0"]
-    terminal = pexpect.spawn(sys.executable, arguments, env=environment, cwd=str(ROOT), encoding="utf-8", timeout=60)
+    terminal = pexpect.spawn(sys.executable, arguments, env=environment, cwd=str(ROOT), encoding="utf-8", timeout=None)
     terminal.expect_exact(PROMPT)
     for _ in range(2):
         terminal.send("hello\r")

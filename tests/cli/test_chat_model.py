@@ -171,7 +171,7 @@ def test_the_command_line_gives_the_first_model(
     from tests.cli.conftest import ROOT
 
     arguments = ["-m", "nearlight", "run", str(chat_model), "-n", "4", "--temperature", "0", "--offline"]
-    terminal = pexpect.spawn(sys.executable, arguments, env=environment, cwd=str(ROOT), encoding="utf-8", timeout=60)
+    terminal = pexpect.spawn(sys.executable, arguments, env=environment, cwd=str(ROOT), encoding="utf-8", timeout=None)
     terminal.expect_exact(PROMPT)
     terminal.send("/model org/name\r")
     terminal.expect_exact("org/name: not on this machine")

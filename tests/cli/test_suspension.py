@@ -23,12 +23,12 @@ from tests.cli.screen import Screen
 
 @pytest.fixture
 def job(environment: dict[str, str], tmp_path: Path) -> Iterator[Any]:
-    """A chat as the job of a shell; its first answer takes as long as it is let."""
+    """A chat as the job of a shell; its first answer waits for a signal twice."""
     script = tmp_path / "script.json"
-    script.write_text(json.dumps({"answers": [said("word " * 3000), said("and on")], "delay_s": 0.02}))
+    script.write_text(json.dumps({"answers": [said("word " * 3000), said("and on")], "waits_after": [2, 4]}))
     run = ["-m", "tests.cli.job_control", sys.executable, "-m", "tests.cli.scripted", str(script), "run", str(tmp_path)]
     terminal = pexpect.spawn(
-        sys.executable, run, env=environment, cwd=str(ROOT), encoding="utf-8", timeout=30, dimensions=(24, 80)
+        sys.executable, run, env=environment, cwd=str(ROOT), encoding="utf-8", timeout=None, dimensions=(24, 80)
     )
     terminal.expect_exact(PROMPT)
     yield terminal

@@ -7,7 +7,6 @@ import fcntl
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +259,7 @@ def test_what_was_not_used_for_longest_goes_first(source: Path, cache: PackedCac
     for age, weights in ((30, "w8"), (10, "w6"), (20, "bf16")):
         load(source, cache, weights)
         path = next(cache.directory / e.name for e in cache.entries() if e.weights == weights)
-        os.utime(path, (0, time.time() - age))
+        os.utime(path, (0, 1000 - age))
         sizes[weights] = path.stat().st_size
     load(source, cache, "w8")  # used: now the youngest
     small = PackedCache(cache.directory, bound=sum(sizes.values()))
@@ -315,12 +314,13 @@ def test_only_kernels_that_pack_have_a_cache(source: Path) -> None:
 # -- several processes -------------------------------------------------------------------------------------------------
 
 _RACER = """
-import sys, time, zlib
+import sys, zlib
 from pathlib import Path
 from nearlight.engine.packed_cache import PackedCache
 from tests.engine.test_packed_cache import IDS, load
-source, directory, start = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
-time.sleep(max(0, start - time.time()))
+source, directory = Path(sys.argv[1]), Path(sys.argv[2])
+print("ready", flush=True)
+sys.stdin.readline()
 for turn in range(12):
     cache = PackedCache(directory, 1 << 30)
     print(zlib.crc32(load(source, cache, "w8").logits(IDS).tobytes()))
@@ -334,9 +334,15 @@ def test_processes_that_race_all_end_well(source: Path, cache: PackedCache) -> N
     """Two write, read and delete one entry at the same time."""
     wanted = load(source, cache, "w8").logits(IDS)
     cache.remove(cache.entries()[0])
-    command = [sys.executable, "-c", _RACER, str(source), str(cache.directory), str(time.time() + 3)]
-    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [racer.communicate(timeout=120)[0].split() for racer in racers]
+    command = [sys.executable, "-c", _RACER, str(source), str(cache.directory)]
+    pipe = subprocess.PIPE
+    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    assert [racer.stdout.readline() for racer in racers if racer.stdout] == ["ready\n"] * 2
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    answers = [racer.communicate()[0].split() for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0]
     assert len(answers[0]) == len(answers[1]) == 12
     assert len({*answers[0], *answers[1]}) == 1

@@ -19,9 +19,9 @@ import nearlight
 from nearlight import LanguageModel
 from nearlight.engine.engine import Engine
 from nearlight.kernels.ops import Watch
-from tests.engine.signals import sends
 from tests.engine.test_chat import CHATML, write_tokenizer
 from tests.models.random_models import SIZES, write_model
+from tests.signals import sends
 
 ROOT = Path(__file__).parents[2]
 ROWS = 150  # of a step that one thread does in pieces too
@@ -105,7 +105,7 @@ IN_THE_PROMPT = """
 import signal, sys
 from nearlight.cli.main import main
 from nearlight.engine.engine import Engine
-from tests.engine.signals import sends
+from tests.signals import sends
 step = Engine.step
 def pressed(engine, sequences, watch):
     engine.ops.runtime.ask_every_s = 0.0
@@ -130,14 +130,13 @@ def test_ctrl_c_keeps_the_answer_so_far_in_the_conversation(directory: Path) -> 
     stream = chat.say("Hello", temperature=0)
     answer = stream.completion
     watch_steps(model, lambda usual: sends(signal.SIGINT, 30) if len(answer.token_ids) == 20 else usual)
-    shown = ""
+    shown: list[str] = []
     with pytest.raises(KeyboardInterrupt):
-        for piece in stream:
-            shown += piece.text
+        shown.extend(piece.text for piece in stream)
     stream.close()
     assert (answer.finish_reason, len(answer.token_ids)) == ("cancelled", 20)
     assert shown
-    assert answer.text.startswith(shown)
+    assert answer.text.startswith("".join(shown))
     assert chat.messages[-1] == {"role": "assistant", "content": answer.text}
     watch_steps(model, lambda usual: usual)
     chat.say("Go on", max_tokens=3).finish()

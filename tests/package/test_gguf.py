@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from nearlight.errors import NearlightError, UnsupportedError
 from nearlight.package import Package, StoredTensor, TokenizerTables, open_package
 from nearlight.package.gguf import read_gguf
 from tests.attacks import ggufs, sound
+from tests.effort import calls
 from tests.package.gguf_files import (
     HEAD_DIM,
     HEADS,
@@ -223,18 +223,14 @@ def test_version_2_is_the_same_layout(tmp_path: Path) -> None:
     assert open_package(path).tensors["model.embed_tokens.weight"].shape == (2, 8)
 
 
-def test_a_large_vocabulary_opens_quickly(tmp_path: Path) -> None:
+def test_a_large_vocabulary_costs_little_for_each_token(tmp_path: Path) -> None:
     def add_vocabulary(writer: gguf.GGUFWriter) -> None:
         writer.add_tokenizer_model("gpt2")
         writer.add_token_list([f"token{index}" for index in range(150_000)])
         writer.add_token_merges([f"to ken{index}" for index in range(150_000)])
 
     write_decoder(tmp_path / "model.gguf", "llama", Q8_0, extra=add_vocabulary)
-    samples = []
-    for _ in range(3):
-        start = time.process_time()
-        package = open_package(tmp_path / "model.gguf")
-        samples.append(time.process_time() - start)
-    assert isinstance(package.tokenizer, TokenizerTables)
-    assert len(package.tokenizer.tokens) == 150_000
-    assert min(samples) < 0.3  # processor time: about 0.1
+    packages: list[Package] = []
+    assert calls(lambda: packages.append(open_package(tmp_path / "model.gguf"))) < 2 * 300_000
+    assert isinstance(packages[0].tokenizer, TokenizerTables)
+    assert len(packages[0].tokenizer.tokens) == 150_000

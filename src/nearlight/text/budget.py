@@ -7,8 +7,8 @@ sorting or printing a value of bounded tree size takes bounded time, and between
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from time import perf_counter
 from typing import Any
 
 from jinja2.utils import Namespace
@@ -45,14 +45,15 @@ class Once:
 class Budget:
     """Counts down during one render.
 
-    Units: value_limit is in characters, an entry of a list counting as eight; seconds is wall time.
+    Units: value_limit is in characters, an entry of a list counting as eight; `seconds` are those of `clock`.
     """
 
-    def __init__(self, value_limit: int, seconds: float) -> None:
+    def __init__(self, value_limit: int, seconds: float, clock: Callable[[], float] = perf_counter) -> None:
         self.value_limit = value_limit
         self._left = _TOTAL_VALUES * value_limit
         self._seconds = seconds
-        self._deadline = time.perf_counter() + seconds
+        self._clock = clock
+        self._deadline = clock() + seconds
 
     def tick(self, made: int = 1) -> None:
         """Account for one operation that made something of this size.
@@ -62,7 +63,7 @@ class Budget:
         self._left -= made
         if self._left < 0:
             raise BudgetExceeded("it makes too much text and data in all")
-        if time.perf_counter() > self._deadline:
+        if self._clock() > self._deadline:
             raise BudgetExceeded(f"it runs longer than {self._seconds:g} s")
 
     def check(self, size: int | float) -> None:

@@ -9,7 +9,8 @@ Source: transformers 5.23 apply_chat_template and render_jinja_template.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError
@@ -31,15 +32,22 @@ _OPEN_END = "<<nearlight: the message goes on here>> "
 class ChatTemplate:
     """A package's chat template, ready to render.
 
-    `special_tokens` maps "bos_token", … to their text, which templates write themselves.
+    `special_tokens` maps "bos_token", … to their text, which templates write themselves. `seconds` by `clock` is how
+    long compiling and rendering may take each.
     """
 
     def __init__(
-        self, source: str, special_tokens: Mapping[str, str] | None = None, *, seconds: float = SECONDS
+        self,
+        source: str,
+        special_tokens: Mapping[str, str] | None = None,
+        *,
+        seconds: float = SECONDS,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.source = source
         self.special_tokens = dict(special_tokens or {})
         self._seconds = seconds
+        self._clock = clock
         self._compiled = Once(self._compile)
 
     def compile(self) -> None:
@@ -55,7 +63,7 @@ class ChatTemplate:
 
         if len(self.source) > SOURCE_LIMIT:
             raise _error("is too long", expected=f"at most {SOURCE_LIMIT} characters", found=len(self.source))
-        token = BUDGET.set(Budget(VALUE_LIMIT, self._seconds))
+        token = BUDGET.set(Budget(VALUE_LIMIT, self._seconds, self._clock))
         try:
             return BoundedEnvironment().from_string(self.source)
         except BudgetExceeded as error:
@@ -110,7 +118,7 @@ class ChatTemplate:
         template = self._compiled.get()
         given = tree_size(data, math.inf)
         limit = VALUE_LIMIT + VALUE_LIMIT_PER_INPUT * given
-        budget = Budget(limit, self._seconds * (1 + given / VALUE_LIMIT))
+        budget = Budget(limit, self._seconds * (1 + given / VALUE_LIMIT), self._clock)
         token = BUDGET.set(budget)
         try:
             pieces: list[str] = []
