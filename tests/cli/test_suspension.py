@@ -25,7 +25,7 @@ from tests.cli.screen import Screen
 def job(environment: dict[str, str], tmp_path: Path) -> Iterator[Any]:
     """A chat as the job of a shell; its first answer waits for a signal twice."""
     script = tmp_path / "script.json"
-    script.write_text(json.dumps({"answers": [said("word " * 3000), said("and on")], "waits_after": [2, 4]}))
+    script.write_text(json.dumps({"answers": [said("word " * 3000), said("and on")], "waits_after": [1, 2]}))
     run = ["-m", "tests.cli.job_control", sys.executable, "-m", "tests.cli.scripted", str(script), "run", str(tmp_path)]
     terminal = pexpect.spawn(
         sys.executable, run, env=environment, cwd=str(ROOT), encoding="utf-8", timeout=None, dimensions=(24, 80)
@@ -48,11 +48,11 @@ def test_at_the_prompt_the_typed_line_comes_back(job: Any) -> None:
 
 def test_during_an_answer_the_terminal_is_the_shells(job: Any) -> None:
     job.send("Go on\r")
-    job.expect_exact("word word")
+    job.expect_exact("word")
     job.send(CTRL_Z)
     job.expect_exact("[stopped, keys shown]")
     job.send("\r")
-    job.expect_exact("word word")
+    job.expect_exact("word")
     job.send(CTRL_C)
     job.expect_exact("stopped by you")
     job.expect_exact(PROMPT)
