@@ -1,12 +1,17 @@
-"""Shows an answer in the chat: thinking dimmed and unformatted, then the answer, as Markdown or as plain text."""
+"""Shows an answer to a person: thinking dimmed, in rows broken at words; then the answer, as Markdown or as it is.
+
+Text that is not to be formatted (a completion, or with --no-markdown) is not broken into rows either: the terminal does
+that, and a copy has the model's own lines.
+"""
 
 from __future__ import annotations
 
 from time import monotonic
 from typing import Protocol, TextIO
 
-from nearlight.cli.terminal import DIM, has_colours, printable, styled
+from nearlight.cli.terminal import DIM, has_colours, moves_cursor, printable, styled
 from nearlight.cli.units import seconds_text
+from nearlight.cli.wrapped_view import PlainLines, WrappedView
 
 
 class View(Protocol):
@@ -69,15 +74,24 @@ class AnswerView:
         self._channel = channel
         if channel == "thinking":
             self._thinking_since = monotonic()
-            self._view = PlainView(self._out, DIM)
+            self._view = thinking_view(self._out)
             return
         if thought:
             self._out.write("\n")
-        self._view = self._answer_view()
+        self._view = answer_view(self._out, formatted=self._formatted)
 
-    def _answer_view(self) -> View:
-        if not self._formatted or not has_colours(self._out):
-            return PlainView(self._out)
-        from nearlight.cli.markdown_view import MarkdownView
 
-        return MarkdownView(self._out)
+def answer_view(out: TextIO, *, formatted: bool) -> View:
+    """Return what shows an answer: Markdown needs a terminal, and marks are left out only where styles replace them."""
+    if not formatted or not moves_cursor(out):
+        return PlainView(out)
+    if not has_colours(out):
+        return WrappedView(out, PlainLines())
+    from nearlight.cli.markdown_view import MarkdownLines
+
+    return WrappedView(out, MarkdownLines())
+
+
+def thinking_view(out: TextIO) -> View:
+    """Return what shows thinking."""
+    return WrappedView(out, PlainLines(DIM if has_colours(out) else "")) if moves_cursor(out) else PlainView(out, DIM)

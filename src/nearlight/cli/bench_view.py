@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from nearlight.bench.explain import Account, Explanation
 from nearlight.bench.memory import Memory
 from nearlight.bench.results import Row
-from nearlight.cli.table import cells, table
+from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, count_text, significant
+from nearlight.cli.wrapping import cells
 from nearlight.kernels.cpu.levels import levels
 
 FORMATS = ("md", "csv", "json", "jsonl")

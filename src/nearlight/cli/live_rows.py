@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from nearlight.cli import terminal
-from nearlight.cli.table import cells
+from nearlight.cli.wrapping import cells, expanded
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
@@ -54,7 +54,7 @@ class LiveRows:
         if width != self._width:
             # The window was resized: terminals wrap rows that no longer fit, so they take more of them now.
             self._width = width
-            taken = sum(max(-(-cells(_STYLE.sub("", row)) // width), 1) for row in self._live)
+            taken = sum(max(-(-cells(expanded(_STYLE.sub("", row))) // width), 1) for row in self._live)
             return 0, max(taken - 1, 0)
         keep = 0
         for old, new in zip(self._live, rows, strict=False):
