@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Protocol, TextIO
 
-from nearlight.cli.terminal import DIM, has_colours, moves_cursor, printable, styled
+from nearlight.cli.terminal import DIM, has_colours, is_terminal, moves_cursor, printable, styled
 from nearlight.cli.units import seconds_text
 from nearlight.cli.wrapped_view import PlainLines, WrappedView
 
@@ -23,17 +23,18 @@ class View(Protocol):
 
 
 class PlainView:
-    """Text as it is, without the control characters that would let a model drive the terminal."""
+    """Text as it is; a terminal gets pictures of the control characters with which a model would drive it."""
 
     def __init__(self, out: TextIO, style: str = "") -> None:
         self._out, self._style = out, style
+        self._clean = printable if is_terminal(out) else str
         self._last = "\n"
 
-    def push(self, text: str) -> None:
-        text = printable(text)
+    def push(self, text: str, style: str = "") -> None:
+        text = self._clean(text)
         if text:
             self._last = text[-1]  # first, since Ctrl-C may come at any moment
-            self._out.write(styled(text, self._style, self._out) if self._style else text)
+            self._out.write(styled(text, style or self._style, self._out))
             self._out.flush()
 
     def finish(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+from nearlight.cli.help_text import HelpFormatter
 from nearlight.errors import RequestError
 
 BASE_MAX_TOKENS = 256
@@ -19,7 +20,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"nearlight {command}",
             description=description,
             epilog="examples:\n" + examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
             allow_abbrev=False,
         )
         self.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -15,15 +15,16 @@ from nearlight.cli.progress import ProgressBar
 from nearlight.cli.report import closing_line
 from nearlight.cli.terminal import BOLD, DIM, keys_hidden, styled
 from nearlight.cli.units import bytes_text
+from nearlight.cli.wrapping import filled, say
 from nearlight.errors import NearlightError, RequestError
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
 
 
-def chat(model: LanguageModel, dialogue: Dialogue, *, quiet: bool = False) -> int:
+def chat(model: LanguageModel, dialogue: Dialogue, *, quiet: bool = False, markdown: bool = True) -> int:
     """Chat on the terminal until the person leaves; return the exit code."""
-    state = ChatState(model, dialogue)
+    state = ChatState(model, dialogue, markdown)
     print(_greeting(model, chats=dialogue.formatted))
     # Loaded after the greeting, which is then on the screen at once.
     from nearlight.cli.line_editor import LineEditor
@@ -55,7 +56,7 @@ def _handle(state: ChatState, text: str, quiet: bool) -> None:
 
 
 def _answer(state: ChatState, text: str, quiet: bool) -> None:
-    view = AnswerView(sys.stdout, formatted=state.dialogue.formatted)
+    view = AnswerView(sys.stdout, formatted=state.dialogue.formatted and state.markdown)
     with ProgressBar("reading the prompt", unit=" tokens") as bar:
         try:
             stream = state.dialogue.say(text, bar.update)
@@ -91,10 +92,10 @@ def _greeting(model: LanguageModel, *, chats: bool) -> str:
             "Without a chat template there are no answers: what you type is completed, as one growing text.\n"
             "Alt-Enter begins a new line, Ctrl-C stops it, /clear begins anew, /help says more."
         )
-    title = styled(package.name, BOLD, sys.stdout)
-    return f"{title}  {styled(figures, DIM, sys.stdout)}\n{styled(what, DIM, sys.stdout)}\n"
+    lines = ((package.name, BOLD), (figures, DIM), (what, DIM))
+    return "".join(styled(filled(text, sys.stdout), style, sys.stdout) + "\n" for text, style in lines)
 
 
 def _note(text: str) -> None:
     """Say something about the chat, which is no part of it."""
-    print(styled(text, DIM, sys.stderr), file=sys.stderr)
+    say(text, DIM)

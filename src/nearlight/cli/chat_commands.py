@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nearlight.cli.dialogue import Dialogue
 from nearlight.cli.report import closing_line, limit_of
 from nearlight.cli.units import bytes_text, significant
+from nearlight.cli.wrapping import say
 from nearlight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,10 +26,11 @@ _CALL = re.compile(r"(/[A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
 
 @dataclass
 class ChatState:
-    """A chat under way: what commands read and change."""
+    """A chat under way: what commands read and change. `markdown`: answers are shown formatted where they may be."""
 
     model: LanguageModel
     dialogue: Dialogue
+    markdown: bool = True
     left: bool = False
     n_answers: int = 0
     n_tokens: int = 0
@@ -69,7 +72,7 @@ def call(chat: ChatState, line: str) -> bool:
         raise RequestError(f"unknown command {name}", advice="/help lists them; a space in front makes it a message")
     result = COMMANDS[name].run(chat, (match[2] or "").strip())
     if result:
-        print(result)
+        say(result, stream=sys.stdout)
     return True
 
 

@@ -13,6 +13,7 @@ from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, DIM, YELLOW, styled
 from nearlight.cli.units import bytes_text, count_text
+from nearlight.cli.wrapping import filled
 from nearlight.errors import PackageError
 from nearlight.package import open_package
 
@@ -165,24 +166,26 @@ def _policy(policy: SamplingPolicy) -> str:
 def _template(found: Inspection) -> str:
     template = found.template
     if template is None:
-        return "" if found.n_tokens is None else "no chat template: a base model, it completes text"
+        nothing = filled("no chat template: a base model, it completes text", sys.stdout)
+        return nothing if found.n_tokens is not None else ""
     title = styled("chat template", BOLD, sys.stdout)
     others = f" ({', '.join(template.names)})" if len(template.names) > 1 else ""
     example = "" if template.example is None else _indented(template.example)
-    turns = f"turns: {template.reason}"
+    turns = filled(f"turns: {template.reason}", sys.stdout)
     return "\n".join(line for line in (f"{title}{others}", example, turns) if line)
 
 
 def _indented(text: str) -> str:
-    return "\n".join(styled(f"  │ {line}".rstrip(), DIM, sys.stdout) for line in text.rstrip("\n").split("\n"))
+    lines = filled(text.rstrip("\n"), sys.stdout, margin=4).split("\n")
+    return "\n".join(styled(f"  │ {line}".rstrip(), DIM, sys.stdout) for line in lines)
 
 
 def _verdict(found: Inspection) -> str:
-    lines = [styled(f"problem: {line}", YELLOW, sys.stdout) for line in found.problems]
-    lines += [f"remark: {line}" for line in found.remarks]
+    lines = [styled(filled(f"problem: {line}", sys.stdout), YELLOW, sys.stdout) for line in found.problems]
+    lines += [filled(f"remark: {line}", sys.stdout) for line in found.remarks]
     return "\n".join(lines) or "nothing looks wrong"
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> list[str]:
     width = max(len(name) for name, _ in facts)
-    return [f"{name:<{width}}  {text}" for name, text in facts]
+    return [filled(f"{name:<{width}}  {text}", sys.stdout) for name, text in facts]

@@ -5,8 +5,6 @@ Figures are rounded for reading (`--json` has them in full); sizes are decimal, 
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -15,12 +13,12 @@ from nearlight.cli.plan_report import PlanReport
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, YELLOW, is_terminal, styled
 from nearlight.cli.units import bytes_text, count_text, latency_text, significant
+from nearlight.cli.wrapping import filled
 from nearlight.plan import Plan
 
 Facts = list[tuple[str, str]]
 
 _BAR_CELLS = 24
-_WIDEST = 110
 _NONE = "–"
 _FLAT_TOKENS_PER_MS = 1e6
 """A decode line that rises less than a millisecond over so many tokens is called flat."""
@@ -56,7 +54,7 @@ def _verdict(plan: Plan, stream: TextIO) -> str:
     lines[0] = styled(lines[0], style, stream)
     if plan.advice:
         lines += ["It fits with any one of these:" if len(plan.advice) > 1 else "What fits:"]
-        lines += [f"  {advice}" for advice in plan.advice]
+        lines += [_filled(f"  {advice}", stream, "    ") for advice in plan.advice]
     return "\n".join(lines)
 
 
@@ -108,15 +106,17 @@ def _memory(plan: Plan, stream: TextIO) -> str:
     total = f"of {_available(plan)}"
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))
     text = table(("memory", *("" for _ in rows[0][1:])), rows, right=(1,), stream=stream)
-    return f"{text}\nThe longest context that fits: {plan.max_context or 'none'}{' tokens' if plan.max_context else ''}"
+    longest = f"{plan.max_context} tokens" if plan.max_context else "none"
+    return f"{text}\n{_filled(f'The longest context that fits: {longest}', stream)}"
 
 
 def _bar(share: float, stream: TextIO) -> tuple[str, ...]:
     """Draw a share for a terminal; a pipe gets no such column."""
     if not is_terminal(stream):
         return ()
-    filled = min(max(round(_BAR_CELLS * share), 1), _BAR_CELLS)
-    return ("█" * filled + "░" * (_BAR_CELLS - filled),)
+    n_cells = min(_BAR_CELLS, max(terminal.width() - 56, 4))
+    full = min(max(round(n_cells * share), 1), n_cells)
+    return ("█" * full + "░" * (n_cells - full),)
 
 
 def _prompt(plan: Plan) -> Facts:
@@ -231,13 +231,7 @@ def _percent(share: float) -> str:
 
 
 def _filled(text: str, stream: TextIO, indent: str = "") -> str:
-    """Break a text into lines as wide as the terminal, between words but not behind a number; a pipe gets one line."""
-    if not is_terminal(stream):
-        return text
-    width = min(terminal.width(), _WIDEST)
-    bound = re.sub(r"(?<=\d) (?=\S)", "\N{NO-BREAK SPACE}", text)
-    lines = textwrap.fill(bound, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return lines.replace("\N{NO-BREAK SPACE}", " ")
+    return filled(text, stream, indent)
 
 
 def _aligned(facts: Sequence[tuple[str, str]], stream: TextIO) -> str:

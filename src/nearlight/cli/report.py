@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.units import bytes_text, seconds_text, significant
+from nearlight.cli.wrapping import say
 
 if TYPE_CHECKING:
     from nearlight.engine.completion import Completion
@@ -28,10 +28,7 @@ def limit_of(model: LanguageModel, completion: Completion) -> RunLimit:
     if speed and limit.share(speed, completion.mean_context) > IMPOSSIBLE and not _in_cache(limit):
         fresh = model.limits(fresh=True)
         was, now = bytes_text(limit.read_bytes_per_s), bytes_text(fresh.read_bytes_per_s)
-        print(
-            f"nearlight: faster than the limit on file, so memory was probed again: {now}/s, not {was}/s",
-            file=sys.stderr,
-        )
+        say(f"nearlight: faster than the limit on file, so memory was probed again: {now}/s, not {was}/s")
         return fresh
     return limit
 

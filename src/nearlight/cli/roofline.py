@@ -13,6 +13,7 @@ from nearlight.cli.progress import ProgressBar
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, significant
+from nearlight.cli.wrapping import filled
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.memory import total_memory
@@ -89,16 +90,19 @@ def as_text(isa: str, found: Sequence[Ceilings]) -> str:
     best = found[-1]
     balance = ", ".join(f"{peak / best.read_bytes_per_s:.0f} in {name}" for name, peak in best.flops.items())
     caches = last_cache_bytes()
+    sentences = [
+        f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
+        f"memory {bytes_text(total_memory())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
+        *_levels(found),
+        f"Probed {time_text(best.taken)}; --fresh measures again.",
+    ]
     return "\n".join(
         (
             styled(processor_name(), BOLD, sys.stdout) + f" · {isa}",
             "",
             table(header, rows, right=(0, 1, 2, 3, 4), stream=sys.stdout),
             "",
-            f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
-            f"memory {bytes_text(total_memory())}" + (f", last caches {bytes_text(caches)}" if caches else ""),
-            *_levels(found),
-            f"Probed {time_text(best.taken)}; --fresh measures again.",
+            *(filled(sentence, sys.stdout) for sentence in sentences),
         )
     )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import nearlight
 from nearlight.cli import source, terminal
+from nearlight.cli.answer_view import PlainView, answer_view, thinking_view
 from nearlight.cli.arguments import (
     BASE_MAX_TOKENS,
     Parser,
@@ -26,6 +27,7 @@ from nearlight.cli.arguments import (
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.report import as_json, closing_line, limit_of
 from nearlight.cli.units import bytes_text
+from nearlight.cli.wrapping import say
 from nearlight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -58,14 +60,14 @@ def main(arguments: Sequence[str]) -> int:
     prompt = None if chats else _prompt(words)
     if words.guessed and terminal.is_terminal(sys.stderr) and not args.quiet:
         note = f"taking {words.prompt!r} as a prompt for {source.EMBEDDED}; models are paths or org/name"
-        print(terminal.styled(note, terminal.DIM, sys.stderr), file=sys.stderr)
+        say(note, terminal.DIM)
     model = _load(args, path, words.model or path.name)
     if prompt is None:
         from nearlight.cli.chat import chat
         from nearlight.cli.dialogue import open_dialogue
 
         dialogue = open_dialogue(model, args.system, decoding_options(args), completes=args.raw)
-        return chat(model, dialogue, quiet=args.quiet)
+        return chat(model, dialogue, quiet=args.quiet, markdown=args.markdown)
     return _answer(model, prompt, args)
 
 
@@ -86,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
         "--logprobs", type=int, metavar="N", help="with --json: log-probabilities of each token and the N best others"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer only: no progress, thinking or figures")
+    parser.add_argument(
+        "--no-markdown", dest="markdown", action="store_false", help="show answers as they are, without Markdown"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more about the model and the cache")
     add_decoding(parser)
     add_loading(parser)
@@ -116,9 +121,9 @@ def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
         model = nearlight.load(path, progress=None if args.quiet else bar.update, **loading_options(args))
     if args.verbose:
         for remark in model.package.remarks:
-            print(f"remark: {remark}", file=sys.stderr)
+            say(f"remark: {remark}")
         figures = f"context {model.context}, {model.n_threads} threads, loaded in {model.load_s:.2f} s"
-        print(f"{model.package.name}: {model.package.model_type}, {figures}", file=sys.stderr)
+        say(f"{model.package.name}: {model.package.model_type}, {figures}")
     return model
 
 
@@ -130,7 +135,8 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
         options.setdefault("max_tokens", BASE_MAX_TOKENS)
     with ProgressBar("reading the prompt", unit=" tokens") as bar:
         stream = model.stream(_messages(model, prompt, args), on_prefill=bar.update, **options)
-        shown = _Silent() if args.json else _Printer(quiet=args.quiet)
+        formatted = args.markdown and not completes
+        shown = _Silent() if args.json else _Printer(quiet=args.quiet, formatted=formatted)
         if (completes and args.echo is not False) or args.echo:
             shown.prompt(prompt)
         with terminal.keys_hidden():
@@ -143,7 +149,7 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
         line = closing_line(completion, limit)
         if args.verbose:
             line += f" · prompt {completion.prompt_tokens} tokens · ended by {completion.finish_reason}"
-        print(terminal.styled(line, terminal.DIM, sys.stderr), file=sys.stderr)
+        say(line, terminal.DIM)
     return 130 if interrupted else 0
 
 
@@ -183,41 +189,32 @@ class _Silent:
 class _Printer:
     """Writes the answer to stdout, and thinking, dimmed, to stderr if that is a terminal."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, formatted: bool) -> None:
         self._thinks = not quiet and terminal.is_terminal(sys.stderr)
-        self._clean = terminal.printable if terminal.is_terminal(sys.stdout) else str
+        self._thinking = thinking_view(sys.stderr)
+        self._answer = answer_view(sys.stdout, formatted=formatted)
         self._channel = "answer"
-        self._last = "\n"
 
     def prompt(self, text: str) -> None:
-        self._write(text, terminal.BOLD)
+        """Print the prompt; what goes on with it is shown as it is."""
+        plain = PlainView(sys.stdout)
+        plain.push(text, terminal.BOLD)
+        self._answer = plain
 
     def piece(self, text: str, channel: str) -> None:
         if channel == "thinking" and not self._thinks:
             return
         if channel != self._channel:
             self._switch(channel)
-        if channel == "thinking":
-            sys.stderr.write(terminal.styled(terminal.printable(text), terminal.DIM, sys.stderr))
-            sys.stderr.flush()
-        else:
-            self._write(text)
+        (self._thinking if channel == "thinking" else self._answer).push(text)
 
     def end(self) -> None:
-        if self._channel == "thinking":
-            self._switch("answer")
-        elif self._last != "\n":
-            self._write("\n")
+        self._switch("answer")
+        self._answer.finish()
 
     def _switch(self, channel: str) -> None:
         if self._channel == "thinking":
-            sys.stderr.write("\n\n")
+            self._thinking.finish()
+            sys.stderr.write("\n")
             sys.stderr.flush()
         self._channel = channel
-
-    def _write(self, text: str, style: str = "") -> None:
-        text = self._clean(text)
-        if text:
-            self._last = text[-1]  # first, since Ctrl-C may come at any moment
-            sys.stdout.write(terminal.styled(text, style, sys.stdout) if style else text)
-            sys.stdout.flush()

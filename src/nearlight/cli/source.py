@@ -15,6 +15,7 @@ from pathlib import Path
 import nearlight
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.units import bytes_text
+from nearlight.cli.wrapping import say
 from nearlight.errors import RequestError
 from nearlight.package import hub
 
@@ -101,13 +102,13 @@ def find_model(name: str | None, *, offline: bool = False) -> Path:
         return found
     if offline:
         raise RequestError("not on this machine", where=id, advice=f"`nearlight pull {id}` downloads it")
-    print(f"{id} is no path here, and not downloaded yet", file=sys.stderr)
+    say(f"{id} is no path here, and not downloaded yet")
     return download(id)
 
 
 def download(id: hub.HubId) -> Path:
     """Download a model, saying so."""
-    print(f"downloading {id} from the Hugging Face hub", file=sys.stderr)
+    say(f"downloading {id} from the Hugging Face hub")
     with ProgressBar(str(id), bytes_text, delay_s=0) as bar:
         return hub.pull(id, bar.update)
 

@@ -36,7 +36,7 @@ def moves_cursor(stream: TextIO) -> bool:
 
 def styled(text: str, style: str, stream: TextIO) -> str:
     """Wrap a text in a style where the stream has styles."""
-    return f"\x1b[{style}m{text}\x1b[0m" if text and has_colours(stream) else text
+    return f"\x1b[{style}m{text}\x1b[0m" if text and style and has_colours(stream) else text
 
 
 def width() -> int:

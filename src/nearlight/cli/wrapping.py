@@ -10,6 +10,7 @@ A styled text is a list of spans, a text with its style each, so that it can be 
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -20,7 +21,7 @@ from nearlight.cli import terminal
 Span = tuple[str, str]
 """A text, and the style it is written in: the arguments of an SGR sequence, or nothing."""
 
-WIDEST = 110
+WIDEST = 120
 """Sentences in longer lines are hard to read."""
 
 TAB_CELLS = 8
@@ -150,14 +151,21 @@ def ansi(spans: Sequence[Span]) -> str:
     return "".join(f"\x1b[{style}m{text}\x1b[0m" if style else text for style, text in parts)
 
 
-def filled(text: str, stream: TextIO, indent: str = "") -> str:
+def say(text: str, style: str = "", stream: TextIO | None = None) -> None:
+    """Tell a person something: on stderr, if not on another stream."""
+    stream = stream or sys.stderr
+    print(terminal.styled(filled(text, stream), style, stream), file=stream)
+
+
+def filled(text: str, stream: TextIO, indent: str = "", margin: int = 0) -> str:
     """Break the lines of a text for a person at a terminal; whatever else reads the stream gets them whole.
 
-    A number stays with what it counts. Of two columns, the right one is broken within itself.
+    A number stays with what it counts. Of two columns, the right one is broken within itself. `margin`: cells of the
+    terminal that are not to be used.
     """
     if not terminal.is_terminal(stream):
         return text
-    return folded(text, min(terminal.width(), WIDEST), indent)
+    return folded(text, min(terminal.width(), WIDEST) - margin, indent)
 
 
 def folded(text: str, width: int, indent: str = "") -> str:
@@ -171,7 +179,7 @@ def _folded(line: str, width: int, indent: str) -> list[str]:
     margin = len(line) - len(line.lstrip(" "))
     columns = _LEFT_AND_RIGHT.fullmatch(line)
     if columns is None:
-        return _plain_rows(line, width, margin + len(indent))
+        return _plain_rows(line, width, margin + (len(indent) or 2 * bool(margin)))
     left, right, column = columns["left"], columns["right"], cells(columns["left"])
     if column <= width // 2:
         return _plain_rows(line, width, column)
