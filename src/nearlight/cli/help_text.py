@@ -33,6 +33,13 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
             usage = " ".join((self._prog, *(word.upper() for word in words), "[options]"))
         return folded(f"usage: {usage}", self._width, "       ") + "\n\n"
 
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(heading and folded(heading, self._width - 1))
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        flags = super()._format_action_invocation(action)
+        return folded(" " * self._current_indent + flags, self._width).lstrip(" ")
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         # A line end within a paragraph is only that of the source.
         return folded(re.sub(r"(?<=\S)\n(?=\S)", " ", text), width)
