@@ -67,7 +67,11 @@ class Screen:
         if final == "A":
             top = max(len(self._cells) - self.height, 0)  # what has scrolled away is out of reach
             self._row = max(self._row - int(arguments or 1), top)
+        elif final == "B":
+            self._row = min(self._row + int(arguments or 1), len(self._cells) - 1)
         elif final in "JK":
+            in_corner = self._row == max(len(self._cells) - self.height, 0) and self._column == 0
+            assert not (final == "J" and in_corner), "tmux keeps what is erased from the top left corner"
             del self._cells[self._row][self._column :]
             if final == "J":
                 del self._cells[self._row + 1 :]

@@ -17,6 +17,9 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 """Synchronized output: a terminal that knows it shows everything in between at once; others ignore it."""
 
+_ERASE_BELOW = "\x1b[B\x1b[J\x1b[A"
+"""Begins a row lower, since tmux keeps in its history what is erased from the top left corner."""
+
 
 class LiveRows:
     """Final rows above, live rows below, the cursor behind the last of them.
@@ -36,7 +39,7 @@ class LiveRows:
         new = rows[keep:]
         parts = []
         if keep < len(self._live):
-            parts.append("\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J")
+            parts.append("\r" + (f"\x1b[{up}A\x1b[K{_ERASE_BELOW}" if up else "\x1b[K"))
         elif self._live and new:
             parts.append("\n")
         parts.append("\n".join(new))
