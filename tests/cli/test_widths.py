@@ -184,6 +184,22 @@ def test_an_answer_without_markdown_is_as_the_model_wrote_it(
     assert capsys.readouterr().out == ANSWER
 
 
+def test_without_styles_no_mark_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "40")
+    for variable, value, line in (
+        ("NO_COLOR", "1", "It is **really** dark, since the sun"),
+        ("TERM", "dumb", ANSWER.split("\n")[0]),
+    ):
+        screen = Screen(40, 24)
+        with monkeypatch.context() as patch:
+            patch.setenv("TERM", "xterm")
+            patch.setenv(variable, value)
+            patch.setattr(sys, "stdout", screen)
+            assert main(["run", "Why?", "-q"]) == 0
+        assert screen.lines[0] == line
+
+
 def test_a_completion_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, chats=False)
     screen = Screen(40, 24)

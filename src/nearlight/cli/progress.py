@@ -9,6 +9,7 @@ from types import TracebackType
 
 from nearlight.cli import terminal
 from nearlight.cli.units import seconds_text
+from nearlight.cli.wrapping import cells, clipped
 
 REFRESH_S = 0.1
 
@@ -60,7 +61,7 @@ class ProgressBar:
         left = f", {seconds_text(elapsed_s * (1 - part) / part)} left" if 0.02 < part < 1 else ""
         amount = f" {part:4.0%}  {self._amount_text(done)} of {self._amount_text(total)}{self._unit}{left}"
         room = terminal.width() - 1
-        label = self._label[: max(room - len(amount) - 12, 8)]
-        n_cells = max(min(room - len(label) - len(amount) - 1, 30), 0)
+        label = clipped(self._label, max(room - len(amount) - 12, 8))
+        n_cells = max(min(room - cells(label) - len(amount) - 1, 30), 0)
         filled = round(part * n_cells)
-        return f"{label} {'█' * filled}{'░' * (n_cells - filled)}{amount}"[:room]
+        return clipped(f"{label} {'█' * filled}{'░' * (n_cells - filled)}{amount}", room)
