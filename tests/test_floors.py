@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "src/nearlight").rglob("*.py"))
-HEAVY = {"torch", "tokenizers", "jinja2", "rich", "prompt_toolkit", "huggingface_hub", "transformers", "nearlight.cli"}
+HEAVY = {"torch", "tokenizers", "jinja2", "pygments", "prompt_toolkit", "huggingface_hub", "transformers"} | {
+    "nearlight.cli"
+}
 
 
 def floors_in_contract() -> list[set[str]]:

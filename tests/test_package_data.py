@@ -30,4 +30,4 @@ def test_types_are_offered_to_those_who_import():
 def test_installation_needs_no_torch():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     names = {re.match(r"\w+", requirement)[0] for requirement in project["dependencies"]}
-    assert names == {"numpy", "tokenizers", "huggingface_hub", "jinja2", "rich", "prompt_toolkit"}
+    assert names == {"numpy", "tokenizers", "huggingface_hub", "jinja2", "pygments", "prompt_toolkit"}

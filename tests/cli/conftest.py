@@ -37,7 +37,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "NO_PROXY": "127.0.0.1",
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "COLUMNS": "80",
+        "COLUMNS": "160",
         "PROMPT_TOOLKIT_NO_CPR": "1",
         "TERM": "xterm-256color",
     }

@@ -73,7 +73,7 @@ def test_what_is_set_reaches_the_next_answer(capsys: Capture) -> None:
         ("top_k 2.5", "top_k: expected a whole number of at least 1, or 0 for all tokens, found '2.5'"),
         ("top_p 2", "top_p: expected a number from 0 to 1, found 2.0"),
         ("presence_penalty 9", "presence_penalty: expected a number from -2 to 2, found 9.0"),
-        ("seed " + "9" * 9999, "seed: expected a whole number of at least 0, found '" + "9" * 40 + "'"),
+        ("seed " + "9" * 9999, "seed: expected a whole number from 0 to 2^64 - 1, found '" + "9" * 40 + "'"),
         ("max_tokens 0", "max_tokens: expected a whole number of at least 1, found '0'"),
         ("thinking_budget x", "thinking_budget: expected a whole number of at least 0, found 'x'"),
         ('stop ""', "stop: expected a text, found nothing"),

@@ -60,10 +60,10 @@ def imported_by(environment: dict[str, str], *arguments: str) -> set[str]:
 
 
 def test_only_what_is_needed_is_imported(environment: dict[str, str], base_model: Path) -> None:
-    assert not imported_by(environment, "--help") & {"numpy", "argparse", "rich", "huggingface_hub"}
+    assert not imported_by(environment, "--help") & {"numpy", "argparse", "pygments", "huggingface_hub"}
     loaded = imported_by(environment, "run", str(base_model), "a fox", "-n", "1", "-q")
     assert "nearlight.engine.language_model" in loaded
-    assert not loaded & {"rich", "prompt_toolkit", "huggingface_hub.hf_api", "torch", "jinja2", "pygments"}
+    assert not loaded & {"prompt_toolkit", "huggingface_hub.hf_api", "torch", "jinja2", "pygments"}
 
 
 def test_a_character_the_terminal_lacks(nearlight: Command, base_model: Path) -> None:

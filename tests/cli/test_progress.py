@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from wcwidth import wcswidth
 
 from nearlight.cli import terminal
 from nearlight.cli.progress import ProgressBar
@@ -51,6 +52,17 @@ def test_a_part_is_told_once_where_there_are_no_amounts(monkeypatch: pytest.Monk
         bar.update(1, 2)
     assert stderr.text.count("50%") == 1
     assert "of" not in stderr.text
+
+
+def test_wide_characters_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    stderr = Stderr(tty=True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setattr(terminal, "width", lambda: 40)
+    with ProgressBar("読み込み中のとても長い名前のモデル", bytes_text, delay_s=0) as bar:
+        bar.update(3_000_000, 8_000_000)
+    line = stderr.text.split("\x1b[K")[0].strip("\r")
+    assert wcswidth(line) < 40
+    assert line.startswith("読み込み")
 
 
 def test_what_is_quick_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

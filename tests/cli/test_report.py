@@ -117,7 +117,7 @@ def test_the_limit_of_an_answer_is_asked_for_with_it() -> None:
 
 
 def test_loading_is_told_where_it_took_long() -> None:
-    answer = completion(100.0, "cancelled")
+    answer = completion(100.0, finish_reason="cancelled")
     assert "loaded" not in closing_line(answer, MEMORY)
     answer.timing.load_s = 0.9
     assert "loaded" not in closing_line(answer, MEMORY)

@@ -14,8 +14,9 @@ import pexpect
 import pytest
 
 from nearlight.cli import suspension
-from nearlight.cli.markdown_view import MarkdownView
+from nearlight.cli.markdown_view import MarkdownLines
 from nearlight.cli.suspension import suspendable
+from nearlight.cli.wrapped_view import WrappedView
 from tests.cli.chats import CTRL_C, CTRL_Z, PROMPT, leave, said
 from tests.cli.conftest import ROOT
 from tests.cli.screen import Screen
@@ -94,14 +95,14 @@ def test_without_job_control_nothing_is_done() -> None:
 
 def test_what_may_still_change_is_shown_again_below(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr("nearlight.cli.markdown_view.REDRAW_S", 0)
+    monkeypatch.setattr("nearlight.cli.wrapped_view.REDRAW_S", 0)
     screen = Screen(40, 24)
-    view = MarkdownView(screen)  # type: ignore[arg-type]
+    view = WrappedView(screen, MarkdownLines())  # type: ignore[arg-type]
     view.push("Done.\n\nA *line* that takes more than a row of it,")
     screen.write("\r\n[1]+  Stopped\r\n$ fg\r\n")
     view.begin_anew()
     view.push(" goes on")
     view.finish()
     rows = [row.rstrip() for row in screen.rows if row.strip()]
-    block = ["A line that takes more than a row of", "it,"]
+    block = ["A *line* that takes more than a row of", "it,"]
     assert rows == ["Done.", *block, "[1]+  Stopped", "$ fg", block[0], "it, goes on"]

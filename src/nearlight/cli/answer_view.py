@@ -1,12 +1,17 @@
-"""Shows an answer in the chat: thinking dimmed and unformatted, then the answer, as Markdown or as plain text."""
+"""Shows an answer to a person: thinking dimmed, in rows broken at words; then the answer, as Markdown or as it is.
+
+Text that is not to be formatted (a completion, or with --no-markdown) is not broken into rows either: the terminal does
+that, and a copy has the model's own lines.
+"""
 
 from __future__ import annotations
 
 from time import monotonic
 from typing import Protocol, TextIO
 
-from nearlight.cli.terminal import DIM, has_colours, printable, styled
+from nearlight.cli.terminal import DIM, has_colours, is_terminal, moves_cursor, printable, styled
 from nearlight.cli.units import seconds_text
+from nearlight.cli.wrapped_view import PlainLines, WrappedView
 
 
 class View(Protocol):
@@ -21,17 +26,18 @@ class View(Protocol):
 
 
 class PlainView:
-    """Text as it is, without the control characters that would let a model drive the terminal."""
+    """Text as it is; a terminal gets pictures of the control characters with which a model would drive it."""
 
     def __init__(self, out: TextIO, style: str = "") -> None:
         self._out, self._style = out, style
+        self._clean = printable if is_terminal(out) else str
         self._last = "\n"
 
-    def push(self, text: str) -> None:
-        text = printable(text)
+    def push(self, text: str, style: str = "") -> None:
+        text = self._clean(text)
         if text:
             self._last = text[-1]  # first, since Ctrl-C may come at any moment
-            self._out.write(styled(text, self._style, self._out) if self._style else text)
+            self._out.write(styled(text, style or self._style, self._out))
             self._out.flush()
 
     def begin_anew(self) -> None:
@@ -80,15 +86,24 @@ class AnswerView:
         self._channel = channel
         if channel == "thinking":
             self._thinking_since = monotonic()
-            self._view = PlainView(self._out, DIM)
+            self._view = thinking_view(self._out)
             return
         if thought:
             self._out.write("\n")
-        self._view = self._answer_view()
+        self._view = answer_view(self._out, formatted=self._formatted)
 
-    def _answer_view(self) -> View:
-        if not self._formatted or not has_colours(self._out):
-            return PlainView(self._out)
-        from nearlight.cli.markdown_view import MarkdownView
 
-        return MarkdownView(self._out)
+def answer_view(out: TextIO, *, formatted: bool) -> View:
+    """Return what shows an answer: Markdown needs a terminal, and marks are left out only where styles replace them."""
+    if not formatted or not moves_cursor(out):
+        return PlainView(out)
+    if not has_colours(out):
+        return WrappedView(out, PlainLines())
+    from nearlight.cli.markdown_view import MarkdownLines
+
+    return WrappedView(out, MarkdownLines())
+
+
+def thinking_view(out: TextIO) -> View:
+    """Return what shows thinking."""
+    return WrappedView(out, PlainLines(DIM if has_colours(out) else "")) if moves_cursor(out) else PlainView(out, DIM)

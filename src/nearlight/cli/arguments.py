@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from nearlight.cli.help_text import HelpFormatter
 from nearlight.errors import RequestError
 from nearlight.quantities import read_count
 
@@ -28,7 +29,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"nearlight {command}",
             description=description,
             epilog="examples:\n" + examples,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=HelpFormatter,
             allow_abbrev=False,
         )
         self.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -18,6 +18,7 @@ from nearlight.cli import bench_view, source
 from nearlight.cli.arguments import KV_HELP, Parser, add_downloading, nearest_weights, thread_count, token_count
 from nearlight.cli.output_file import require_writable
 from nearlight.cli.progress import ProgressBar
+from nearlight.cli.wrapping import say
 from nearlight.engine.engine import CHUNK_ROWS
 from nearlight.errors import RequestError
 
@@ -127,7 +128,7 @@ def _available(names: Sequence[str], models: dict[str, Path]) -> list[str]:
     for name in names:
         reason = unavailable(name, models)
         if reason:
-            print(f"nearlight: {reason}", file=sys.stderr)
+            say(f"nearlight: {reason}")
         else:
             found.append(name)
     return found
@@ -141,7 +142,7 @@ def _show(sessions: Sequence[Session], format: str) -> None:
     for row in rows:
         if row.step:
             print("\n" + bench_view.explanation_text(row.step))
-    print("\n" + bench_view.notes(rows, [session.memory for session in sessions]), file=sys.stderr)
+    say("\n" + bench_view.notes(rows, [session.memory for session in sessions]))
 
 
 class _Bars:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from nearlight.bench.explain import Account, Explanation
 from nearlight.bench.memory import Memory
 from nearlight.bench.results import Expectation, Row
-from nearlight.cli.table import cells, table
-from nearlight.cli.terminal import BOLD, styled
+from nearlight.cli.table import table
+from nearlight.cli.terminal import BOLD, is_terminal, styled, width
 from nearlight.cli.units import bytes_text, count_text, memory_text, significant
+from nearlight.cli.wrapping import cells, filled
 from nearlight.kernels.cpu.levels import levels
 
 FORMATS = ("md", "csv", "json", "jsonl")
@@ -118,8 +119,8 @@ def _markdown(rows: Sequence[Row]) -> str:
     if len({row.engine for row in rows}) == 1:
         del columns["engine"]
     columns = {name: texts for name, texts in columns.items() if any(texts)}
-    parts = [", ".join(caption), ""] if caption else []
-    return "\n".join([*parts, _table(columns), *_footnotes(rows)])
+    parts = [filled(", ".join(caption), sys.stdout), ""] if caption else []
+    return "\n".join([*parts, _table(columns), *(filled(note, sys.stdout) for note in _footnotes(rows))])
 
 
 def _test(row: Row) -> str:
@@ -136,6 +137,9 @@ def _footnotes(rows: Sequence[Row]) -> list[str]:
 
 def _table(columns: Mapping[str, Sequence[str]]) -> str:
     widths = {name: max(map(cells, (name, *texts))) for name, texts in columns.items()}
+    if is_terminal(sys.stdout) and sum(widths.values()) + 3 * len(widths) + 1 > width():
+        right = [index for index, name in enumerate(columns) if not _left(name)]
+        return table(list(columns), list(zip(*columns.values(), strict=True)), right=right, stream=sys.stdout)
     lines = [
         [name.ljust(widths[name]) for name in columns],
         ["-" * widths[name] if _left(name) else "-" * (widths[name] - 1) + ":" for name in columns],
@@ -170,11 +174,10 @@ def explanation_text(explanation: Explanation) -> str:
     header = ("time of", "calls", "ms", "share", "moved", "GB/s", "GFLOP/s", "in", "of its limit", "at its limit")
     rows = [_account(account, speed) for account in explanation.accounts]
     body = table(header, rows, right=range(1, len(header)), stream=sys.stdout)
-    lines = [styled(title, BOLD, sys.stdout), "", body]
+    lines = [styled(filled(title, sys.stdout), BOLD, sys.stdout), "", body]
     if explanation.sampling_s:
-        lines.append(
-            f"\nChoosing a token takes {_ms(explanation.sampling_s)} besides, which is in none of these figures."
-        )
+        choosing = f"Choosing a token takes {_ms(explanation.sampling_s)} besides, which is in none of these figures."
+        lines += ["", filled(choosing, sys.stdout)]
     return "\n".join(lines)
 
 

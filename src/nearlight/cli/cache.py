@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
 from nearlight.cli.units import bytes_text
+from nearlight.cli.wrapping import say
 from nearlight.engine.packed_cache import KEPT, Entry, PackedCache, default_cache
 from nearlight.errors import RequestError
 
@@ -52,13 +53,11 @@ def _list(cache: PackedCache, *, as_json: bool) -> int:
         directory = str(cache.directory)
         print(json.dumps({"directory": directory, "total_bytes": total, "bound_bytes": bound, "entries": shown}))
     elif not entries:
-        print(f"no packed weights are kept in {cache.directory}", file=sys.stderr)
+        say(f"no packed weights are kept in {cache.directory}")
     else:
         rows = [(e.model or e.name, _weights(e), bytes_text(e.n_bytes), _minute(e.used)) for e in entries]
         print(table(("model", "weights", "size", "last used"), rows, right=(2,), stream=sys.stdout))
-        print(
-            f"packed weights: {bytes_text(total)} of at most {bytes_text(bound)} in {cache.directory}", file=sys.stderr
-        )
+        say(f"packed weights: {bytes_text(total)} of at most {bytes_text(bound)} in {cache.directory}")
     return 0
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from nearlight.cli.answer_view import AnswerView
-from nearlight.cli.chat_commands import COMMANDS, call, wrapped
+from nearlight.cli.chat_commands import COMMANDS, call
 from nearlight.cli.chat_context import OFFERS, make_room, room_for_an_answer, too_long
 from nearlight.cli.chat_model import model_line
 from nearlight.cli.chat_settings import Settings
@@ -18,6 +18,7 @@ from nearlight.cli.progress import ProgressBar
 from nearlight.cli.report import closing_line
 from nearlight.cli.suspension import suspendable
 from nearlight.cli.terminal import BOLD, DIM, keys_hidden, styled
+from nearlight.cli.wrapping import filled, say
 from nearlight.errors import NearlightError, RequestError
 
 
@@ -40,7 +41,7 @@ def chat(
     from nearlight.cli.line_editor import LineEditor
 
     editor = LineEditor(COMMANDS)
-    state.ask = lambda question: editor.confirm(wrapped(f"{question} [y/N]") + " ")
+    state.ask = lambda question: editor.confirm(filled(f"{question} [y/N]", sys.stdout) + " ")
     while not state.left:
         try:
             typed, state.typed = state.typed, ""
@@ -118,12 +119,12 @@ def _greeting(state: ChatState) -> str:
             "Without a chat template there are no answers: what you type is completed, as one growing text.\n"
             "Alt-Enter begins a new line, Ctrl-C stops it, /clear begins anew, /help says more."
         )
-    line = wrapped(model_line(state.model))
+    line = filled(model_line(state.model), sys.stdout)
     end = len(state.model.package.name)
     title, figures = styled(line[:end], BOLD, sys.stdout), styled(line[end:], DIM, sys.stdout)
-    return f"{title}{figures}\n{styled(wrapped(what), DIM, sys.stdout)}\n"
+    return f"{title}{figures}\n{styled(filled(what, sys.stdout), DIM, sys.stdout)}\n"
 
 
 def _note(text: str) -> None:
     """Say something about the chat, which is no part of it."""
-    print(styled(wrapped(text), DIM, sys.stderr), file=sys.stderr)
+    say(text, DIM)

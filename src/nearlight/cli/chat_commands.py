@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-import textwrap
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from nearlight.cli import chat_file, chat_model, terminal
+from nearlight.cli import chat_file, chat_model
 from nearlight.cli.chat_context import beginning, dropped_text
 from nearlight.cli.chat_settings import SETTINGS, Shown, known
 from nearlight.cli.chat_state import ChatState
 from nearlight.cli.report import closing_line
 from nearlight.cli.units import bytes_text, significant
+from nearlight.cli.wrapping import say
 from nearlight.errors import RequestError
 
 _CALL = re.compile(r"(/[A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
 _USAGE_WIDTH = 16
-_MAX_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,8 @@ def call(chat: ChatState, line: str) -> bool:
         raise RequestError(f"unknown command {name[:40]}", advice=f"{advice}; a space in front makes it a message")
     result = COMMANDS[name].run(chat, (match[2] or "").strip())
     if result:
-        print(wrapped(result))
+        say(result, stream=sys.stdout)
     return True
-
-
-def wrapped(text: str, indent: int = 0) -> str:
-    """Wrap each line at words to the terminal's width, what follows its first row indented."""
-    width = min(terminal.width(), _MAX_WIDTH)
-    rows = []
-    for line in text.split("\n"):
-        rows += textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False) or [""]
-    return "\n".join(rows)
 
 
 def _help(chat: ChatState, argument: str) -> str:
@@ -68,7 +59,7 @@ def _help(chat: ChatState, argument: str) -> str:
 
 
 def _help_on(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    lines = (wrapped(f"  {usage:<{_USAGE_WIDTH}} {summary}", _USAGE_WIDTH + 3) for usage, summary in rows)
+    lines = (f"  {usage:<{_USAGE_WIDTH}} {summary}" for usage, summary in rows)
     return "\n".join((title, *lines))
 
 
@@ -153,7 +144,7 @@ def _stats(chat: ChatState, argument: str) -> str:
         f"context  {used} of {chat.model.context} tokens, {bytes_text(kv_bytes)} of KV cache; {reused}",
         here,
     )
-    return "\n".join(wrapped(line, len("context  ")) for line in lines)
+    return "\n".join(lines)
 
 
 def _exit(chat: ChatState, argument: str) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
 from nearlight.cli.units import bytes_text
+from nearlight.cli.wrapping import say
 from nearlight.package import hub
 
 _EXAMPLES = """\
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.json:
         print(json.dumps([_as_json(model) for model in models]))
     elif not models:
-        print(f"no models in {hub.cache_directory()}; `nearlight pull org/name` downloads one", file=sys.stderr)
+        say(f"no models in {hub.cache_directory()}; `nearlight pull org/name` downloads one")
     else:
         rows = [(str(model.id), model.kind, bytes_text(model.n_bytes), _day(model.used)) for model in models]
         print(table(("model", "kind", "size", "last used"), rows, right=(2,), stream=sys.stdout))

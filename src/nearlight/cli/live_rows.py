@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from nearlight.cli import terminal
-from nearlight.cli.table import cells
+from nearlight.cli.wrapping import cells, expanded
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 """Synchronized output: a terminal that knows it shows everything in between at once; others ignore it."""
+
+_ERASE_BELOW = "\x1b[B\x1b[J\x1b[A"
+"""Begins a row lower, since tmux keeps in its history what is erased from the top left corner."""
 
 
 class LiveRows:
@@ -36,7 +39,7 @@ class LiveRows:
         new = rows[keep:]
         parts = []
         if keep < len(self._live):
-            parts.append("\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J")
+            parts.append("\r" + (f"\x1b[{up}A\x1b[K{_ERASE_BELOW}" if up else "\x1b[K"))
         elif self._live and new:
             parts.append("\n")
         parts.append("\n".join(new))
@@ -58,7 +61,7 @@ class LiveRows:
         if width != self._width:
             # The window was resized: terminals wrap rows that no longer fit, so they take more of them now.
             self._width = width
-            taken = sum(max(-(-cells(_STYLE.sub("", row)) // width), 1) for row in self._live)
+            taken = sum(max(-(-cells(expanded(_STYLE.sub("", row))) // width), 1) for row in self._live)
             return 0, max(taken - 1, 0)
         keep = 0
         for old, new in zip(self._live, rows, strict=False):

@@ -79,7 +79,10 @@ def _dispatch(arguments: list[str]) -> int:
     if command in ("--help", "-h", "help"):
         if len(arguments) > 1 and arguments[1] in COMMANDS:
             return _dispatch([arguments[1], "--help"])
-        print(_overview())
+        from nearlight.cli.terminal import width
+        from nearlight.cli.wrapping import folded
+
+        print(folded(_overview(), width()))
         return 0
     if command in ("--version", "-V"):
         from nearlight import __version__
@@ -96,7 +99,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    listing = "\n".join(f"  {name:<9}{summary}" for name, summary in COMMANDS.items())
+    listing = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
     return (
         "usage: nearlight COMMAND …\n\n"
         "A local LLM inference engine that knows its own speed limit.\n\n"
@@ -114,8 +117,10 @@ def _nearest(command: str) -> str:
 
 
 def _complain(line: str, code: int) -> int:
+    from nearlight.cli.wrapping import say
+
     try:
-        print(f"nearlight: {line}", file=sys.stderr)
+        say(f"nearlight: {line}")
     except OSError:
         streams.failed()
     return code

@@ -1,7 +1,7 @@
 """Cuts Markdown into blocks while it is being written, so that a finished block is rendered once and never again.
 
-A paragraph, a heading, an item of a list at the margin, a table are blocks of text; code between fences comes line by
-line. Whatever is not finished yet is the tail, the only part that is rendered again as it grows.
+Line ends are the model's own, so nearly every line is a block by itself. Only a table has several, since its columns
+are as wide as their widest cell; and a line with a pipe in it waits for the next, which says whether it begins a table.
 """
 
 from __future__ import annotations
@@ -9,23 +9,35 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_FENCE = re.compile(r"(?P<indent>[ \t]*)(?P<marker>`{3,}|~{3,})[ \t]*(?P<language>[^\s`]*)[^`]*")
-_MAYBE_FENCE = re.compile(r"[ \t]*(`{1,2}|~{1,2}|`{3}[^`]*|~{3}.*)")
-_ITEM = re.compile(r"([-*+]|\d{1,9}[.)])[ \t]")
-_HEADING = re.compile(r"#{1,6}[ \t]")
+from nearlight.cli.markdown_inline import code_spans
+
+_FENCE = re.compile(r"(?P<quote>(?:[ ]{0,3}>[ ]?)*)[ \t]*(?P<marker>`{3,}|~{3,})[ \t]*(?P<language>[^\s`{]*)[^`]*")
+_QUOTE = re.compile(r"(?:[ ]{0,3}>[ ]?)+")
+_PIPE = re.compile(r"\\.|(?P<pipe>\|)")
+_DELIMITER = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*")
 
 
 @dataclass(frozen=True)
-class TextBlock:
-    """A finished block of Markdown. `spaced` says that an empty line comes before it."""
-
-    source: str
-    spaced: bool
+class TextLine:
+    text: str
 
 
 @dataclass(frozen=True)
-class FenceOpened:
-    language: str
+class Table:
+    """A header, what is below it (dashes, with colons where a column is aligned), and rows, in cells as they are."""
+
+    indent: str
+    header: tuple[str, ...]
+    alignment: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Fence:
+    """A line that begins code, in a language that may be empty, or ends it: None."""
+
+    text: str
+    language: str | None
 
 
 @dataclass(frozen=True)
@@ -33,109 +45,109 @@ class CodeLine:
     text: str
 
 
-@dataclass(frozen=True)
-class FenceClosed:
-    pass
-
-
-Block = TextBlock | FenceOpened | CodeLine | FenceClosed
+Block = TextLine | Table | Fence | CodeLine
 
 
 class BlockSplitter:
     """Takes text as it comes; gives the blocks it finishes. `tail` is what has begun and is not finished."""
 
     def __init__(self) -> None:
-        self._lines: list[str] = []
         self._line = ""
-        self._blank = False
-        self._spaced = False
+        self._waiting: list[str] = []
+        self._in_table = False
         self._fence: re.Match[str] | None = None
 
     @property
-    def in_code(self) -> bool:
-        return self._fence is not None
-
-    @property
-    def tail(self) -> TextBlock:
-        """The unfinished block; a line that may still turn out to be a fence is left out."""
-        if self.in_code:
-            text = "" if self._closes(self._line, partly=True) else self._unindented(self._line)
-            return TextBlock(text, False)
-        line = "" if _MAYBE_FENCE.fullmatch(self._line) else self._line
-        gap = [""] if self._blank and self._lines else []
-        source = "\n".join((*self._lines, *gap, line)).rstrip("\n")
-        return TextBlock(source, self._spaced or (self._blank and not self._lines))
+    def tail(self) -> list[Block]:
+        """What the unfinished lines would be if the text ended here."""
+        twin = BlockSplitter()
+        twin._line, twin._waiting = self._line, list(self._waiting)
+        twin._in_table, twin._fence = self._in_table, self._fence
+        return twin.finish()
 
     def push(self, text: str) -> list[Block]:
         *lines, self._line = (self._line + text).split("\n")
-        blocks: list[Block] = []
-        for line in lines:
-            blocks += self._code(line) if self.in_code else self._text(line)
-        # A line that begins a new block finishes the one before it as soon as that much can be seen.
-        if self._lines and not self.in_code and self._line.strip() and self._begins_block(self._line):
-            blocks += self._flush()
-        return blocks
+        return [block for line in lines for block in self._take(line)]
 
     def finish(self) -> list[Block]:
         """End the text: whatever is open is finished."""
         line, self._line = self._line, ""
-        if not self.in_code:
-            return [*self._text(line), *self._flush()]
-        ends = not line.strip() or self._closes(line, partly=True)
-        blocks: list[Block] = [] if ends else self._code(line)
+        blocks = [*(self._take(line) if line else []), *self._waited()]
         self._fence = None
-        return [*blocks, FenceClosed()]
+        return blocks
 
-    def _text(self, line: str) -> list[Block]:
-        blocks: list[Block] = []
-        if not line.strip():
-            self._blank = True
-            return blocks
-        if self._lines and self._begins_block(line):
-            blocks += self._flush()
-        fence = _FENCE.fullmatch(line)
-        if fence:
-            blocks += self._flush()
-            self._fence, self._blank, self._spaced = fence, False, True
-            return [*blocks, FenceOpened(fence["language"])]
-        if not self._lines:
-            self._spaced = self._spaced or self._blank
-        elif self._blank:
-            self._lines.append("")
-        self._blank = False
-        self._lines.append(line)
-        return [*blocks, *self._flush(spaced_after=True)] if _HEADING.match(line) else blocks
-
-    def _begins_block(self, line: str) -> bool:
-        """Whether a line cannot belong to the block before it."""
-        if self._blank and not line[0].isspace():
-            return True
-        if _HEADING.match(line):
-            return True
-        return bool(_ITEM.match(line) and self._lines and _ITEM.match(self._lines[0]))
-
-    def _flush(self, *, spaced_after: bool = False) -> list[Block]:
-        if not self._lines:
+    def _take(self, line: str) -> list[Block]:
+        if self._fence is not None:
+            if not self._leaves_quote(line):
+                return [self._code(line)]
+            self._fence = None
+        if self._in_table and _is_row(line):
+            self._waiting.append(line)
             return []
-        block = TextBlock("\n".join(self._lines), self._spaced)
-        self._lines, self._spaced = [], spaced_after
-        return [block]
+        if self._waiting and not self._in_table and _begins_table(self._waiting[0], line):
+            self._waiting.append(line)
+            self._in_table = True
+            return []
+        return [*self._waited(), *self._begin(line)]
 
-    def _code(self, line: str) -> list[Block]:
-        if self._closes(line):
-            self._fence, self._blank, self._spaced = None, False, True
-            return [FenceClosed()]
-        return [CodeLine(self._unindented(line))]
+    def _begin(self, line: str) -> list[Block]:
+        """Take a line that goes on with nothing."""
+        self._fence = _FENCE.fullmatch(line)
+        if self._fence:
+            return [Fence(line, self._fence["language"])]
+        if _is_row(line):
+            self._waiting = [line]
+            return []
+        return [TextLine(line)]
 
-    def _closes(self, line: str, *, partly: bool = False) -> bool:
-        if self._fence is None:
-            return False
-        marker, bare = self._fence["marker"], line.strip()
-        if partly:
-            return bool(bare) and bare == marker[0] * len(bare)
-        return len(bare) >= len(marker) and bare == marker[0] * len(bare)
+    def _waited(self) -> list[Block]:
+        """Give the lines that waited."""
+        lines, in_table = self._waiting, self._in_table
+        self._waiting, self._in_table = [], False
+        return [_table(lines)] if in_table else [TextLine(line) for line in lines]
 
-    def _unindented(self, line: str) -> str:
-        """Take off the indentation of the fence itself, as it has inside a list."""
-        indent = len(self._fence["indent"]) if self._fence else 0
-        return line[indent:] if not line[:indent].strip() else line
+    def _code(self, line: str) -> Block:
+        assert self._fence is not None
+        marker, bare = self._fence["marker"], line
+        if self._fence["quote"] and (quote := _QUOTE.match(line)):
+            bare = line[quote.end() :]
+        bare = bare.strip()
+        if len(bare) < len(marker) or bare != marker[0] * len(bare):
+            return CodeLine(line)
+        self._fence = None
+        return Fence(line, None)
+
+    def _leaves_quote(self, line: str) -> bool:
+        return bool(self._fence and self._fence["quote"] and not _QUOTE.match(line))
+
+
+def _is_row(line: str) -> bool:
+    return len(_cells(line)) > 1 or line.strip().startswith("|")
+
+
+def _begins_table(header: str, line: str) -> bool:
+    return "|" in line and bool(_DELIMITER.fullmatch(line)) and len(_cells(header)) == len(_cells(line))
+
+
+def _table(lines: list[str]) -> Table:
+    header, delimiter, *rows = lines
+    indent = header[: len(header) - len(header.lstrip(" \t"))]
+    return Table(indent, _cells(header), _cells(delimiter), tuple(map(_cells, rows)))
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    """Cut a row at its pipes: not at those in code, and not at those behind a backslash."""
+    line = line.strip()
+    code = code_spans(line)
+    pipes = [
+        match.start()
+        for match in _PIPE.finditer(line)
+        if match["pipe"] and not any(start < match.start() < end for start, end in code)
+    ]
+    starts, ends = [0, *(at + 1 for at in pipes)], [*pipes, len(line)]
+    parts = [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    if pipes and pipes[0] == 0:
+        del parts[0]
+    if len(parts) > 1 and pipes and pipes[-1] == len(line) - 1:
+        del parts[-1]
+    return tuple(parts)

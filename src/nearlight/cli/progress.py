@@ -9,6 +9,7 @@ from types import TracebackType
 
 from nearlight.cli import terminal
 from nearlight.cli.units import seconds_text
+from nearlight.cli.wrapping import cells, clipped
 
 REFRESH_S = 0.1
 
@@ -63,7 +64,7 @@ class ProgressBar:
         if self._amount_text:
             amount += f"  {self._amount_text(done)} of {self._amount_text(total)}{self._unit}{left}"
         room = terminal.width() - 1
-        label = self._label[: max(room - len(amount) - 12, 8)]
-        n_cells = max(min(room - len(label) - len(amount) - 1, 30), 0)
+        label = clipped(self._label, max(room - len(amount) - 12, 8))
+        n_cells = max(min(room - cells(label) - len(amount) - 1, 30), 0)
         filled = round(part * n_cells)
-        return f"{label} {'█' * filled}{'░' * (n_cells - filled)}{amount}"[:room]
+        return clipped(f"{label} {'█' * filled}{'░' * (n_cells - filled)}{amount}", room)

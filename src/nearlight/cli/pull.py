@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from nearlight.cli import source
 from nearlight.cli.arguments import Parser
+from nearlight.cli.wrapping import say
 from nearlight.engine.source import in_catalogue
 from nearlight.errors import RequestError
 from nearlight.package import hub
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.json:
         print(json.dumps({"id": str(id), "path": str(path)}))
     else:
-        print(f"run it with: nearlight run {id}", file=sys.stderr)
+        say(f"run it with: nearlight run {id}")
         print(path)
     return 0
 

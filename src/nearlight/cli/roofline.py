@@ -13,6 +13,7 @@ from nearlight.cli.progress import ProgressBar
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text, memory_text, significant
+from nearlight.cli.wrapping import filled
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.memory import total_memory
 from nearlight.kernels.cpu.probe import (
@@ -93,6 +94,13 @@ def as_text(isa: str, found: Sequence[Ceilings]) -> str:
     columns = {name: texts for name, texts in columns.items() if texts}  # of caches the system may not tell
     best = found[-1]
     balance = ", ".join(f"{peak / best.read_bytes_per_s:.0f} in {name}" for name, peak in best.flops.items())
+    sentences = [
+        f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
+        *_cache(best),
+        f"memory {memory_text(total_memory(), 3)}",
+        *_levels(found),
+        f"Probed {time_text(best.taken)}; --fresh measures again.",
+    ]
     return "\n".join(
         (
             styled(processor_name(), BOLD, sys.stdout) + f" · {isa}",
@@ -101,11 +109,7 @@ def as_text(isa: str, found: Sequence[Ceilings]) -> str:
                 tuple(columns), list(zip(*columns.values(), strict=True)), right=range(len(columns)), stream=sys.stdout
             ),
             "",
-            f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
-            *_cache(best),
-            f"memory {memory_text(total_memory(), 3)}",
-            *_levels(found),
-            f"Probed {time_text(best.taken)}; --fresh measures again.",
+            *(filled(sentence, sys.stdout) for sentence in sentences),
         )
     )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import nearlight
 from nearlight.cli import source, terminal
+from nearlight.cli.answer_view import PlainView, answer_view, thinking_view
 from nearlight.cli.arguments import (
     BASE_MAX_TOKENS,
     Parser,
@@ -29,6 +30,7 @@ from nearlight.cli.prompt import compose
 from nearlight.cli.report import as_json, closing_line, limit_of
 from nearlight.cli.suspension import suspendable
 from nearlight.cli.units import bytes_text
+from nearlight.cli.wrapping import say
 from nearlight.engine.options import check_options
 from nearlight.errors import RequestError
 
@@ -96,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         "--logprobs", type=int, metavar="N", help="with --json: log-probabilities of each token and the N best others"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer only: no progress, thinking or figures")
+    parser.add_argument(
+        "--no-markdown", dest="markdown", action="store_false", help="show answers as they are, without Markdown"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more about the model and its packed weights")
     add_decoding(parser)
     add_loading(parser)
@@ -118,7 +123,8 @@ def _chat(args: argparse.Namespace, path: Path, name: str | None) -> int:
 
     find = partial(source.find_model, offline=args.offline, assent=args.yes)
     opener = Opener(find, partial(_load, args), completes=args.raw)
-    settings = Settings(decoding_options(args) | ({"trim": True} if args.trim else {}))
+    said = ({} if args.markdown else {"markdown": False}) | ({"trim": True} if args.trim else {})
+    settings = Settings(decoding_options(args) | said)
     return chat(opener, path, name_of(name or source.EMBEDDED, path), settings, system=args.system, quiet=args.quiet)
 
 
@@ -130,12 +136,12 @@ def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
 
         line = kept_line(model.packed_weights, verbose=args.verbose)
         if line:
-            print(terminal.styled(line, terminal.DIM, sys.stderr), file=sys.stderr)
+            say(line, terminal.DIM)
     if args.verbose:
         for remark in model.package.remarks:
-            print(f"remark: {remark}", file=sys.stderr)
+            say(f"remark: {remark}")
         figures = f"context {model.context}, {model.n_threads} threads"
-        print(f"{model.package.name}: {model.package.model_type}, {figures}", file=sys.stderr)
+        say(f"{model.package.name}: {model.package.model_type}, {figures}")
     return model
 
 
@@ -147,7 +153,8 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
         options.setdefault("max_tokens", BASE_MAX_TOKENS)
     with ProgressBar("reading the prompt", unit=" tokens") as bar:
         stream = model.stream(_messages(model, prompt, args), on_prefill=bar.update, **options)
-        shown = _Silent() if args.json else _Printer(quiet=args.quiet)
+        formatted = args.markdown and not completes
+        shown = _Silent() if args.json else _Printer(quiet=args.quiet, formatted=formatted)
         if (completes and args.echo is not False) or args.echo:
             shown.prompt(prompt)
         with terminal.keys_hidden(), suspendable(stream.leave_out):
@@ -157,8 +164,7 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
     elif not args.quiet:
-        line = closing_line(completion, limit, verbose=args.verbose)
-        print(terminal.styled(line, terminal.DIM, sys.stderr), file=sys.stderr)
+        say(closing_line(completion, limit, verbose=args.verbose), terminal.DIM)
     return 130 if interrupted else 0
 
 
@@ -198,41 +204,32 @@ class _Silent:
 class _Printer:
     """Writes the answer to stdout, and thinking, dimmed, to stderr if that is a terminal."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, formatted: bool) -> None:
         self._thinks = not quiet and terminal.is_terminal(sys.stderr)
-        self._clean = terminal.printable if terminal.is_terminal(sys.stdout) else str
+        self._thinking = thinking_view(sys.stderr)
+        self._answer = answer_view(sys.stdout, formatted=formatted)
         self._channel = "answer"
-        self._last = "\n"
 
     def prompt(self, text: str) -> None:
-        self._write(text, terminal.BOLD)
+        """Print the prompt; what goes on with it is shown as it is."""
+        plain = PlainView(sys.stdout)
+        plain.push(text, terminal.BOLD)
+        self._answer = plain
 
     def piece(self, text: str, channel: str) -> None:
         if channel == "thinking" and not self._thinks:
             return
         if channel != self._channel:
             self._switch(channel)
-        if channel == "thinking":
-            sys.stderr.write(terminal.styled(terminal.printable(text), terminal.DIM, sys.stderr))
-            sys.stderr.flush()
-        else:
-            self._write(text)
+        (self._thinking if channel == "thinking" else self._answer).push(text)
 
     def end(self) -> None:
-        if self._channel == "thinking":
-            self._switch("answer")
-        elif self._last != "\n":
-            self._write("\n")
+        self._switch("answer")
+        self._answer.finish()
 
     def _switch(self, channel: str) -> None:
         if self._channel == "thinking":
-            sys.stderr.write("\n\n")
+            self._thinking.finish()
+            sys.stderr.write("\n")
             sys.stderr.flush()
         self._channel = channel
-
-    def _write(self, text: str, style: str = "") -> None:
-        text = self._clean(text)
-        if text:
-            self._last = text[-1]  # first, since Ctrl-C may come at any moment
-            sys.stdout.write(terminal.styled(text, style, sys.stdout) if style else text)
-            sys.stdout.flush()

@@ -17,6 +17,7 @@ from pathlib import Path
 from nearlight.cli import terminal
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.units import bytes_text
+from nearlight.cli.wrapping import say
 from nearlight.engine.source import EMBEDDED, embedded_model, existing_path, locate, not_downloaded
 from nearlight.errors import RequestError
 from nearlight.package import hub
@@ -98,7 +99,7 @@ def find_model(name: str | None, *, offline: bool = False, assent: bool = False,
     if offline:
         raise RequestError("not on this machine", where=place.id, advice=f"`nearlight pull {place.id}` downloads it")
     if not place.by_name:
-        print(f"{place.id} is no path here, and not downloaded yet", file=sys.stderr)
+        say(f"{place.id} is no path here, and not downloaded yet")
     elif not assent:
         _ask(name, place.id)
     return download(place.id)
@@ -117,6 +118,6 @@ def _ask(name: str, id: hub.HubId) -> None:
 
 def download(id: hub.HubId) -> Path:
     """Download a model, saying so."""
-    print(f"downloading {id} from the Hugging Face hub", file=sys.stderr)
+    say(f"downloading {id} from the Hugging Face hub")
     with ProgressBar(str(id), bytes_text, delay_s=0) as bar:
         return hub.pull(id, bar.update)

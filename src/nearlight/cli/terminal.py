@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = str.maketrans(
+    {code: chr(0x2400 + code) for code in range(0x20)}
+    | dict.fromkeys(range(0x80, 0xA0), "\ufffd")
+    | {0x7F: "\u2421", ord("\t"): "\t", ord("\n"): "\n", ord("\r"): None}
+)
+"""What stands for control characters: their pictures, ␛ for escape. Carriage returns are left out."""
+
 BOLD, DIM, YELLOW = "1", "2", "33"
 
 
@@ -21,12 +26,17 @@ def is_terminal(stream: TextIO) -> bool:
 
 def has_colours(stream: TextIO) -> bool:
     """Whether styles may be written to a stream. Source: no-color.org."""
-    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return moves_cursor(stream) and not os.environ.get("NO_COLOR")
+
+
+def moves_cursor(stream: TextIO) -> bool:
+    """Whether what is on the screen can be written anew."""
+    return is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 def styled(text: str, style: str, stream: TextIO) -> str:
     """Wrap a text in a style where the stream has styles."""
-    return f"\x1b[{style}m{text}\x1b[0m" if text and has_colours(stream) else text
+    return f"\x1b[{style}m{text}\x1b[0m" if text and style and has_colours(stream) else text
 
 
 def width() -> int:
@@ -40,8 +50,8 @@ def height() -> int:
 
 
 def printable(text: str) -> str:
-    """Leave out the control characters with which a model (or a file it repeats) could drive the terminal."""
-    return _CONTROL.sub("", text)
+    """Show the control characters with which a model (or a file it repeats) could drive the terminal, harmlessly."""
+    return text.translate(_CONTROLS)
 
 
 @contextmanager

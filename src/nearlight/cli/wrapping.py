@@ -107,6 +107,11 @@ def at_edge(spans: Sequence[Span], width: int) -> list[list[Span]]:
     return [cut(spans, start, end) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
+def clipped(text: str, width: int) -> str:
+    """Return as much of the beginning of a text as has room."""
+    return "".join(part for part, _ in at_edge([(text, "")], width)[0])
+
+
 def _rows(text: str, width: int, hang: int, word: re.Pattern[str]) -> list[tuple[int, int]]:
     """Return where each row begins and ends; the spaces between them are in none."""
     rows: list[tuple[int, int]] = []
