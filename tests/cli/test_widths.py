@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pytest
 import nearlight
 from nearlight.bench import session, steady
 from nearlight.cli import bench, source
+from nearlight.cli.chat import chat
+from nearlight.cli.dialogue import open_dialogue
 from nearlight.cli.main import COMMANDS, main
 from nearlight.cli.plan_report import PlanReport
 from nearlight.engine.packed_cache import Entry, PackedCache
@@ -157,10 +159,10 @@ ANSWER = (
 )
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, *, chats: bool = True) -> None:
+def scripted(monkeypatch: pytest.MonkeyPatch, *, chats: bool = True, n_answers: int = 9) -> None:
     answer = [*((piece, "thinking") for piece in THOUGHT.split(" ")), *((word, "answer") for word in ANSWER)]
     monkeypatch.setattr(source, "find_model", lambda name, **options: Path("scripted"))
-    monkeypatch.setattr(nearlight, "load", lambda path, **options: ScriptedModel([answer] * 9, chats=chats))
+    monkeypatch.setattr(nearlight, "load", lambda path, **options: ScriptedModel([answer] * n_answers, chats=chats))
 
 
 def test_an_answer(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +171,32 @@ def test_an_answer(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = show(40, "run", "Why is it dark?")
     assert "It is really dark, since the sun has" in rows
     assert "time: noon" in rows or any(row.startswith("| time") for row in rows)
+
+
+@pytest.mark.parametrize("chats", [True, False])
+def test_a_chat(show: Show, monkeypatch: pytest.MonkeyPatch, chats: bool) -> None:
+    def typed() -> Iterator[str]:
+        yield from ("Why is it dark?", "/help", "/stats", "/nonsense", "/save", "/clear")
+
+    class Editor:
+        def __init__(self, commands: object) -> None:
+            self._lines = typed()
+
+        def read(self) -> str:
+            try:
+                return next(self._lines)
+            except StopIteration:
+                raise EOFError from None
+
+    def converse(arguments: Sequence[str]) -> int:
+        model: Any = nearlight.load("scripted")
+        return chat(model, open_dialogue(model, None, {}))
+
+    scripted(monkeypatch, chats=chats, n_answers=chats)  # a completion is never broken, so there is a short one
+    monkeypatch.setattr("nearlight.cli.line_editor.LineEditor", Editor)
+    monkeypatch.setattr("nearlight.cli.run.main", converse)
+    monkeypatch.setattr("nearlight.cli.answer_view.monotonic", lambda: 0.0)
+    check(show, "run")
 
 
 def test_an_answer_without_markdown_is_as_the_model_wrote_it(
