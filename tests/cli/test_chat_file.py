@@ -123,7 +123,7 @@ def test_a_chat_made_with_another_model_says_so_and_how_to_have_that(capsys: Cap
     first, second = chat.type(f"/load {path}").splitlines()
     assert first.startswith(
         "loaded a chat with Other-3B␛[2J: 2 messages, saved 1971-01-01"
-    )  # when the file was written
+    )  # of the file
     assert second == "it goes on with Scripted-7B; /model org/other loads Other-3B␛[2J"
     assert chat.contents == ["Hi", "Hello!"]
 
