@@ -114,7 +114,7 @@ def test_a_silent_pipe_is_given_up_and_that_is_said(
     stdin(reading)
     assert compose(ASKED) == "Sum it up."
     assert capsys.readouterr().err == (
-        "nearlight: nothing came from the pipe at stdin within 0 s, so it is left out; `-` waits for it\n"
+        "nearlight: nothing came from the pipe at stdin within 0 s, so it is left out; `-` waits, `< /dev/null` does not\n"
     )
     os.close(writing)
 
