@@ -74,7 +74,7 @@ def locate(name: str, advice: str | None = None) -> Place:
         return Place(hub.cached(id), id, by_name=True)
     near = _near(name, [*_models_beside(name), *_downloaded(), *_catalogue_names()])
     advices = ([f"near it: {', '.join(near)}"] if near else []) + ([advice] if advice else [])
-    raise RequestError("no such model", where=name, expected=_EXPECTED, advice="; ".join(advices) or None)
+    raise RequestError("no such model", where=name or repr(name), expected=_EXPECTED, advice="; ".join(advices) or None)
 
 
 def embedded_model() -> Path:
