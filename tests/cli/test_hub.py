@@ -135,6 +135,10 @@ def test_list_and_rm(nearlight: Command, server: FakeHub, environment: dict[str,
     ("id", "complaint"),
     [
         ("org/none", "org/none: no such model on the hub; check the spelling"),
+        (
+            "org/Qwen3-0.7B",
+            "org/Qwen3-0.7B: no such model on the hub; check the spelling; a private model needs `hf auth ",
+        ),
         ("org/gated", "org/gated: access is restricted; accept its terms at https://huggingface.co/org/gated"),
         ("org/down", "org/down: the hub"),
         ("org/old", "org/old: no weights that nearlight reads: expected *.safetensors or *.gguf, found pickled ones"),
@@ -149,6 +153,7 @@ def test_what_the_hub_refuses_is_one_line(nearlight: Command, server: FakeHub, i
     line = result.stderr.splitlines()[-1]
     assert line.startswith(f"nearlight: {complaint}")
     assert "Traceback" not in result.stderr
+    assert ("; near it: qwen3-" in line) == ("Qwen3" in id)
 
 
 def test_no_network(nearlight: Command) -> None:

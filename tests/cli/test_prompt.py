@@ -114,7 +114,7 @@ def test_a_silent_pipe_is_given_up_and_that_is_said(
     stdin(reading)
     assert compose(ASKED) == "Sum it up."
     assert capsys.readouterr().err == (
-        "nearlight: nothing came from the pipe at stdin within 0 s, so it is left out; `-` waits for it\n"
+        "nearlight: nothing came from stdin within 0 s, so it is left out; `-` waits, `< /dev/null` does not\n"
     )
     os.close(writing)
 
@@ -149,7 +149,7 @@ def test_an_inherited_pipe_does_not_hang(environment: dict[str, str], base_model
             command, env=environment, cwd=ROOT, stdin=reading, capture_output=True, text=True, check=True
         )
     assert done.stdout.startswith("lazy")
-    assert "nothing came from the pipe" in done.stderr
+    assert "nothing came from stdin" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -195,8 +195,8 @@ def _chunk(text: str) -> int | None:
     if text == "best":
         return None
     try:
-        return int(text)
-    except ValueError:
+        return token_count(text)
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"expected a number of rows or best, found {text!r}") from None
 
 

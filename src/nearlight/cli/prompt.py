@@ -88,8 +88,8 @@ def something_comes(descriptor: int) -> bool:
         note = "waiting for what is piped in (`< /dev/null` does without)"
         print(terminal.styled(note, terminal.DIM, sys.stderr), file=sys.stderr)
         return True
-    note = f"nothing came from the pipe at stdin within {PATIENCE_S:g} s, so it is left out; `-` waits for it"
-    print(f"nearlight: {note}", file=sys.stderr)
+    advice = "`-` waits, `< /dev/null` does not"
+    print(f"nearlight: nothing came from stdin within {PATIENCE_S:g} s, so it is left out; {advice}", file=sys.stderr)
     return False
 
 

@@ -18,7 +18,7 @@ from nearlight.cli import terminal
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import say
-from nearlight.engine.source import EMBEDDED, embedded_model, existing_path, locate, not_downloaded
+from nearlight.engine.source import EMBEDDED, embedded_model, existing_path, locate, not_downloaded, pull
 from nearlight.errors import RequestError
 from nearlight.package import hub
 
@@ -120,4 +120,4 @@ def download(id: hub.HubId) -> Path:
     """Download a model, saying so."""
     say(f"downloading {id} from the Hugging Face hub")
     with ProgressBar(str(id), bytes_text, delay_s=0) as bar:
-        return hub.pull(id, bar.update)
+        return pull(id, bar.update)

@@ -49,7 +49,16 @@ def find_model(source: str | os.PathLike[str], progress: Callable[[int, int], No
     assert place.id is not None
     if place.by_name:
         raise not_downloaded(source, place.id)
-    return hub.pull(place.id, progress)
+    return pull(place.id, progress)
+
+
+def pull(id: HubId, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Download a model, and return its path. Raises: as `hub.pull`, with near names where there is no such model."""
+    try:
+        return hub.pull(id, progress)
+    except hub.NotOnTheHubError as error:
+        near = _near(id.repository, [*_downloaded(), *_catalogue_names()])
+        raise RequestError(str(error), advice=f"near it: {', '.join(near)}" if near else None) from error
 
 
 def locate(name: str, advice: str | None = None) -> Place:
@@ -74,7 +83,7 @@ def locate(name: str, advice: str | None = None) -> Place:
         return Place(hub.cached(id), id, by_name=True)
     near = _near(name, [*_models_beside(name), *_downloaded(), *_catalogue_names()])
     advices = ([f"near it: {', '.join(near)}"] if near else []) + ([advice] if advice else [])
-    raise RequestError("no such model", where=name, expected=_EXPECTED, advice="; ".join(advices) or None)
+    raise RequestError("no such model", where=name or repr(name), expected=_EXPECTED, advice="; ".join(advices) or None)
 
 
 def embedded_model() -> Path:

@@ -25,6 +25,7 @@ from nearlight.package.hub_files import INDEX, HubId, choose_gguf, gguf_models, 
 __all__ = [
     "CachedModel",
     "HubId",
+    "NotOnTheHubError",
     "cache_directory",
     "cached",
     "cached_models",
@@ -40,6 +41,10 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 _POLL_S = 0.2
 _NETWORK_LIBRARIES = ("httpx", "httpx2", "httpcore", "requests", "urllib3")
+
+
+class NotOnTheHubError(RequestError):
+    """The hub has no such repository, or does not show it to this user."""
 
 
 @dataclass(frozen=True)
@@ -296,7 +301,7 @@ def _explained(id: HubId, error: Exception) -> RequestError:
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         advice = "check the spelling; a private model needs `hf auth login`"
-        return RequestError("no such model on the hub", where=id, advice=advice)
+        return NotOnTheHubError("no such model on the hub", where=id, advice=advice)
     if isinstance(error, errors.HFValidationError):
         return RequestError("not a hub id", where=id, expected="org/name")
     if isinstance(error, errors.HfHubHTTPError):
