@@ -93,9 +93,9 @@ def test_a_config_that_cannot_be_read_is_named(text: str | None, tmp_path_factor
 
 
 def test_unknown_families_and_caches_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match="model_type"):
+    with pytest.raises(UnsupportedError, match="neither run nor plan models of the family mamba9"):
         description(model_type="mamba9").engine(1)
-    with pytest.raises(UnsupportedError, match="model_type"):
+    with pytest.raises(UnsupportedError, match="cannot run models of the family mixtral yet; it can plan them"):
         synthetic("mixtral-8x7b")
     with pytest.raises(RequestError, match="kv: expected one of f16, q8, f32, found 'q2'"):
         synthetic("qwen3-0.6b", kv="q2")

@@ -6,7 +6,7 @@ import pytest
 
 from nearlight.engine.counting import CountedModel
 from nearlight.errors import RequestError, UnsupportedError
-from nearlight.models.catalogue import catalogue, find_in_catalogue, in_catalogue, series_of
+from nearlight.models.catalogue import catalogue, entry_named, find_in_catalogue, in_catalogue, series_of
 
 SUPPORTED = [short for short, entry in catalogue().items() if entry.supported]
 
@@ -45,6 +45,14 @@ def test_variants_keep_what_their_own_configs_say():
     assert find_in_catalogue("qwen2.5-7b").config["max_position_embeddings"] == 131072
     assert find_in_catalogue("qwen2.5-7b-instruct").config["max_position_embeddings"] == 32768
     assert find_in_catalogue("qwen3-4b-instruct-2507").config["max_position_embeddings"] == 262144
+
+
+def test_a_download_needs_the_very_name():
+    assert entry_named("qwen3-8b").repository == "Qwen/Qwen3-8B"
+    assert entry_named("Qwen2.5-7B-Instruct").repository == "Qwen/Qwen2.5-7B-Instruct"
+    assert entry_named("tinyllama").repository == "TinyLlama/TinyLlama-1.1B-Chat-v1.0"
+    assert entry_named("gpt2-chat") is None
+    assert find_in_catalogue("gpt2-chat").repository == "openai-community/gpt2"
 
 
 def test_every_entry_says_whether_it_runs():

@@ -143,6 +143,13 @@ def test_a_size_given_per_layer_counts_where_all_are_equal(tmp_path: Path) -> No
                 open_package(path)
 
 
+def test_a_window_of_none_is_no_window(tmp_path: Path) -> None:
+    for size, window in ((0, None), (17, 17)):
+        path = ggufs.spoil_metadata(tmp_path / str(size), {"llama.attention.sliding_window": count(size)})
+        config = open_package(path).config
+        assert (config.get("sliding_window"), config.get("use_sliding_window", False)) == (window, window is not None)
+
+
 def test_llama_with_experts_is_mixtral(tmp_path: Path) -> None:
     changes = {"llama.expert_count": count(8), "llama.expert_used_count": count(2)}
     config = open_package(ggufs.spoil_metadata(tmp_path, changes)).config

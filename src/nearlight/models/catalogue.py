@@ -91,6 +91,14 @@ def catalogue() -> Mapping[str, CatalogueEntry]:
     return {entry.short: entry for entry in entries}
 
 
+def entry_named(name: str) -> CatalogueEntry | None:
+    """Return the entry that has just this name, in any spelling, as the repository that is meant; None if none has.
+
+    For a download: unlike for a plan, a mark like "-Instruct" must be the repository's own.
+    """
+    return _by_plain_name().get(_plain(name.rpartition("/")[2]))
+
+
 def in_catalogue(name: str) -> bool:
     return _look_up(name) is not None
 
@@ -123,8 +131,7 @@ def series_of(name: str) -> str:
 
 def _look_up(name: str) -> CatalogueEntry | None:
     """Find a name as it is written, else with fewer and fewer of the marks of variants."""
-    known = _by_plain_name()
-    return next((known[plain] for plain in map(_plain, _shorter(name)) if plain in known), None)
+    return next(filter(None, map(entry_named, _shorter(name))), None)
 
 
 @cache
