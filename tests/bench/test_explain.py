@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nearlight.bench.explain import AROUND, WAITING, explain
 from nearlight.bench.profile import Profile, Timed
 from nearlight.kernels.count import Entry
+from nearlight.limits.cache import Cache
 from nearlight.limits.hardware import Hardware
 
 MACHINE = Hardware("slow", "cpu", 1e9, 100.0, {"fp32": 1000.0}, "made up", "measured")
@@ -61,3 +64,11 @@ def test_what_is_faster_than_its_limit_gains_nothing() -> None:
     (account, *_) = explain("a step", 1, Profile([Timed("up_proj", UP, 1.0)], 0.0, 0.0), MACHINE).accounts
     assert account.share_of_limit == 3.0
     assert account.gain == 1.0
+
+
+@pytest.mark.parametrize(("cache_bytes", "limit_s"), [(700, 1.5), (300, 5.41), (100, 6.0)])
+def test_a_part_stays_in_the_cache_only_if_the_step_does(cache_bytes: float, limit_s: float) -> None:
+    # The step reads 700 bytes: all of them are in a cache of 700, a few in one of 300, none in one of 100.
+    machine = replace(MACHINE, cache=Cache(cache_bytes, 400.0))
+    (up, *_) = explain("a step", 1, PROFILE, machine).accounts
+    assert (up.kind, up.limit_s) == ("up_proj", pytest.approx(limit_s, abs=0.01))

@@ -62,7 +62,7 @@ def test_roofline_tells_all_ceilings(
     lines = capsys.readouterr().out.splitlines()
     assert told["isa"] in lines[0]
     assert lines[2].split() == ["threads", *columns, "fp32", "bf16", "int8"]
-    stays = "A model that reads up to 8.0 MiB for a token stays in the last caches, and their speed is its limit."
+    stays = "A model that reads up to 8 MiB for a token stays in the last caches, and their speed is its limit."
     assert (stays in lines) == (told["cache_bytes_per_s"] is not None) == bool(caches)
     assert [one["cache_bytes"] for one in told["by_threads"]] == [sum(caches)] * 2
     assert [line.split()[0] for line in lines[3:5]] == ["1", "2"]
