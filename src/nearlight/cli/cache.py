@@ -102,7 +102,7 @@ def kept_line(weights: PackedWeights | None, *, verbose: bool) -> str | None:
         return None
     size, directory = bytes_text(weights.n_bytes), weights.path.parent
     if weights.state in ("writing", "written"):
-        return f"keeping packed weights for quicker starts: {size} in {directory} (--no-cache: not)"
+        return f"keeping packed weights for quicker starts: {size} in {directory}; --no-cache turns it off"
     if not verbose:
         return None
     if weights.state == "read":

@@ -91,7 +91,7 @@ def _declared(id: object, token: Any, where: Path) -> tokenizers.AddedToken:
 def _id(value: Any, where: Path) -> int:
     try:
         id = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         id = -1
     if not 0 <= id < 2**31:
         raise TextError("id of an added token", where=where, expected="0 or more, below 2**31", found=repr(value))
