@@ -122,10 +122,10 @@ def test_a_terminal_is_told_once_that_they_are_written(
         child.expect(pexpect.EOF)
         return str(child.before)
 
-    said = f"kB in {tmp_path}/kept; --no-cache turns it off"
+    said = f"kB of packed weights in {tmp_path}/kept (off: --no-cache)"
     assert said not in run("--quiet", "--weights", "w8")
     first = run()
-    assert first.count("keeping packed weights for quicker starts: ") == 1
+    assert first.count("packed weights") == 1
     assert said in first
     assert "packed weights" not in run()
     assert "packed weights: " in run("-v")
@@ -141,6 +141,11 @@ def test_verbose_says_why_they_are_not_kept(nearlight: Command, chat_model: Path
 def test_what_is_said() -> None:
     path = Path("/kept/a.packed")
     assert kept_line(None, verbose=True) is None
+    home = PackedWeights("writing", Path.home() / ".cache/nearlight/packed/a.packed", 3_000_000)
+    assert (
+        kept_line(home, verbose=False)
+        == "keeping 3.0 MB of packed weights in ~/.cache/nearlight/packed (off: --no-cache)"
+    )
     assert kept_line(PackedWeights("read", path, 5), verbose=False) is None
     assert kept_line(PackedWeights("not kept", path, 5, "no room"), verbose=False) is None
     said = "packed weights are not kept: no room"
