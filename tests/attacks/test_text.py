@@ -39,3 +39,25 @@ def test_a_piece_without_end_is_cut_only_where_pieces_may_meet() -> None:
     merges = merges_of(vocab, vocab)
     assert merges == [("a", "b"), ("ab", "a"), ("ab", longest[:-2]), (longest[:-2], "ab")]
     assert Counted.cuts < 40
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"eos_token": "\ud800"},
+        {"unk_token": {"content": "\udc00\0"}},
+        {"additional_special_tokens": ["\ud800"]},
+        {"added_tokens_decoder": {"300": {"content": "\ud800"}}},
+    ],
+)
+def test_half_a_character_is_no_end(tmp_path: Path, family: str, settings: dict[str, object]) -> None:
+    """JSON can spell lone surrogates, which no text for a tokenizer may hold."""
+    parts = families.sound_parts(f"{family}-directory")
+    parts.documents["tokenizer_config.json"] |= settings
+    families.write(parts.contents(), tmp_path / "model")
+    package = open_package(tmp_path / "model")
+    tokenizer = build_tokenizer(package.tokenizer, package.special_tokens)
+    assert tokenizer is not None
+    assert tokenizer.decode(tokenizer.encode("the end", special=False)) == "the end"
+    assert tokenizer.id_of("\ud800") == tokenizer.id_of("\ufffd")
