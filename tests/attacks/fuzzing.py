@@ -11,6 +11,7 @@ package takes; a child that dies has named its case before, and another one goes
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shlex
 import subprocess
@@ -109,6 +110,7 @@ def run_cases(kind: str, first: int, count: int) -> None:
             except BaseException as error:
                 how = f"raised {type(error).__name__} " + repr(str(error)[:300] + "\n" + traceback.format_exc(limit=-6))
             print("end", number, how, flush=True)
+            gc.collect()  # a model goes only then, and the room is for one at a time
 
 
 def limit_room() -> None:

@@ -1,12 +1,15 @@
 """Packages whose container is sound: the fault is met when the model is bound or used, and still is one line."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import nearlight
 from nearlight.errors import NearlightError
 from tests.attacks import models
+from tests.attacks.sound import LLAMA_CONFIG, write_sound_directory
 
 FAULTS = [
     (models.write_config_shapes_disagree, "by its config"),
@@ -34,3 +37,39 @@ def test_one_line(tmp_path: Path, write: models.Writer, message: str, backend: s
 
 def test_names_cannot_steer_a_terminal() -> None:
     assert str(NearlightError("tensor \x1b[2Jevil\nname")) == "tensor \ufffd[2Jevil name"
+
+
+def test_a_line_stays_a_line_whatever_a_name_is() -> None:
+    line = str(
+        NearlightError("x" * 10**5, where="model.gguf", expected="y" * 10**5, found="z" * 10**5, advice="mend it")
+    )
+    assert len(line) < 2000
+    assert line.startswith("model.gguf: xxx")
+    assert line.endswith("z…; mend it")
+
+
+HUGE = 10**400  # JSON has integers that no float can hold
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("generation_config.json", {"do_sample": True, "temperature": HUGE}, "temperature: expected a number"),
+        ("generation_config.json", {"repetition_penalty": HUGE}, "repetition_penalty: expected a number"),
+        ("config.json", LLAMA_CONFIG | {"rms_norm_eps": HUGE}, "rms_norm_eps: expected a positive number"),
+        ("config.json", LLAMA_CONFIG | {"rope_theta": HUGE}, "rope_theta: expected a number above 0"),
+        ("config.json", LLAMA_CONFIG | {"rope_theta": {"__float__": HUGE}}, "not valid JSON"),
+        ("config.json", LLAMA_CONFIG | {"rope_theta": 1e-320}, "numbers that give finite frequencies"),
+        ("config.json", LLAMA_CONFIG | {"rope_scaling": {"type": "yarn", "factor": 1e-320}}, "finite frequencies"),
+    ],
+)
+def test_numbers_beyond_floats_are_named(tmp_path: Path, name: str, content: dict[str, Any], message: str) -> None:
+    (write_sound_directory(tmp_path) / name).write_text(json.dumps(content))
+    with pytest.raises(NearlightError, match=message):
+        nearlight.load(tmp_path, threads=1).generate([1, 2, 3], max_tokens=2)
+
+
+def test_any_number_of_best_tokens_may_be_asked_for(tmp_path: Path) -> None:
+    generation = {"do_sample": True, "top_k": 2**64}
+    (write_sound_directory(tmp_path) / "generation_config.json").write_text(json.dumps(generation))
+    assert nearlight.load(tmp_path, threads=1).generate([1, 2, 3], max_tokens=2).token_ids

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
+import pexpect
 import pytest
 
+from nearlight.cli.cache import kept_line
 from nearlight.dtypes import Q4_0
 from nearlight.engine.packed_cache import PackedCache, entry_name
+from nearlight.engine.packed_model import PackedWeights
 from nearlight.kernels.cpu import CpuOps
 from nearlight.package.tensors import StoredTensor
-from tests.cli.conftest import Command
+from tests.cli.conftest import ROOT, Command
 
 
 @pytest.fixture
@@ -95,3 +99,55 @@ def test_run_without_the_cache_leaves_none(nearlight: Command, chat_model: Path,
     result = nearlight("run", str(chat_model), "Hello", "-n", "2", "--no-cache", NEARLIGHT_CACHE=str(tmp_path / "kept"))
     assert result.returncode == 0
     assert not (tmp_path / "kept").exists()
+
+
+_ALWAYS_KEPT = """
+import sys
+from nearlight.engine import packed_model
+packed_model.WORTH_S = 0.0
+from nearlight.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_terminal_is_told_once_that_they_are_written(
+    environment: dict[str, str], chat_model: Path, tmp_path: Path
+) -> None:
+    def run(*options: str) -> str:
+        arguments = ["-c", _ALWAYS_KEPT, "run", str(chat_model), "Hello", "-n", "2", *options]
+        child = pexpect.spawn(
+            sys.executable, arguments, encoding="utf-8", dimensions=(30, 200), timeout=60, cwd=ROOT,
+            env=environment | {"NEARLIGHT_CACHE": str(tmp_path / "kept")},
+        )  # fmt: skip
+        child.expect(pexpect.EOF)
+        return str(child.before)
+
+    said = f"kB of packed weights in {tmp_path}/kept (off: --no-cache)"
+    assert said not in run("--quiet", "--weights", "w8")
+    first = run()
+    assert first.count("packed weights") == 1
+    assert said in first
+    assert "packed weights" not in run()
+    assert "packed weights: " in run("-v")
+
+
+def test_verbose_says_why_they_are_not_kept(nearlight: Command, chat_model: Path, tmp_path: Path) -> None:
+    arguments = ("run", str(chat_model), "Hello", "-n", "2")
+    where = {"NEARLIGHT_CACHE": str(tmp_path / "kept"), "NEARLIGHT_CACHE_BYTES": "0"}
+    assert "packed weights are not kept: " in nearlight(*arguments, "-v", **where).stderr
+    assert "packed weights" not in nearlight(*arguments, **where).stderr
+
+
+def test_what_is_said() -> None:
+    path = Path("/kept/a.packed")
+    assert kept_line(None, verbose=True) is None
+    home = PackedWeights("writing", Path.home() / ".cache/nearlight/packed/a.packed", 3_000_000)
+    assert (
+        kept_line(home, verbose=False)
+        == "keeping 3.0 MB of packed weights in ~/.cache/nearlight/packed (off: --no-cache)"
+    )
+    assert kept_line(PackedWeights("read", path, 5), verbose=False) is None
+    assert kept_line(PackedWeights("not kept", path, 5, "no room"), verbose=False) is None
+    said = "packed weights are not kept: no room"
+    assert kept_line(PackedWeights("not kept", path, 5, "no room"), verbose=True) == said
+    assert "3.0 MB read from /kept/a.packed" in str(kept_line(PackedWeights("read", path, 3_000_000), verbose=True))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nearlight.cli.arguments import Parser
@@ -99,9 +101,10 @@ def kept_line(weights: PackedWeights | None, *, verbose: bool) -> str | None:
     """Say that packed weights are being written; if `verbose`, also that they were read, or why they are not kept."""
     if weights is None:
         return None
-    size, directory = bytes_text(weights.n_bytes), weights.path.parent
+    size = bytes_text(weights.n_bytes)
     if weights.state in ("writing", "written"):
-        return f"keeping packed weights for quicker starts: {size} in {directory} (--no-cache: not)"
+        directory = re.sub(rf"^{re.escape(str(Path.home()))}(?=/|$)", "~", str(weights.path.parent))
+        return f"keeping {size} of packed weights in {directory} (off: --no-cache)"
     if not verbose:
         return None
     if weights.state == "read":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
-from time import perf_counter
+from time import process_time
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -90,11 +90,12 @@ def bind(
     formats: Requantization | None = None,
     progress: Progress | None = None,
     kept: PackedModel | None = None,
-    clock: Callable[[], float] = perf_counter,
+    clock: Callable[[], float] = process_time,
 ) -> None:
     """Give every parameter of `model` its value.
 
-    `kept` is where the matrices are read from, if they are there, and written to, if making them took long by `clock`.
+    `kept` is where the matrices are read from, if they are there, and written to, if making them took long: in
+    processor time, by `clock`, since neither a busy machine nor a slow disk is what keeping them would save.
     Raises: PackageError when a tensor is missing or its shape is not what the config says.
     """
     parameters = list(model.parameters())
@@ -116,7 +117,7 @@ def bind(
             _take(parameter, tensor, package, ops)
             took(tensor.n_bytes)
         if kept:
-            kept.keep([(t.format, p.value) for p, t in matrices], clock() - started)
+            kept.keep([(t.format, p.value) for p, t in matrices], (clock() - started) / ops.threads)
     for parameter, tensor in pairs:
         if not parameter.is_matrix:
             _check_finite(parameter, tensor, package)

@@ -58,7 +58,8 @@ _ENDS_BYTES = 1 << 16
 class PackedModel:
     """Where one model's packed matrices are kept.
 
-    `formats` are those that `weights` has matrices re-quantized to. Units: `worth_s` is seconds of packing.
+    `formats` are those that `weights` has matrices re-quantized to.
+    Units: `worth_s` is seconds of packing, processor time over threads.
     Raises: OSError when the model's files cannot be read.
     """
 

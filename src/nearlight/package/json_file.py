@@ -42,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(read_text(path), object_hook=_float_object)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise PackageError(f"not valid JSON ({reason})", where=path) from None
     if not isinstance(content, dict):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nearlight.errors import TextError
 from nearlight.package.package import TokenizerFiles
 from nearlight.text.files import read_bytes
+from nearlight.text.spelling import well_formed
 
 if TYPE_CHECKING:
     import tokenizers
@@ -38,18 +39,20 @@ def added_token(content: str, fields: Mapping[str, Any] | None = None, **default
     from tokenizers import AddedToken
 
     flags = {**defaults, **{flag: bool(fields[flag]) for flag in _FLAGS if fields and flag in fields}}
-    return AddedToken(content, **flags)
+    return AddedToken(well_formed(content), **flags)
 
 
 def text_of(token: Any) -> str | None:
-    """Return the text of a special token written either way, or None."""
+    """Return the text of a special token written either way, or None; JSON can spell texts that are no UTF-8."""
     text = token.get("content") if isinstance(token, Mapping) else token
-    return text if isinstance(text, str) else None
+    return well_formed(text) if isinstance(text, str) else None
 
 
 def named_tokens(settings: Mapping[str, Any], special_tokens: Mapping[str, str]) -> dict[str, str]:
     """Map "bos_token", … to their text; what the package's own reader found wins over the settings."""
-    found = {name: text_of(settings.get(name)) for name in NAMES} | dict(special_tokens)
+    found = {name: text_of(settings.get(name)) for name in NAMES} | {
+        name: text_of(text) for name, text in special_tokens.items()
+    }
     return {name: text for name, text in found.items() if text and name in NAMES}
 
 
@@ -90,7 +93,7 @@ def _declared(id: object, token: Any, where: Path) -> tokenizers.AddedToken:
 def _id(value: Any, where: Path) -> int:
     try:
         id = int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         id = -1
     if not 0 <= id < 2**31:
         raise TextError("id of an added token", where=where, expected="0 or more, below 2**31", found=repr(value))

@@ -88,3 +88,12 @@ def _flattened(decoder: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _flattened(part)
     else:
         yield decoder
+
+
+def well_formed(text: str) -> str:
+    """Join surrogate pairs and replace lone surrogates by U+FFFD: what a terminal or JSON may pass on is no UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", errors="surrogatepass").decode("utf-16-le", errors="replace")
+    return text

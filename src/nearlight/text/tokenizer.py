@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import RequestError, TextError, UnsupportedError
 from nearlight.package.package import TokenizerFiles, TokenizerTables
-from nearlight.text.spelling import LITERAL, Spelling, literal_bytes
+from nearlight.text.spelling import LITERAL, Spelling, literal_bytes, well_formed
 
 if TYPE_CHECKING:
     import tokenizers
@@ -176,7 +176,7 @@ class Tokenizer:
 
     def id_of(self, text: str) -> int | None:
         """Return the id of the token spelled exactly `text` in the vocabulary, or None."""
-        found: int | None = self._backend.token_to_id(text)
+        found: int | None = self._backend.token_to_id(well_formed(text))
         return found
 
 
@@ -216,15 +216,6 @@ def build_tokenizer(
             found=description.layout,
         )
     return None if built is None else Tokenizer(built)
-
-
-def well_formed(text: str) -> str:
-    """Join surrogate pairs and replace lone surrogates by U+FFFD: what a terminal or JSON may pass on is no UTF-8."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", errors="surrogatepass").decode("utf-16-le", errors="replace")
-    return text
 
 
 class errors_as_text:  # noqa: N801  (a context manager, read as a verb phrase)

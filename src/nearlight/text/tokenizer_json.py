@@ -36,13 +36,15 @@ def build_from_tokenizer_json(files: TokenizerFiles, special_tokens: Mapping[str
     present = {token.content for token in backend.get_added_tokens_decoder().values()}
     for id, token in sorted(declared_added_tokens(files, named).items()):
         if token.content not in present:
-            backend.add_tokens([token])
+            with errors_as_text("added tokens cannot be added", where=path):
+                backend.add_tokens([token])
             if backend.token_to_id(token.content) != id:
                 remarks.append(
                     f"tokenizer_config.json puts {token.content!r} at id {id}, tokenizer.json at "
                     f"{backend.token_to_id(token.content)}; the latter is used"
                 )
-    backend.add_special_tokens(undeclared_special_tokens(files.settings, named))
+    with errors_as_text("special tokens cannot be added", where=path):
+        backend.add_special_tokens(undeclared_special_tokens(files.settings, named))
 
     spelling = spelling_of(decoder)
     if spelling is None:
