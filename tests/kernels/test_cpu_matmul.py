@@ -69,9 +69,9 @@ def products(ops: CpuOps, x: Floats, tensor: StoredTensor, bias: Floats | None =
 
 
 def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
-    """Round activations as `prepare` does: bf16 where the level multiplies it, or int8.
+    """Round activations as `prepare` does: bf16 where the level multiplies it, or int8 with a scale per 32 inputs.
 
-    Every 32 inputs have a scale; but for weights of 8 bits, one that is a power of two below that of the row.
+    But for weights of 8 bits, a scale is rounded up to few bits of mantissa.
     """
     if format is dtypes.BF16 and _native.isa() == "avx512":
         bits = x.view(np.uint32)
@@ -79,21 +79,21 @@ def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     if format in (dtypes.F32, dtypes.F16, dtypes.BF16):
         return x.astype(np.float64)
     blocks = np.pad(x, ((0, 0), (0, -x.shape[1] % 32))).reshape(len(x), -1, 32)
-    of_block = np.abs(blocks).max(axis=2, keepdims=True)
-    of_row = np.abs(x).max(axis=1)[:, None, None]
+    largest = np.abs(blocks).max(axis=2, keepdims=True)
+    scale = largest / np.float32(127)
     if format is dtypes.Q8_0 or format.name.startswith("W8"):
-        to_code, scale = inverse(of_block), of_block / np.float32(127) * 1.0
+        to_code = inverse(largest, 127)
     else:
-        ratio = np.divide(of_row, of_block, where=of_block > 0, out=np.full_like(of_block, np.inf))
-        power = 2.0 ** np.minimum(np.floor(np.log2(ratio)), 24)
-        to_code, scale = inverse(of_row) * power.astype(np.float32), of_row / np.float32(127) / power
+        rest = np.uint32((1 << 23 - (1 if format.block_size == 256 else 4)) - 1)
+        scale = ((scale.view(np.uint32) + rest) & ~rest).view(np.float32)
+        to_code = inverse(scale, 1)
     codes = np.rint(blocks * to_code).astype(np.float64)
     assert (np.abs(codes) <= 127).all()
     return (codes * scale).reshape(len(x), -1)[:, : x.shape[1]]
 
 
-def inverse(largest: Floats) -> Floats:
-    return np.divide(np.float32(127), largest, where=largest > 0, out=np.zeros_like(largest))
+def inverse(values: Floats, numerator: float) -> Floats:
+    return np.divide(np.float32(numerator), values, where=values > 0, out=np.zeros_like(values))
 
 
 def assert_close(found: Floats, x: NDArray[np.float64], weights: Floats, bias: Any = 0.0) -> None:
