@@ -241,10 +241,12 @@ NEARLIGHT_INLINE f32x16 to_f32(const i32x16& a) {
 }
 
 // To the nearest integer, ties to even; |a| must stay below 2^22.
+constexpr float kToIntegers = 12582912.0f;  // 1.5 * 2^23: a sum with it has the integer in its low mantissa bits
 NEARLIGHT_INLINE i32x16 round_to_i32(const f32x16& a) {
-  const f32x16 magic = broadcast(12582912.0f);  // 1.5 * 2^23: the sum's low mantissa bits are the integer
+  const f32x16 magic = broadcast(kToIntegers);
   return bits_as<i32x16>(a + magic) - bits_as<i32x16>(magic);
 }
+NEARLIGHT_INLINE f32x16 nearest(const f32x16& a) { return a + broadcast(kToIntegers) - broadcast(kToIntegers); }
 
 NEARLIGHT_INLINE float f32_from_bits(uint32_t bits) {
   float value;

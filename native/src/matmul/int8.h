@@ -217,7 +217,7 @@ struct Scratch {
   alignas(64) float sums[kRowBlock][kPanelTiles][kLanes];
 };
 
-// Multiplies are made ahead for this many rows or more; making 16 of them is worth two rows' multiplications.
+// Fewer rows than this multiply scales themselves: making all multiples ahead would take longer, unless they are two.
 constexpr int64_t kRowsForMultiples = 40;
 
 template <Format F, bool made>

@@ -2,13 +2,14 @@
 //
 // int8 codes are symmetric and have a scale per 32 inputs: an outlier spoils nobody but its 31 neighbours. The scale is
 // the float that makes the largest of them 127. For weights of fewer than 8 bits it is rounded up to a few bits, which
-// costs a kernel nothing (int8.h) where another multiplication would take the time of one dot product in ten. Error of
-// products (rms) with normal, gated and heavy-tailed activations, and with a few channels 30 times larger:
+// costs a kernel nothing (int8.h) where another multiplication would take the time of one dot product in ten. Of 4 bits,
+// the scale above is taken where it happens to fit the block better. Error of products (rms) with normal, gated and
+// heavy-tailed activations, and with a few channels 30 times larger:
 //
-//     scale per 32 inputs         0.54 %   0.74 %   0.82 %   1.2 %
-//     rounded up to 4 bits        0.56 %   0.77 %   0.85 %   1.2 %     blocks of 32, 64 and 128 weights
-//     rounded up to 2 bits        0.60 %   0.83 %   0.92 %   1.3 %     K-quants and others in blocks of 256
-//     scale per 256               0.70 %   1.17 %   1.6 %    2.9 %     llama.cpp, with K-quants
+//     scale per 32 inputs       0.54 %   0.74 %   0.73 %   1.20 %     llama.cpp, with blocks of 32
+//     of 4 bits                 0.54 %   0.75 %   0.74 %   1.23 %     blocks of 32, 64 and 128 weights
+//     of 1 bit                  0.66 %   0.91 %   0.90 %   1.45 %     K-quants and others in blocks of 256
+//     scale per 256             0.70 %   1.16 %   1.30 %   2.9 %      llama.cpp, with K-quants
 //
 // Rows are independent: those that a thread has just computed it can prepare while they are in its cache.
 #pragma once
@@ -33,19 +34,34 @@ struct BlockScale {
   uint32_t bits;
 };
 
-// What is smaller has zeros for codes; what is larger, or NaN, counts as NaN.
+// Of scales of few bits, what is smaller has zeros for codes; what is larger, or NaN, counts as NaN.
 constexpr float kLeastScale = 0x1p-100f, kMostScale = 0x1p100f;
 
-NEARLIGHT_INLINE BlockScale scale_of(Form form, float largest) {
-  uint32_t bits = bits_from_f32(largest / 127.0f);
-  if (form.scale_bits == kAnyScale) return {f32_from_bits(bits), largest > 0 ? 127.0f / largest : 0.0f, bits};
-  const uint32_t rest = (1u << (kAnyScale - form.scale_bits)) - 1, exponent = 0xffu << 23;
-  bits = (bits + rest) & ~rest;
+// A float whose mantissa has `scale_bits` bits, as a scale.
+NEARLIGHT_INLINE BlockScale scale_of_few_bits(int scale_bits, uint32_t bits) {
   const float scale = f32_from_bits(bits);
   if (scale < kLeastScale) return {0.0f, 0.0f, bits_from_f32(0x1.8p23f)};
   if (!(scale < kMostScale)) return {NAN, 0.0f, bits_from_f32(NAN)};
-  const uint32_t step = (bits & ~exponent) >> (kAnyScale - form.scale_bits);
-  return {scale, 1.0f / scale, ((bits & exponent) + (23u << 23)) | 1u << 22 | step};
+  const uint32_t exponent = bits & 0xffu << 23, step = (bits & 0x7fffff) >> (kAnyScale - scale_bits);
+  return {scale, 1.0f / scale, (exponent + (23u << 23)) | 1u << 22 | step};
+}
+
+// The squared errors of a block's inputs, summed.
+NEARLIGHT_INLINE float errors(const f32x16& a, const f32x16& b, const BlockScale& scale) {
+  const f32x16 to_code = broadcast(scale.to_code), x = a * to_code, y = b * to_code;
+  const f32x16 of_x = x - nearest(x), of_y = y - nearest(y);
+  return sum(of_x * of_x + of_y * of_y) * (scale.scale * scale.scale);
+}
+
+NEARLIGHT_INLINE BlockScale scale_of(Form form, const f32x16& a, const f32x16& b) {
+  const float largest = f32_from_bits(static_cast<uint32_t>(max_lane(max(magnitudes(a), magnitudes(b)))));
+  const uint32_t bits = bits_from_f32(largest / 127.0f);
+  if (form.scale_bits == kAnyScale) return {f32_from_bits(bits), largest > 0 ? 127.0f / largest : 0.0f, bits};
+  const uint32_t unit = 1u << (kAnyScale - form.scale_bits), up = (bits + unit - 1) & ~(unit - 1);
+  const BlockScale least = scale_of_few_bits(form.scale_bits, up);
+  if (form.scale_bits == 1) return least;  // the next is hardly ever better
+  const BlockScale next = scale_of_few_bits(form.scale_bits, up + unit);
+  return errors(a, b, next) < errors(a, b, least) ? next : least;
 }
 
 // What sums of products with codes of this sum begin with.
@@ -57,8 +73,7 @@ NEARLIGHT_INLINE uint32_t start(Form form, int32_t sum, const BlockScale& scale)
 
 // inputs a then b, 16 each, of row r
 NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
-  const i32x16 largest = max(magnitudes(a), magnitudes(b));
-  const BlockScale scale = scale_of(form, f32_from_bits(static_cast<uint32_t>(max_lane(largest))));
+  const BlockScale scale = scale_of(form, a, b);
   const f32x16 to_code = broadcast(scale.to_code);
   const i32x16 first = round_to_i32(a * to_code), second = round_to_i32(b * to_code);
   int8_t codes[kBlock];
