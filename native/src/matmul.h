@@ -34,14 +34,16 @@ enum class Format : int {
 };
 constexpr int kFormats = static_cast<int>(Format::W8G128) + 1;
 
-// What the activations look like to a kernel: floats, or int8 codes with a scale (a power of two) per 32 inputs.
-enum class Coding : int { f32, bf16, int8, int8_powers };
+// What the activations look like to a kernel: floats, or int8 codes with a scale per 32 inputs.
+enum class Coding : int { f32, bf16, int8 };
 
-// Sums of int8 codes are prepared as the matrix wants them: times its zero point or as they are, of all 32 inputs or of
-// 16 each (matmul/layout.h).
+constexpr int kAnyScale = 23;  // all the bits a float's mantissa has
+
+// Scales of int8 codes have so many bits of mantissa. Sums of codes are prepared as the matrix wants them: times its zero
+// point or as they are, of all 32 inputs or of 16 each (matmul/layout.h).
 struct Form {
   Coding coding;
-  int zero_shift = 0, groups = 0;
+  int scale_bits = kAnyScale, zero_shift = 0, groups = 0;
 
   auto operator<=>(const Form&) const = default;
 };

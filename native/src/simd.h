@@ -225,6 +225,13 @@ NEARLIGHT_INLINE f32x16 where_positive(const f32x16& condition, const f32x16& a)
   return v;
 }
 
+#if defined(NEARLIGHT_AVX512)
+// The one or the other, without a branch.
+NEARLIGHT_INLINE f32x16 choose(bool second, const f32x16& a, const f32x16& b) {
+  return {{_mm512_mask_blend_ps(static_cast<__mmask16>(-int{second}), a.part[0], b.part[0])}};
+}
+#endif
+
 // ---- conversions ---------------------------------------------------------------------------------------------------
 
 NEARLIGHT_INLINE f32x16 to_f32(const i32x16& a) {
@@ -234,10 +241,12 @@ NEARLIGHT_INLINE f32x16 to_f32(const i32x16& a) {
 }
 
 // To the nearest integer, ties to even; |a| must stay below 2^22.
+constexpr float kToIntegers = 12582912.0f;  // 1.5 * 2^23: a sum with it has the integer in its low mantissa bits
 NEARLIGHT_INLINE i32x16 round_to_i32(const f32x16& a) {
-  const f32x16 magic = broadcast(12582912.0f);  // 1.5 * 2^23: the sum's low mantissa bits are the integer
+  const f32x16 magic = broadcast(kToIntegers);
   return bits_as<i32x16>(a + magic) - bits_as<i32x16>(magic);
 }
+NEARLIGHT_INLINE f32x16 nearest(const f32x16& a) { return a + broadcast(kToIntegers) - broadcast(kToIntegers); }
 
 NEARLIGHT_INLINE float f32_from_bits(uint32_t bits) {
   float value;

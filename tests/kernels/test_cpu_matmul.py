@@ -26,6 +26,7 @@ HALF_FIELDS = {
 
 ALL = pytest.mark.parametrize("format", dtypes.ALL, ids=str)
 QUANTIZED = pytest.mark.parametrize("format", dtypes.ALL[3:], ids=str)
+LEAST_SCALE = np.float32(2.0**-100)  # of activations; what is smaller has zeros for codes
 MANY_ROWS = 40  # more than any kernel holds in registers, and no multiple of what it does hold
 
 
@@ -69,9 +70,9 @@ def products(ops: CpuOps, x: Floats, tensor: StoredTensor, bias: Floats | None =
 
 
 def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
-    """Round activations as `prepare` does: bf16 where the level multiplies it, or int8.
+    """Round activations as `prepare` does: bf16 where the level multiplies it, or int8 with a scale per 32 inputs.
 
-    Every 32 inputs have a scale; but for weights of 8 bits, one that is a power of two below that of the row.
+    But for weights of 8 bits, scales have few bits of mantissa.
     """
     if format is dtypes.BF16 and _native.isa() == "avx512":
         bits = x.view(np.uint32)
@@ -79,21 +80,40 @@ def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
     if format in (dtypes.F32, dtypes.F16, dtypes.BF16):
         return x.astype(np.float64)
     blocks = np.pad(x, ((0, 0), (0, -x.shape[1] % 32))).reshape(len(x), -1, 32)
-    of_block = np.abs(blocks).max(axis=2, keepdims=True)
-    of_row = np.abs(x).max(axis=1)[:, None, None]
+    largest = np.abs(blocks).max(axis=2, keepdims=True)
+    scale = largest / np.float32(127)
     if format is dtypes.Q8_0 or format.name.startswith("W8"):
-        to_code, scale = inverse(of_block), of_block / np.float32(127) * 1.0
+        to_code = inverse(largest, 127)
     else:
-        ratio = np.divide(of_row, of_block, where=of_block > 0, out=np.full_like(of_block, np.inf))
-        power = 2.0 ** np.minimum(np.floor(np.log2(ratio)), 24)
-        to_code, scale = inverse(of_row) * power.astype(np.float32), of_row / np.float32(127) / power
+        scale = scale_of_few_bits(blocks, scale, 1 if format.block_size == 256 else 4)
+        to_code = inverse(scale, 1)
     codes = np.rint(blocks * to_code).astype(np.float64)
     assert (np.abs(codes) <= 127).all()
     return (codes * scale).reshape(len(x), -1)[:, : x.shape[1]]
 
 
-def inverse(largest: Floats) -> Floats:
-    return np.divide(np.float32(127), largest, where=largest > 0, out=np.zeros_like(largest))
+def scale_of_few_bits(blocks: Floats, scale: Floats, n_bits: int) -> Floats:
+    """Round scales up to so many bits of mantissa; of 4 take the next one where it leaves smaller errors."""
+    unit = np.uint32(1 << 23 - n_bits)
+    up = scale.view(np.uint32) + (unit - 1) & ~(unit - 1)
+    least, following = up.view(np.float32), (up + unit).view(np.float32)
+    if n_bits == 1:
+        return least
+    return np.where(squared_errors(blocks, following) < squared_errors(blocks, least), following, least)
+
+
+def squared_errors(blocks: Floats, scale: Floats) -> Floats:
+    """Sum in the order of the kernels, which add the halves of a vector, its quarters, …; shape [rows, blocks, 1]."""
+    scaled = blocks * inverse(scale, 1)
+    squares = (scaled - np.rint(scaled)) ** 2
+    sums = squares[..., :16] + squares[..., 16:]
+    for width in (8, 4, 2, 1):
+        sums = sums[..., :width] + sums[..., width:]
+    return sums * (scale * scale)
+
+
+def inverse(values: Floats, numerator: float) -> Floats:
+    return np.divide(np.float32(numerator), values, where=values >= LEAST_SCALE, out=np.zeros_like(values))
 
 
 def assert_close(found: Floats, x: NDArray[np.float64], weights: Floats, bias: Any = 0.0) -> None:

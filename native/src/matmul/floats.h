@@ -20,7 +20,7 @@ constexpr Form form_of(Format format) {
   if (format == Format::BF16) return {kMultipliesBf16 ? Coding::bf16 : Coding::f32};
   if (is_float(format)) return {Coding::f32};
   const Layout& layout = layout_of(format);
-  return {layout.low_bits == 8 ? Coding::int8 : Coding::int8_powers, layout.zero_shift, layout.groups};
+  return {Coding::int8, scale_bits(format), layout.zero_shift, layout.groups};
 }
 
 // A step of a kernel: kInputs inputs, whose weights take kBytes in a tile. multiply() adds the products of R rows.
@@ -107,7 +107,7 @@ void multiply_floats(const Matrix& m, const uint8_t* prepared, int64_t n_rows, c
   // In one go if all rows and tiles of a group meet at once, so that the matrix streams by; else in chunks, which stay
   // in the second cache until all have met.
   const bool streams = n_rows == height && float_tiles(static_cast<int>(height)) == kFloatGroup;
-  const int64_t chunk_steps = streams ? steps : kChunk * kBlock / kInputs;
+  const int64_t chunk_steps = streams ? steps : chunk_blocks(form_of(F)) * kBlock / kInputs;
   for (int64_t group = tile_begin; group < tile_end; group += kFloatGroup) {
     const int64_t group_end = tile_end - group < kFloatGroup ? tile_end : group + kFloatGroup;
     for (int64_t first = 0; first < steps; first += chunk_steps) {

@@ -7,16 +7,18 @@
 //     t    = scale * dots - min * sum
 //     acc += factor of the activations * t
 //
-// one accumulator per output element, over groups in ascending order; in the end y = scale of the activation row * acc.
-// Both kernels end a group with the same function, so their results have the same bits. The zero point is settled by
-// starting the integers at -zero * sum. A factor that is a power of two, 2^e, is settled there too: the integers are
-// started as the bits of a float at which their unit is worth 2^e, and subtracting that float, which takes the place of
-// a conversion, leaves them scaled. That spares a multiplication and with it a twelfth to a sixth of the time (prepare.h
-// says at what cost).
+// one accumulator per output element, over groups in ascending order. Both kernels end a group with the same function, so
+// their results have the same bits. The zero point is settled by starting the integers at -zero * sum.
+//
+// Scales of activations that are any float cost one more multiplication per sum and group, a twelfth to a sixth of the
+// time. So for weights of fewer than 8 bits they have few bits, 2^e * (1 + i / n). The power of two is settled in the
+// start, too: the integers begin as the bits of a float at which their unit is worth 2^e, and subtracting that float,
+// which takes the place of a conversion, leaves them scaled. The rest is multiplied into the scale of the weights, whose n
+// multiples are made once for all rows, and each row takes its own.
 //
 // few rows (1 .. kFewRows)   codes are opened in registers and meet all rows at once; bound by reading the matrix while
 //                            ten multiplying instructions per row and block take less time than its bytes
-// many rows                  a pair of tiles is opened into a scratch of kChunk blocks that stays in the nearest cache;
+// many rows                  a pair of tiles is opened into a scratch of some blocks that stays in the nearest cache;
 //                            then panels of kPanelRows rows run over it. 96 dot products per block of a 6 by 2 panel
 //                            against 12 to 24 multiplications: at most 80 to 89 % of the peak
 #pragma once
@@ -34,16 +36,22 @@ struct Record {
   NEARLIGHT_MEMBER s8x64 codes(int j, int r) const {
     return broadcast4(reinterpret_cast<const int8_t*>(at) + 4 * (j * R + r));
   }
-  NEARLIGHT_MEMBER f32x16 factor(int r) const {
-    float value;
-    std::memcpy(&value, at + kBlock * R + 4 * r, 4);
-    return broadcast(value);
+  NEARLIGHT_MEMBER f32x16 scale(int r) const { return broadcast(f32_from_bits(scale_bits(r))); }
+  // Which of the weights' scale's multiples a row takes.
+  NEARLIGHT_MEMBER uint32_t step(int r, int multiples) const {
+    return multiples == 1 ? 0 : scale_bits(r) & static_cast<uint32_t>(multiples - 1);
   }
   // Integers to begin with, or floats for mins.
   NEARLIGHT_MEMBER i32x16 start(int group, int r) const {
     int32_t value;
     std::memcpy(&value, at + kBlock * R + 4 * (R * (1 + group) + r), 4);
     return broadcast(value);
+  }
+
+  NEARLIGHT_MEMBER uint32_t scale_bits(int r) const {
+    uint32_t value;
+    std::memcpy(&value, at + kBlock * R + 4 * r, 4);
+    return value;
   }
 
   // The same record, unknown to the compiler: what was read before is read again, and holds no register meanwhile.
@@ -54,17 +62,15 @@ struct Record {
   }
 };
 
-// The scales of the activation rows, [n_rows], which follow their records.
-inline const float* row_scales(Form form, const uint8_t* prepared, int64_t n_rows, int64_t n_in) {
-  return reinterpret_cast<const float*>(prepared + row_scales_at(form, n_rows, n_in));
-}
-
 // What the sums of a group depend on: formats alike in this share their panel kernels.
-template <int groups, bool min, bool seven_bits, bool powers>
+template <int groups, bool min, bool seven_bits, int scale_bits>
 struct Kind {
   static constexpr int kGroups = groups, kSteps = 8 / groups;  // steps of four inputs in a group
   static constexpr bool kMin = min;
-  static constexpr int64_t kRecordBytes = record_bytes({Coding::int8, 0, groups});
+  static constexpr bool kAnyScale = scale_bits == nearlight::kAnyScale;
+  static constexpr int kMultiples = kAnyScale ? 1 : 1 << scale_bits;  // of the weights' scale, for those of activations
+  static constexpr Form kForm{Coding::int8, scale_bits, 0, groups};  // but for the zero point
+  static constexpr int64_t kRecordBytes = record_bytes(kForm);
 
   // Whether add() itself takes the zero point away.
 #if defined(NEARLIGHT_AVX2)
@@ -78,7 +84,7 @@ struct Kind {
     if constexpr (!kMin && !kAddsLess128) {
       return record.start(group, r);
     } else {
-      return powers ? bits_as<i32x16>(record.factor(r)) : i32x16{};
+      return kAnyScale ? i32x16{} : bits_as<i32x16>(record.scale(r));
     }
   }
 
@@ -89,35 +95,61 @@ struct Kind {
     return seven_bits ? dot4_7bit(dots, codes, activations) : dot4(dots, codes, activations);
   }
 
+  // Ends a group; `scale` is the row's multiple of the weights'.
   template <int R>
   NEARLIGHT_MEMBER static f32x16 end(const i32x16& dots, const f32x16& scale, const f32x16& min_of_group,
                                      const Record<R>& record, int group, int r, const f32x16& acc) {
     const f32x16 sum = kMin ? bits_as<f32x16>(record.start(group, r)) : f32x16{};
-    if constexpr (powers) {
-      const f32x16 without_min = fma(bits_as<f32x16>(dots) - record.factor(r), scale, acc);
-      return kMin ? fma(sum, min_of_group, without_min) : without_min;
-    } else {
+    if constexpr (kAnyScale) {
       const f32x16 t = to_f32(dots) * scale;
-      return fma(kMin ? fma(sum, min_of_group, t) : t, record.factor(r), acc);
+      return fma(kMin ? fma(sum, min_of_group, t) : t, record.scale(r), acc);
+    } else {
+      const f32x16 without_min = fma(bits_as<f32x16>(dots) - record.scale(r), scale, acc);
+      return kMin ? fma(sum, min_of_group, without_min) : without_min;
     }
   }
 };
 
 template <Format F>
-using KindOf = Kind<layout_of(F).groups, layout_of(F).zero_shift == kMins, kSevenBits<F>,
-                    form_of(F).coding == Coding::int8_powers>;
+using KindOf = Kind<layout_of(F).groups, layout_of(F).zero_shift == kMins, kSevenBits<F>, scale_bits(F)>;
+
+// 1 + i / n at [i]
+template <int n>
+struct Steps {
+  float at[n];
+};
+template <int n>
+constexpr Steps<n> kSteps = [] {
+  Steps<n> steps{};
+  for (int i = 0; i < n; i++) steps.at[i] = 1.0f + static_cast<float>(i) / static_cast<float>(n);
+  return steps;
+}();
 
 // ---- few rows ------------------------------------------------------------------------------------------------------
 
 // Not inlined on purpose: a loop over rows that is not unrolled would keep the sums of its caller in memory.
 template <int R>
-[[gnu::noinline]] void finish_rows(const float* scales, const Output& out, int64_t tile, const f32x16 (&sums)[R]) {
-  for (int r = 0; r < R; r++) out.finish(r, tile, sums[r] * broadcast(scales[r]));
+[[gnu::noinline]] void finish_rows(const Output& out, int64_t tile, const f32x16 (&sums)[R]) {
+  for (int r = 0; r < R; r++) out.finish(r, tile, sums[r]);
 }
+
+// The multiple of a group's weight scales that a row takes.
+template <class K>
+struct Multiples {
+  f32x16 first, last;
+
+  NEARLIGHT_MEMBER explicit Multiples(const f32x16& scale)
+      : first(scale), last(scale * broadcast(kSteps<K::kMultiples>.at[K::kMultiples - 1])) {}
+  NEARLIGHT_MEMBER f32x16 at(uint32_t step) const {
+#if defined(NEARLIGHT_AVX512)  // the units that multiply have enough to do
+    if constexpr (K::kMultiples == 2) return choose(step != 0, first, last);
+#endif
+    return K::kMultiples == 1 ? first : first * broadcast(kSteps<K::kMultiples>.at[step]);
+  }
+};
 
 template <Format F, int R>
 void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64_t tile_begin, int64_t tile_end) {
-  const float* scales_of_rows = row_scales(form_of(F), prepared, R, m.n_in);
   using K = KindOf<F>;
   constexpr Layout layout = layout_of(F);
   constexpr int kBlocks = layout.stored_block / kBlock, kBlockBytes = 64 * layout.block_vectors();
@@ -135,7 +167,8 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
         unpack<F>(codes_at, codes);
         for (int g = 0; g < K::kGroups; g++) {
           const int group = block * K::kGroups + g;
-          const f32x16 scale = scales.scale(group), min = scales.min(group);
+          const Multiples<K> multiples(scales.scale(group));
+          const f32x16 min = scales.min(group);
           i32x16 dots[R];
           for (int r = 0; r < R; r++) dots[r] = K::begin(record, g, r);
           const auto add = [&](int step, int r) {
@@ -152,7 +185,10 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
             }
           }
           const Record<R> same = record.again();
-          for (int r = 0; r < R; r++) acc[r] = K::end(dots[r], scale, min, same, g, r, acc[r]);
+          for (int r = 0; r < R; r++) {
+            const f32x16 scale = multiples.at(same.step(r, K::kMultiples));
+            acc[r] = K::end(dots[r], scale, min, same, g, r, acc[r]);
+          }
         }
         codes_at += kBlockBytes;
         record_at += K::kRecordBytes * R;
@@ -162,7 +198,7 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
     f32x16 sums[R];
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) sums[r] = acc[r];
-    finish_rows(scales_of_rows, out, tile, sums);
+    finish_rows(out, tile, sums);
   }
 }
 
@@ -170,20 +206,26 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
 
 constexpr int kRowBlock = 96 * kPanelRows;  // rows that meet a pair of tiles before the next; their sums stay near too
 
-// The opened codes and scales of kPanelTiles tiles and up to kChunk blocks, and the sums of up to kRowBlock rows.
+// The opened codes and multiples of scales of kPanelTiles tiles and up to kBlocks blocks, and the sums of up to kRowBlock
+// rows.
+template <class K>
 struct Scratch {
-  alignas(64) uint8_t codes[kChunk][kPanelTiles][8][64];
-  alignas(64) float scales[kChunk][2][kPanelTiles][kLanes];
-  alignas(64) float mins[kChunk][2][kPanelTiles][kLanes];
+  static constexpr int kBlocks = chunk_blocks(K::kForm);
+  alignas(64) uint8_t codes[kBlocks][kPanelTiles][8][64];
+  alignas(64) float scales[kBlocks][K::kGroups][K::kMultiples][kPanelTiles][kLanes];
+  alignas(64) float mins[kBlocks][K::kGroups][kPanelTiles][kLanes];
   alignas(64) float sums[kRowBlock][kPanelTiles][kLanes];
 };
 
-template <Format F>
-void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n, Scratch& scratch) {
+// Fewer rows than this multiply scales themselves: making all multiples ahead would take longer, unless they are two.
+constexpr int64_t kRowsForMultiples = 40;
+
+template <Format F, bool made>
+void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n, Scratch<KindOf<F>>& scratch) {
   using K = KindOf<F>;
   constexpr Layout layout = layout_of(F);
   constexpr int kBlocks = layout.stored_block / kBlock, kBlockBytes = 64 * layout.block_vectors();
-  static_assert(kChunk % kBlocks == 0);
+  static_assert(Scratch<K>::kBlocks % kBlocks == 0);
   // What is opened next, of the same tile or of the next pair's, is asked for now: the panels in between take long.
   const int64_t tile_codes = static_cast<int64_t>(m.tile_codes), chunk_codes = int64_t{n} * kBlockBytes;
   const int64_t codes_before = first * kBlockBytes;
@@ -199,7 +241,9 @@ void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n
         unpack<F>(codes_at, codes);
         for (int j = 0; j < 8; j++) store(scratch.codes[done + block][t][j], codes[j]);
         for (int g = 0; g < K::kGroups; g++) {
-          store(scratch.scales[done + block][g][t], scales.scale(block * K::kGroups + g));
+          const f32x16 scale = scales.scale(block * K::kGroups + g);
+          auto& to = scratch.scales[done + block][g];
+          for (int i = 0; i < (made ? K::kMultiples : 1); i++) store(to[i][t], scale * broadcast(kSteps<K::kMultiples>.at[i]));
           if constexpr (K::kMin) store(scratch.mins[done + block][g][t], scales.min(block * K::kGroups + g));
         }
         codes_at += kBlockBytes;
@@ -216,14 +260,13 @@ struct PanelWork {
   bool first;
   const uint8_t* records;
   float (*sums)[kPanelTiles][kLanes];
-  const float* row_scales;
   float* y;  // null: to `sums`
   int64_t ldy;
   const float* bias;  // of these tiles, or null
 };
 
-template <class K, int R>
-void panel(const Scratch& scratch, const PanelWork& work) {
+template <class K, int R, bool made>
+void panel(const Scratch<K>& scratch, const PanelWork& work) {
   constexpr int T = kPanelTiles;
   if (work.y) {  // stores wait for their lines one after the other: by then these are here
     for (int r = 0; r < R; r++) {
@@ -256,9 +299,15 @@ void panel(const Scratch& scratch, const PanelWork& work) {
         }
       }
       const Record<R> same = record.again();
-      for (int t = 0; t < T; t++) {
-        const f32x16 scale = load(scratch.scales[block][g][t]), min = load(scratch.mins[block][g][t]);
-        for (int r = 0; r < R; r++) acc[t][r] = K::end(dots[t][r], scale, min, same, g, r, acc[t][r]);
+      f32x16 min[T];
+      for (int t = 0; t < T; t++) min[t] = K::kMin ? load(scratch.mins[block][g][t]) : f32x16{};
+      for (int r = 0; r < R; r++) {
+        const uint32_t step = same.step(r, K::kMultiples);
+        const auto& scales = scratch.scales[block][g][made ? step : 0];
+        for (int t = 0; t < T; t++) {
+          const f32x16 scale = made ? load(scales[t]) : Multiples<K>(load(scales[t])).at(step);
+          acc[t][r] = K::end(dots[t][r], scale, min[t], same, g, r, acc[t][r]);
+        }
       }
     }
   }
@@ -267,7 +316,7 @@ void panel(const Scratch& scratch, const PanelWork& work) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
       if (work.y) {
-        const f32x16 v = acc[t][r] * broadcast(work.row_scales[r]);
+        const f32x16& v = acc[t][r];
         store(work.y + r * work.ldy + t * kLanes, work.bias ? v + load(work.bias + t * kLanes) : v);
       } else {
         store(work.sums[r][t], acc[t][r]);
@@ -276,15 +325,16 @@ void panel(const Scratch& scratch, const PanelWork& work) {
   }
 }
 
-template <Format F>
+template <Format F, bool made>
 void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const Output& out, int64_t tile_begin,
                int64_t tile_end) {
-  using Panel = void (*)(const Scratch&, const PanelWork&);
+  using K = KindOf<F>;
+  using Panel = void (*)(const Scratch<K>&, const PanelWork&);
   static constexpr auto panels = []<int... r>(std::integer_sequence<int, r...>) {
-    return Table<Panel, kPanelRows>{{panel<KindOf<F>, r + 1>...}};
+    return Table<Panel, kPanelRows>{{panel<K, r + 1, made>...}};
   }(std::make_integer_sequence<int, kPanelRows>{});
-  const float* scales_of_rows = row_scales(form_of(F), prepared, n_rows, m.n_in);
-  Scratch scratch;
+  Scratch<K> scratch;
+  constexpr int64_t kChunk = Scratch<K>::kBlocks;
   const int64_t blocks = n_blocks(m.n_in);
   for (int64_t block_row = 0; block_row < n_rows; block_row += kRowBlock) {
     const int64_t end_row = n_rows - block_row < kRowBlock ? n_rows : block_row + kRowBlock;
@@ -292,18 +342,17 @@ void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const O
       const int n_tiles = tile_end - tile < kPanelTiles ? static_cast<int>(tile_end - tile) : kPanelTiles;
       const bool whole = n_tiles == kPanelTiles && out.lanes(tile + n_tiles - 1) == kLanes;
       for (int64_t first = 0; first < blocks; first += kChunk) {
-        const int n = blocks - first < kChunk ? static_cast<int>(blocks - first) : kChunk;
-        open_tiles<F>(m, tile, n_tiles, first, n, scratch);
+        const int n = static_cast<int>(blocks - first < kChunk ? blocks - first : kChunk);
+        open_tiles<F, made>(m, tile, n_tiles, first, n, scratch);
         for (int64_t row = block_row; row < end_row; row += kPanelRows) {
           const int rows = end_row - row < kPanelRows ? static_cast<int>(end_row - row) : kPanelRows;
           auto* sums = scratch.sums + (row - block_row);
           const bool last = first + n == blocks;
           panels.at[rows - 1](scratch, {n, first == 0, prepared + records_at(form_of(F), n_rows, row, first, n), sums,
-                                        scales_of_rows + row, last && whole ? out.at(row, tile) : nullptr, out.ldy,
+                                        last && whole ? out.at(row, tile) : nullptr, out.ldy,
                                         out.bias ? out.bias + tile * kLanes : nullptr});
           for (int r = 0; last && !whole && r < rows; r++) {
-            const f32x16 scale = broadcast(scales_of_rows[row + r]);
-            for (int t = 0; t < n_tiles; t++) out.finish(row + r, tile + t, load(sums[r][t]) * scale);
+            for (int t = 0; t < n_tiles; t++) out.finish(row + r, tile + t, load(sums[r][t]));
           }
         }
       }

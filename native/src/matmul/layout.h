@@ -77,7 +77,7 @@ static_assert(sizeof(kLayouts) / sizeof(kLayouts[0]) == kFormats);
 
 constexpr const Layout& layout_of(Format format) { return kLayouts[static_cast<int>(format)]; }
 constexpr bool is_float(Format format) { return format <= Format::BF16; }
-constexpr bool is_int8(Form form) { return form.coding >= Coding::int8; }
+constexpr bool is_int8(Form form) { return form.coding == Coding::int8; }
 
 static_assert(layout_of(Format::Q8_0).stored_bytes() == 34 && layout_of(Format::Q4_0).stored_bytes() == 18);
 static_assert(layout_of(Format::Q4_1).stored_bytes() == 20 && layout_of(Format::Q5_0).stored_bytes() == 22);
@@ -101,35 +101,42 @@ inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, in
   return m.codes(tile - place) + (step * float_group(m, tile) + place) * step_bytes;
 }
 
-// Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of kChunk blocks
-// of 32 inputs (the last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,
+// Mantissa bits of the scales of activations that meet a format (int8.h says why not all 23 of a float). Rounding a scale
+// up to 4 bits adds 1 to 3 % to the error of products, to one bit 23 %. Weights of 8 bits have no errors to hide that
+// behind. With blocks of 256 others have one scale for all 256 activations, whose errors are 30 % larger and more.
+constexpr int scale_bits(Format format) {
+  const Layout& layout = layout_of(format);
+  return layout.low_bits == 8 ? kAnyScale : layout.stored_block == 256 ? 1 : 4;
+}
+
+// Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of chunk_blocks
+// blocks of 32 inputs (the last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,
 //
 //     f32    float [32][R]
 //     bf16   bf16 [16][R][2]
-//     int8   codes [8][R][4], factor [R], starts [groups][R]
+//     int8   codes [8][R][4], scale [R], starts [groups][R]
 //
-// so that a kernel walks one pointer through a chunk and finds every row at a constant distance. Int8 activations end
-// with a float scale per row, [n_rows]: input = scale of the row * factor * code. With int8, factors are floats and the
-// rows' scales 1. With int8_powers, a factor is 2^e and written as the float 1.5 * 2^(23 + e): an integer added to its
-// bits makes it larger by that integer times 2^e, so that sums of products begin as these bits, and are, less this float,
-// scaled floats.
+// so that a kernel walks one pointer through a chunk and finds every row at a constant distance. Input = scale * code,
+// and the scale is a float; but one of few bits is 2^e * (1 + i / 2^scale_bits), and written as the float 1.5 * 2^(23 + e)
+// with i in its last bits. An integer added to these bits makes the float larger by that integer times 2^e. So sums of
+// products begin as these bits, and are, less this float, scaled floats but for 1 + i / 2^scale_bits.
 //
 // A start is what a group's sum of products begins with: minus the sum of its codes times the weights' zero point, and
-// with int8_powers those bits. With mins it is a float: minus the sum of its codes, times 2^e.
+// for scales of few bits those bits. With mins it is a float: minus the sum of its codes, for scales of few bits times
+// the scale.
 constexpr size_t record_bytes(Form form) {  // of a block and a row
   return is_int8(form) ? kBlock + 4 + 4 * static_cast<size_t>(form.groups) : form.coding == Coding::f32 ? 4 * kBlock : 2 * kBlock;
 }
 
-constexpr int kChunk = 16;  // blocks opened at a time: 16 kB of codes for two tiles, within a 32 kB cache
+// Blocks that are multiplied at a time, within a 32 kB cache. Opened codes of two tiles take 16 kB, or 8 where multiples of
+// the weights' scales lie beside them.
+constexpr int64_t chunk_blocks(Form form) { return form.scale_bits < kAnyScale ? 8 : 16; }
 
 constexpr int64_t n_blocks(int64_t n_in) { return (n_in + kBlock - 1) / kBlock; }
 
 // Where the records begin of block `first`, which begins a chunk of n, for the panel of `row`.
 constexpr size_t records_at(Form form, int64_t n_rows, int64_t row, int64_t first, int64_t n) {
   return static_cast<size_t>(first * n_rows + n * row) * record_bytes(form);
-}
-constexpr size_t row_scales_at(Form form, int64_t n_rows, int64_t n_in) {
-  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form);
 }
 
 }  // namespace nearlight

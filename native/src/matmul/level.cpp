@@ -16,7 +16,9 @@ void multiply_quantized(const Matrix& m, const uint8_t* prepared, int64_t n_rows
   if (n_rows <= kFewRows) {
     kernels.at[n_rows - 1](m, prepared, out, tile_begin, tile_end);
   } else {
-    many_rows<F>(m, prepared, n_rows, out, tile_begin, tile_end);
+    constexpr bool kAlwaysMade = KindOf<F>::kMultiples <= 2;
+    const auto many = n_rows < kRowsForMultiples ? many_rows<F, kAlwaysMade> : many_rows<F, true>;
+    many(m, prepared, n_rows, out, tile_begin, tile_end);
   }
 }
 

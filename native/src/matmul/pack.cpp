@@ -140,8 +140,7 @@ int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t ti
 }
 
 size_t prepared_bytes(Form form, int64_t n_rows, int64_t n_in) {
-  const size_t scales = is_int8(form) ? static_cast<size_t>(n_rows) * sizeof(float) : 0;
-  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form) + scales;
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form);
 }
 
 }  // namespace nearlight
