@@ -2,13 +2,14 @@
 #
 #   make run  ARGS='"def fib(n):"'     complete Python with the embedded model; ARGS go to `nearlight run`
 #   make test ARGS='tests/text -k gguf'    all tests, or those that ARGS choose
+#   make everywhere                    all tests on a machine that is busy, narrow, plain, slow and fast
 #   make lint format levels sanitize tsan clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find native)
 
-.PHONY: run test lint format levels sanitize tsan clean
+.PHONY: run test everywhere lint format levels sanitize tsan clean
 .DELETE_ON_ERROR:
 
 run: ARGS ?= 'def copy_file(src, dst):'
@@ -17,6 +18,19 @@ run: $(VENV)/.installed
 
 test: $(VENV)/.test
 	@$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+
+# All tests in conditions that they must not notice, one after the other; `make everywhere CONDITIONS=slow` for one.
+CONDITIONS := idle busy narrow plain slow fast
+idle :=
+busy := stress-ng --cpu 4 >/dev/null 2>&1 & trap "kill $$! 2>/dev/null" EXIT INT TERM;
+narrow := taskset -c 0
+plain := export NEARLIGHT_ISA=plain;
+slow := export NEARLIGHT_PACE=0.5;
+fast := export NEARLIGHT_PACE=2;
+everywhere: $(CONDITIONS:%=under-%)
+under-%: $(VENV)/.test
+	@echo 'tests under the condition: $*'
+	@$($*) $(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
