@@ -8,6 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find native)
+pytest = $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 .PHONY: run test everywhere lint format levels sanitize tsan clean
 .DELETE_ON_ERROR:
@@ -17,7 +18,7 @@ run: $(VENV)/.installed
 	@$(BIN)/nearlight run $(ARGS)
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+	@$(pytest) $(ARGS)
 
 # All tests in conditions that they must not notice, one after the other; `make everywhere CONDITIONS=slow` for one.
 CONDITIONS := idle busy narrow plain slow fast
@@ -30,7 +31,7 @@ fast := export NEARLIGHT_PACE=2;
 everywhere: $(CONDITIONS:%=under-%)
 under-%: $(VENV)/.test
 	@echo 'tests under the condition: $*'
-	@$($*) $(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+	@$($*) $(pytest) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
@@ -45,7 +46,7 @@ format: $(VENV)/.lint
 # The kernels' tests once for each instruction level that this processor has.
 levels: $(VENV)/.test
 	@for level in $$($(BIN)/python -c 'from nearlight import _native; print(*_native.isas())'); do \
-	  echo "level $$level"; NEARLIGHT_ISA=$$level $(BIN)/python -m pytest tests/kernels $(ARGS) || exit 1; \
+	  echo "level $$level"; NEARLIGHT_ISA=$$level $(pytest) tests/kernels $(ARGS) || exit 1; \
 	done
 
 # The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on the plain level. The sanitized build lies
