@@ -23,7 +23,8 @@ test: $(VENV)/.test
 # All tests in conditions that they must not notice, one after the other; `make everywhere CONDITIONS=slow` for one.
 CONDITIONS := idle busy narrow plain slow fast
 idle :=
-busy := stress-ng --cpu 4 >/dev/null 2>&1 & trap "kill $$! 2>/dev/null" EXIT INT TERM;
+busy := command -v stress-ng >/dev/null || { echo 'busy needs stress-ng (apt install stress-ng)' >&2; exit 1; }; \
+  stress-ng --cpu 4 >/dev/null 2>&1 & trap "kill $$! 2>/dev/null" EXIT INT TERM;
 narrow := taskset -c 0
 plain := export NEARLIGHT_ISA=plain;
 slow := export NEARLIGHT_PACE=0.5;
