@@ -3,13 +3,15 @@
 #   make run  ARGS='"def fib(n):"'     complete Python with the embedded model; ARGS go to `nearlight run`
 #   make test ARGS='tests/text -k gguf'    all tests, or those that ARGS choose
 #   make fuzz ARGS='--workers 1'       spoiled packages, loaded under limits, for hours; Ctrl-C ends with a summary
+#   make everywhere                    all tests on a machine that is busy, narrow, plain, slow and fast
 #   make lint format levels sanitize tsan clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find native)
+pytest = $(BIN)/python -m pytest -n auto --maxprocesses 8
 
-.PHONY: run test lint format levels fuzz sanitize tsan clean
+.PHONY: run test everywhere lint format levels fuzz sanitize tsan clean
 .DELETE_ON_ERROR:
 
 run: ARGS ?= 'def copy_file(src, dst):'
@@ -17,7 +19,21 @@ run: $(VENV)/.installed
 	@$(BIN)/nearlight run $(ARGS)
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
+	@$(pytest) $(ARGS)
+
+# All tests in conditions that they must not notice, one after the other; `make everywhere CONDITIONS=slow` for one.
+CONDITIONS := idle busy narrow plain slow fast
+idle :=
+busy := command -v stress-ng >/dev/null || { echo 'busy needs stress-ng (apt install stress-ng)' >&2; exit 1; }; \
+  stress-ng --cpu 4 >/dev/null 2>&1 & trap "kill $$! 2>/dev/null" EXIT INT TERM;
+narrow := taskset -c 0
+plain := export NEARLIGHT_ISA=plain;
+slow := export NEARLIGHT_PACE=0.5;
+fast := export NEARLIGHT_PACE=2;
+everywhere: $(CONDITIONS:%=under-%)
+under-%: $(VENV)/.test
+	@echo 'tests under the condition: $*'
+	@$($*) $(pytest) $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
@@ -32,7 +48,7 @@ format: $(VENV)/.lint
 # The kernels' tests once for each instruction level that this processor has.
 levels: $(VENV)/.test
 	@for level in $$($(BIN)/python -c 'from nearlight import _native; print(*_native.isas())'); do \
-	  echo "level $$level"; NEARLIGHT_ISA=$$level $(BIN)/python -m pytest tests/kernels $(ARGS) || exit 1; \
+	  echo "level $$level"; NEARLIGHT_ISA=$$level $(pytest) tests/kernels $(ARGS) || exit 1; \
 	done
 
 # Spoiled packages of every family, loaded under limits of memory and time, until Ctrl-C. What fails is saved.

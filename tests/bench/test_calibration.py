@@ -113,5 +113,5 @@ def test_calibrating_takes_rates_of_all_that_the_model_does() -> None:
     assert found.read_bytes_per_s == READS
     counted = model.counted(cpu_target())
     seconds = [found.seconds(steps) for steps in ([counted.decode(5)], counted.prefill(100, 32))]
-    assert all(0 < time < 10 for time in seconds)
+    assert min(seconds) > 0
     assert all(rate.per_memory > 0 and rate.per_compute > 0 for rate in found.rates.values())

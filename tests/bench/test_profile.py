@@ -67,5 +67,6 @@ def test_a_profile_adds_up() -> None:
     assert Profile([Timed("add", None, 1.0), Timed("add", None, 2.0)], 4.0, 8.0).step_s == 15.0
 
 
-def test_sampling_takes_some_time() -> None:
-    assert 0 < sampling_seconds(1000, repetitions=2) < 1
+def test_of_sampling_the_median_is_told() -> None:
+    now = iter([10.0, 11.0, 20.0, 25.0, 30.0, 32.0])
+    assert sampling_seconds(1000, repetitions=3, clock=now.__next__) == 2.0

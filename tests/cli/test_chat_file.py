@@ -121,9 +121,7 @@ def test_a_chat_made_with_another_model_says_so_and_how_to_have_that(capsys: Cap
     os.utime(path, (86400 * 365, 86400 * 365))
     chat = scripted_chat(capsys, [])
     first, second = chat.type(f"/load {path}").splitlines()
-    assert first.startswith(
-        "loaded a chat with Other-3B␛[2J: 2 messages, saved 1971-01-01"
-    )  # of the file
+    assert first.startswith("loaded a chat with Other-3B␛[2J: 2 messages, saved 1971-01-01")  # of the file
     assert second == "it goes on with Scripted-7B; /model org/other loads Other-3B␛[2J"
     assert chat.contents == ["Hi", "Hello!"]
 

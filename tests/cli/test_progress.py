@@ -34,7 +34,8 @@ def test_it_fits_the_window_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
     for columns in (20, 47, 120):
         monkeypatch.setattr(terminal, "width", lambda columns=columns: columns)
         stderr.text = ""
-        with ProgressBar("loading a model with a long name", bytes_text, delay_s=0) as bar:
+        now = iter([10.0, 11.1, 11.19])
+        with ProgressBar("loading a model with a long name", bytes_text, clock=now.__next__) as bar:
             bar.update(3_000_000, 8_000_000)
             bar.update(4_000_000, 8_000_000)  # too soon after the first
         line, erased = stderr.text.split("\x1b[K")[:2]
@@ -68,7 +69,8 @@ def test_wide_characters_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_quick_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(tty=True)
     monkeypatch.setattr(sys, "stderr", stderr)
-    with ProgressBar("loading") as bar:
+    now = iter([10.0, 10.9])
+    with ProgressBar("loading", clock=now.__next__) as bar:
         bar.update(1, 2)
     assert stderr.text == ""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
+from time import monotonic
 from types import TracebackType
 
 from nearlight.cli import terminal
@@ -17,17 +17,24 @@ REFRESH_S = 0.1
 class ProgressBar:
     """One line that is rewritten in place and erased at the end.
 
-    Units: appears after `delay_s` seconds. `amount_text` writes an amount (None: only the part is told), `unit`
+    Units: appears after `delay_s` seconds of `clock`. `amount_text` writes an amount (None: only the part is told), `unit`
     follows the last of them.
     """
 
     def __init__(
-        self, label: str, amount_text: Callable[[int], str] | None = str, unit: str = "", *, delay_s: float = 1.0
+        self,
+        label: str,
+        amount_text: Callable[[int], str] | None = str,
+        unit: str = "",
+        *,
+        delay_s: float = 1.0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._label = label
         self._amount_text = amount_text
         self._unit = unit
-        self._started = time.monotonic()
+        self._clock = clock
+        self._started = clock()
         self._next = self._started + delay_s
         self._shown = False
         self._active = terminal.is_terminal(sys.stderr)
@@ -42,7 +49,7 @@ class ProgressBar:
 
     def update(self, done: int, total: int) -> None:
         """Show how much is done, if it is time to."""
-        now = time.monotonic()
+        now = self._clock()
         if self._active and now >= self._next and total > 0:
             self._next = now + REFRESH_S
             self._shown = True
