@@ -17,8 +17,8 @@ REFRESH_S = 0.1
 class ProgressBar:
     """One line that is rewritten in place and erased at the end.
 
-    Units: appears after `delay_s` seconds of `clock`. `amount_text` writes an amount (None: only the part is told), `unit`
-    follows the last of them.
+    Units: appears after `delay_s` seconds of `clock`. `amount_text` writes an amount (None: only the part is told),
+    `unit` follows the last of them.
     """
 
     def __init__(
