@@ -145,7 +145,12 @@ def fuzz(
     while number < stop:
         command = [sys.executable, *program, "--run", kind, str(number), str(stop - number)]
         with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=_environment()
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
+            start_new_session=True,  # Ctrl-C is for the parent
         ) as child:
             assert child.stdout is not None
             assert child.stderr is not None

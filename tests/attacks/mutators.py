@@ -58,11 +58,20 @@ ROPES = [
 
 Random = np.random.Generator
 
+N_SWEPT = 32
+LARGE = [2**31 - 2, 2**24, 9998]
+
 
 def spoiled(kind: str, number: int) -> tuple[dict[str, bytes], str]:
-    """Give the files of case `number` of a kind of package, and which of them is opened."""
+    """Give the files of case `number` of a kind of package, and which of them is opened.
+
+    The first cases go through the sizes one by one and make each a number that is believed at one's peril.
+    """
     rng = np.random.default_rng([number, *kind.encode()])
     parts = sound_parts(kind)
+    if number < N_SWEPT:
+        _sweep(parts, number)
+        return parts.contents(), parts.source
     ways = [_metadata] * 3 + [_tensors] if parts.gguf else [_document] * 5 + [_container]
     for _ in range(1 if rng.random() < 0.6 else int(rng.integers(1, 4))):
         pick(rng, ways)(parts, rng)
@@ -74,6 +83,18 @@ def spoiled(kind: str, number: int) -> tuple[dict[str, bytes], str]:
 
 def pick(rng: Random, items: Any) -> Any:
     return items[int(rng.integers(0, len(items)))]
+
+
+def _sweep(parts: Parts, number: int) -> None:
+    if parts.gguf:
+        values = parts.gguf.values
+        places = [at for at, (_, kind, _) in enumerate(values) if kind in (sound.U32, sound.I32)]
+        at = places[number % len(places)]
+        values[at] = (*values[at][:2], LARGE[number // len(places) % len(LARGE)])
+        return
+    config = parts.documents["config.json"]
+    keys = [key for key, value in config.items() if isinstance(value, int | float) and not isinstance(value, bool)]
+    config[keys[number % len(keys)]] = LARGE[number // len(keys) % len(LARGE)]
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
