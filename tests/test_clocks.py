@@ -14,6 +14,10 @@ CLOCKS = {"sleep", "time", "monotonic", "perf_counter", "process_time", "thread_
 CLOCKS |= {f"{name}_ns" for name in CLOCKS}
 
 
+ALLOWED = {"attacks/fuzzing.py"}
+"""The fuzzer: it runs for as long as it is told to, and says what a case took."""
+
+
 def clocks(source: str) -> list[str]:
     """Return what a program uses of clocks: calls of them, and limits in seconds given as `timeout=`."""
     found = []
@@ -31,7 +35,7 @@ def clocks(source: str) -> list[str]:
 
 def test_no_test_reads_a_clock() -> None:
     found = {str(path.relative_to(TESTS)): clocks(path.read_text(encoding="utf-8")) for path in TESTS.rglob("*.py")}
-    assert {path: uses for path, uses in found.items() if uses} == {}
+    assert {path for path, uses in found.items() if uses} == ALLOWED, found
 
 
 def test_clocks_are_seen() -> None:

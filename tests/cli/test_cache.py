@@ -116,11 +116,11 @@ def test_a_terminal_is_told_once_that_they_are_written(
     def run(*options: str) -> str:
         arguments = ["-c", _ALWAYS_KEPT, "run", str(chat_model), "Hello", "-n", "2", *options]
         child = pexpect.spawn(
-            sys.executable, arguments, encoding="utf-8", dimensions=(30, 200), timeout=60, cwd=ROOT,
+            sys.executable, arguments, encoding="utf-8", dimensions=(30, 200), timeout=None, cwd=ROOT,
             env=environment | {"NEARLIGHT_CACHE": str(tmp_path / "kept")},
         )  # fmt: skip
         child.expect(pexpect.EOF)
-        return str(child.before)
+        return " ".join(str(child.before).split())  # however it was broken into rows
 
     said = f"kB of packed weights in {tmp_path}/kept (off: --no-cache)"
     assert said not in run("--quiet", "--weights", "w8")

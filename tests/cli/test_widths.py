@@ -14,7 +14,8 @@ import nearlight
 from nearlight.bench import session, steady
 from nearlight.cli import bench, source
 from nearlight.cli.chat import chat
-from nearlight.cli.dialogue import open_dialogue
+from nearlight.cli.chat_settings import Settings
+from nearlight.cli.chat_state import Opener
 from nearlight.cli.main import COMMANDS, main
 from nearlight.cli.plan_report import PlanReport
 from nearlight.engine.packed_cache import Entry, PackedCache
@@ -125,7 +126,7 @@ def test_inspect(show: Show, chat_model: Path) -> None:
 
 
 def test_bench(show: Show, monkeypatch: pytest.MonkeyPatch, base_model: Path) -> None:
-    monkeypatch.setattr(session, "read_now", lambda threads: 40e9)
+    monkeypatch.setattr(session, "read_now", lambda threads, source: 40e9)
     monkeypatch.setattr(steady, "waiting_seconds", lambda: 0.0)
     monkeypatch.setattr(bench, "measure", once(session.measure))
     check(show, "bench", str(base_model), "-p", "8", "-n", "8", "-r", "2", "-t", "1", "--explain", "--no-calibration")
@@ -182,15 +183,15 @@ def test_a_chat(show: Show, monkeypatch: pytest.MonkeyPatch, chats: bool) -> Non
         def __init__(self, commands: object) -> None:
             self._lines = typed()
 
-        def read(self) -> str:
+        def read(self, typed: str) -> str:
             try:
                 return next(self._lines)
             except StopIteration:
                 raise EOFError from None
 
     def converse(arguments: Sequence[str]) -> int:
-        model: Any = nearlight.load("scripted")
-        return chat(model, open_dialogue(model, None, {}))
+        opener = Opener(lambda name: Path("scripted"), lambda path, name: nearlight.load(path))
+        return chat(opener, Path("scripted"), "org/scripted", Settings({}))
 
     scripted(monkeypatch, chats=chats, n_answers=chats)  # a completion is never broken, so there is a short one
     monkeypatch.setattr("nearlight.cli.line_editor.LineEditor", Editor)
@@ -206,9 +207,9 @@ def test_an_answer_without_markdown_is_as_the_model_wrote_it(
     with monkeypatch.context() as patch:
         screen = Screen(40, 24)
         patch.setattr(sys, "stdout", screen)
-        assert main(["run", "Why?", "--no-markdown", "-q"]) == 0
+        assert main(["run", "-p", "Why?", "--no-markdown", "-q"]) == 0
     assert "\n".join(screen.lines) == ANSWER  # the terminal breaks the lines, and a copy has them whole
-    assert main(["run", "Why?", "-q"]) == 0
+    assert main(["run", "-p", "Why?", "-q"]) == 0
     assert capsys.readouterr().out == ANSWER
 
 
@@ -224,7 +225,7 @@ def test_without_styles_no_mark_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
             patch.setenv("TERM", "xterm")
             patch.setenv(variable, value)
             patch.setattr(sys, "stdout", screen)
-            assert main(["run", "Why?", "-q"]) == 0
+            assert main(["run", "-p", "Why?", "-q"]) == 0
         assert screen.lines[0] == line
 
 
@@ -232,7 +233,7 @@ def test_a_completion_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, chats=False)
     screen = Screen(40, 24)
     monkeypatch.setattr(sys, "stdout", screen)
-    assert main(["run", "Why ", "-q"]) == 0
+    assert main(["run", "-p", "Why ", "-q"]) == 0
     assert "\n".join(screen.lines) == "Why " + ANSWER
 
 

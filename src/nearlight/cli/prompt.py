@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nearlight.cli import terminal
 from nearlight.cli.source import STDIN, Words
+from nearlight.cli.wrapping import say
 from nearlight.errors import RequestError
 
 PATIENCE_S = 5.0
@@ -58,11 +59,11 @@ def read_stdin() -> str:
     try:
         data = sys.stdin.buffer.read()
     except OSError as error:
-        raise RequestError(f"cannot be read ({error.strerror})", where="stdin") from None
+        raise RequestError(f"cannot be read ({error.strerror or error})", where="stdin") from None
     _refuse_binary(data, "stdin")
     text = data.decode("utf-8", errors="replace")
     if len(text.encode()) != len(data):
-        print("nearlight: what was piped in is not all UTF-8; the other bytes were replaced", file=sys.stderr)
+        say("nearlight: what was piped in is not all UTF-8; the other bytes were replaced")
     return _without_last_line_end(text)
 
 
@@ -86,10 +87,10 @@ def something_comes(descriptor: int) -> bool:
         return True
     if watched:
         note = "waiting for what is piped in (`< /dev/null` does without)"
-        print(terminal.styled(note, terminal.DIM, sys.stderr), file=sys.stderr)
+        say(note, terminal.DIM)
         return True
     advice = "`-` waits, `< /dev/null` does not"
-    print(f"nearlight: nothing came from stdin within {PATIENCE_S:g} s, so it is left out; {advice}", file=sys.stderr)
+    say(f"nearlight: nothing came from stdin within {PATIENCE_S:g} s, so it is left out; {advice}")
     return False
 
 
