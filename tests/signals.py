@@ -5,21 +5,20 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, repeat
 
 from nearlight.kernels.ops import Watch
 
 
-def sends(number: int, after: int = 0) -> Watch:
-    """Return a `watch` that sends this process a signal whenever it is called, except the first `after` times.
+def sends(numbers: Iterable[int]) -> Watch:
+    """Return a `watch` that sends this process the next of these signals whenever it is called; 0 is none.
 
     It is made of C alone. So Python does not act on the signal before the step itself sees to that, just as when a
     signal comes while native code runs.
     """
-    return partial(next, map(ctypes.CDLL(None)["raise"], chain(repeat(0, after), repeat(number))))
+    return partial(next, map(ctypes.CDLL(None)["raise"], numbers))
 
 
 @contextmanager

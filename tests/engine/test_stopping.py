@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,10 @@ def test_ctrl_c_ends_a_step_and_the_sequence_is_as_before(directory: Path, threa
     engine.extend(sequence, SHORT)
     before = engine.step([sequence])[sequence].copy()
     engine.extend(sequence, [5] * ROWS)
+    signals = iter([*[0] * after, signal.SIGINT, 0, 0, 0])
     with pytest.raises(KeyboardInterrupt):
-        engine.step([sequence], watch=sends(signal.SIGINT, after))
+        engine.step([sequence], watch=sends(signals))
+    assert list(signals) == [0, 0, 0]  # it did not ask again
     assert sequence.computed == engine.cache.length(sequence.number) == len(SHORT)
     engine.replace(sequence, SHORT)
     assert (engine.step([sequence])[sequence] == before).all()
@@ -109,7 +112,7 @@ from tests.signals import sends
 step = Engine.step
 def pressed(engine, sequences, watch):
     engine.ops.runtime.ask_every_s = 0.0
-    return step(engine, sequences, watch=sends(signal.SIGINT))
+    return step(engine, sequences, watch=sends([signal.SIGINT, 0]))
 Engine.step = pressed
 sys.exit(main(sys.argv[1:]))
 """
@@ -129,7 +132,7 @@ def test_ctrl_c_keeps_the_answer_so_far_in_the_conversation(directory: Path) -> 
     chat = model.conversation()
     stream = chat.say("Hello", temperature=0)
     answer = stream.completion
-    watch_steps(model, lambda usual: sends(signal.SIGINT, 30) if len(answer.token_ids) == 20 else usual)
+    watch_steps(model, lambda usual: sends([*[0] * 30, signal.SIGINT, 0]) if len(answer.token_ids) == 20 else usual)
     shown: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         shown.extend(piece.text for piece in stream)
@@ -189,7 +192,7 @@ def test_a_signal_that_python_ignores_ends_nothing(directory: Path) -> None:
     came: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: came.append(number))
     try:
-        logits = engine.step([sequence], watch=sends(signal.SIGUSR1))[sequence]
+        logits = engine.step([sequence], watch=sends(repeat(signal.SIGUSR1)))[sequence]
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert len(came) > 100
