@@ -123,10 +123,12 @@ def test_thinking_is_switched_where_the_template_can(capsys: Capture, monkeypatc
     assert [prompt.endswith("Hm. ") for prompt, _ in chat.model.asked] == [True, False]
     assert chat.type("/think") == "think               off     set here\n"
     assert chat.type("/think perhaps") == "think: expected on or off, found 'perhaps'"
-    told = "Scripted-7B has no switch for thinking; /set thinking_budget N bounds what it thinks"
+    told = "Scripted-7B has no switch for thinking"
     plain = scripted_chat(capsys, [], chats=False)
     assert plain.type("/think on") == plain.type("/set think off") == told
     assert "think " not in plain.type("/set")
+    monkeypatch.setattr(chat.state.dialogue, "can_think", lambda: False)
+    assert chat.type("/think on") == f"{told}; /set thinking_budget N bounds what it thinks"
 
 
 def test_markdown_is_switched(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
