@@ -72,7 +72,12 @@ def test_single_words_too() -> None:
         (["-t", "3"], "argument -t: expected 1 to 2, the processors here, found '3'"),
         (["-t", "9" * 5000], "argument -t: expected 1 to 2"),
         (["-t", "two"], "argument -t: expected 1 to 2"),
-        (["--jsno"], "unrecognized arguments: --jsno"),
+        (["--top-k", "few"], "argument --top-k: expected a whole number, found 'few'"),
+        (["--temp", "hot"], "argument --temp: expected a number, found 'hot'"),
+        (["--jsno"], "unrecognized arguments: --jsno x; did you mean --json\\?"),
+        (["--temprature", "1"], "unrecognized arguments: --temprature .*; did you mean --temperature\\?"),
+        (["--temprature=1"], "unrecognized arguments: --temprature=1 x; did you mean --temperature\\?"),
+        (["--xyzzy"], "unrecognized arguments: --xyzzy x; see `nearlight run --help`"),
     ],
 )
 def test_nonsense(parser: Parser, monkeypatch: pytest.MonkeyPatch, given: list[str], complaint: str) -> None:

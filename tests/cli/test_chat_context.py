@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from nearlight.limits.cache import Cache
+from nearlight.limits.run import RunLimit
 from tests.cli.chats import PROMPT, UP, Chat, TypedChat, said, saved_by, scripted_chat
+from tests.cli.scripted import BYTES_PER_S, Costs
 
 Capture = pytest.CaptureFixture[str]
 LONG = " ".join(["word"] * 40)
@@ -23,7 +26,7 @@ def seeds(chat: TypedChat) -> list[int | None]:
 
 def test_an_answer_says_which_limit_ended_it(capsys: Capture) -> None:
     chat = scripted_chat(capsys, ["a b c d", LONG], context=12, max_tokens=3)
-    assert flat(chat.type("Hello")).endswith("stopped at 3 tokens (--max-tokens)")
+    assert flat(chat.type("Hello")).endswith("stopped by --max-tokens")
     chat.type("/clear")
     chat.type("/set max_tokens 100")
     shown = flat(chat.type("Hello"))
@@ -193,3 +196,11 @@ def test_another_completion_that_never_comes_leaves_the_one_before(capsys: Captu
     stream.close()
     dialogue.ended(stream)
     assert dialogue.saved() == {"text": "a b "}
+
+
+def test_stats_say_whose_limit_it_is(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = scripted_chat(capsys, [])
+    assert chat.type("/stats").endswith("limit    200 tok/s here (10 GB/s from memory)\n")
+    cached = RunLimit(Costs(), BYTES_PER_S, cache=Cache(100e6, 50e9))
+    monkeypatch.setattr(chat.model, "limits", lambda **asked: cached)
+    assert chat.type("/stats").endswith("limit    1000 tok/s here (50 GB/s from this processor's cache)\n")

@@ -45,14 +45,14 @@ def test_set_shows_every_setting_and_who_gave_it(capsys: Capture, monkeypatch: p
 
 def test_what_is_set_reaches_the_next_answer(capsys: Capture) -> None:
     chat = scripted_chat(capsys, ["a", "b", "c"], temperature=0.2, logit_bias={3: 1.0})
-    for line in ("/set temperature 0.7", "/set max-tokens 64", r'/set stop "\nUser: "', "/set thinking_budget 0"):
+    for line in ("/set temperature 0.7", "/set max-tokens 2Ki", r'/set stop "\nUser: "', "/set thinking_budget 0"):
         chat.type(line)
     chat.type("/set markdown off")
     chat.type("Hello")
     assert chat.model.asked[-1][1] == {
         "temperature": 0.7,
         "logit_bias": {3: 1.0},
-        "max_tokens": 64,
+        "max_tokens": 2048,
         "stop": ["\nUser: "],
         "thinking_budget": 0,
     }
@@ -75,7 +75,10 @@ def test_what_is_set_reaches_the_next_answer(capsys: Capture) -> None:
         ("presence_penalty 9", "presence_penalty: expected a number from -2 to 2, found 9.0"),
         ("seed " + "9" * 9999, "seed: expected a whole number from 0 to 2^64 - 1, found '" + "9" * 40 + "'"),
         ("max_tokens 0", "max_tokens: expected a whole number of at least 1, found '0'"),
-        ("thinking_budget x", "thinking_budget: expected a whole number of at least 0, found 'x'"),
+        (
+            "thinking_budget x",
+            "thinking_budget: expected a whole number, like 4096, 8k (8000) or 8Ki (8192), found 'x'",
+        ),
         ('stop ""', "stop: expected a text, found nothing"),
         ("markdown maybe", "markdown: expected on or off, found 'maybe'"),
         ("temprature 1", "no setting is called 'temprature'; did you mean temperature?"),
@@ -120,10 +123,12 @@ def test_thinking_is_switched_where_the_template_can(capsys: Capture, monkeypatc
     assert [prompt.endswith("Hm. ") for prompt, _ in chat.model.asked] == [True, False]
     assert chat.type("/think") == "think               off     set here\n"
     assert chat.type("/think perhaps") == "think: expected on or off, found 'perhaps'"
-    told = "Scripted-7B has no switch for thinking; /set thinking_budget N bounds what it thinks"
+    told = "Scripted-7B has no switch for thinking"
     plain = scripted_chat(capsys, [], chats=False)
     assert plain.type("/think on") == plain.type("/set think off") == told
     assert "think " not in plain.type("/set")
+    monkeypatch.setattr(chat.state.dialogue, "can_think", lambda: False)
+    assert chat.type("/think on") == f"{told}; /set thinking_budget N bounds what it thinks"
 
 
 def test_markdown_is_switched(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

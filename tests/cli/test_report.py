@@ -141,7 +141,7 @@ def test_what_was_not_measured_is_left_out() -> None:
     empty = Completion(finish_reason="cancelled")
     assert closing_line(empty, None) == "0 tokens · stopped by you"
     by_wish = completion(8.0, finish_reason="length", limit_reached="max_tokens")
-    assert closing_line(by_wish, None).endswith("decode 8.0 tok/s · stopped at 41 tokens (--max-tokens)")
+    assert closing_line(by_wish, None).endswith("decode 8.0 tok/s · stopped by --max-tokens")
     by_context = completion(8.0, finish_reason="length", limit_reached="context")
     assert closing_line(by_context, None).endswith("decode 8.0 tok/s · stopped by the full context of 446 tokens")
 

@@ -119,7 +119,7 @@ def test_flags_reach_the_model(nearlight: Command, chat_model: Path) -> None:
         (("run", "MODEL", "x", "-t", "5000"), "argument -t/--threads: expected 1"),
         (("run", "MODEL", ""), "the prompt is empty"),
         (("run", "MODEL", "x", "--top-p", "2"), "top_p: expected a number from 0 to 1, found 2.0"),
-        (("run", "MODEL", "x", "--temperature", "warm"), "argument --temperature: invalid float value: 'warm'"),
+        (("run", "MODEL", "x", "--temperature", "warm"), "argument --temperature: expected a number, found 'warm'"),
         (("run", "MODEL", "x", "--logit-bias", "3"), "argument --logit-bias: expected TOKEN_ID=NUMBER, found '3'"),
         (("run", "MODEL", "x", "--weights", "w5"), "weights: expected one of bf16, w8, w6, w4, found 'w5'"),
         (("run", "MODEL", "x" * 999), "prompt and answer are longer than the context: expected at most 320 tokens"),

@@ -33,7 +33,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> nearlight.LanguageModel:
         ({"temperature": "hot"}, "temperature: expected a number of at least 0, found 'hot'"),
         ({"temperature": float("nan")}, "temperature: expected a number of at least 0, found nan"),
         ({"logit_bias": [1]}, "logit_bias: expected a mapping"),
-        ({"temprature": 1}, "decoding setting: expected one of .*temperature.*, found 'temprature'"),
+        ({"temprature": 1}, r"no option is called 'temprature'; did you mean temperature\?"),
+        ({"max_token": 1}, r"no option is called 'max_token'; did you mean max_tokens\?"),
+        ({"xyzzy": 1}, r"no option is called 'xyzzy'; help\(nearlight\) lists them"),
     ],
 )
 def test_options(model: nearlight.LanguageModel, options: dict[str, Any], complaint: str) -> None:
@@ -79,6 +81,19 @@ def test_prompts(model: nearlight.LanguageModel, prompt: Any, complaint: str) ->
         model.generate(prompt, max_tokens=1)
 
 
+@pytest.mark.parametrize("name", ["raw", "think"])
+def test_switches(model: nearlight.LanguageModel, name: str) -> None:
+    switched: dict[str, Any] = {name: "no"}
+    with pytest.raises(RequestError, match=f"^{name}: expected True or False, found 'no'"):
+        model.generate("x", **switched)
+    with pytest.raises(RequestError, match=r"^think: expected True or False, found"):
+        model.conversation(think="no")  # type: ignore[arg-type]
+
+
+def test_a_model_names_itself(model: nearlight.LanguageModel) -> None:
+    assert repr(model) == "<nearlight model Tiny-Chat: qwen3, context 320>"
+
+
 def test_ids_may_come_from_numpy(model: nearlight.LanguageModel) -> None:
     options: dict[str, Any] = {"max_tokens": 3, "temperature": 0}
     from_numpy: Any = np.array([5, 6, 7])
@@ -106,6 +121,7 @@ def test_what_is_said(model: nearlight.LanguageModel, wrong: Any) -> None:
         ({"context": "8k"}, "context: expected a whole number of at least 1, found '8k'"),
         ({"context": 0}, "context: expected a whole number of at least 1, found 0"),
         ({"threads": "2"}, "threads: expected a whole number of at least 1, found '2'"),
+        ({"cache": "no"}, "cache: expected True or False, found 'no'"),
     ],
 )
 def test_loading(options: dict[str, Any], complaint: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from nearlight.cli.help_text import HelpFormatter
@@ -52,7 +54,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         for mark in (_WORD, repr(_WORD)[1:-1]):  # argparse quotes some words
             message = message.replace(mark, "")
-        raise RequestError(message, advice=f"see `{self.prog} --help`")
+        raise RequestError(message, advice=self._near(message) or f"see `{self.prog} --help`")
+
+    def _near(self, message: str) -> str:
+        """Name the flag that was meant, where a complaint is about one that is none."""
+        mistyped = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        near = get_close_matches(mistyped[1], flags, n=1) if mistyped else []
+        return f"did you mean {near[0]}?" if near else ""
 
 
 def token_count(text: str) -> int:
@@ -69,6 +78,22 @@ def thread_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= there):
         raise argparse.ArgumentTypeError(f"expected {expected}, found {text[:40]!r}")
     return int(text)
+
+
+def number(text: str) -> float:
+    """Read a number, as a flag's type; what it may be is for whoever uses it to say."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {text[:40]!r}") from None
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number, as a flag's type; what it may be is for whoever uses it to say."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text[:40]!r}") from None
 
 
 def _argument(read: Callable[[str, str], int], text: str) -> int:
@@ -121,14 +146,14 @@ def nearest_weights(name: str | None) -> str | None:
 
 
 _POLICY = (
-    ("--temperature", float, "T", "0 is greedy; higher is more varied (also --temp)"),
-    ("--top-k", int, "K", "choose among the K most probable tokens"),
-    ("--top-p", float, "P", "… among the most probable that together have probability P"),
-    ("--min-p", float, "P", "… among those at least P times as probable as the best"),
-    ("--repetition-penalty", float, "X", "above 1 discourages tokens seen before"),
-    ("--presence-penalty", float, "X", "discourages tokens of the answer so far"),
-    ("--frequency-penalty", float, "X", "… in proportion to their number"),
-    ("--seed", int, "N", "same seed, same tokens"),
+    ("--temperature", number, "T", "0 is greedy; higher is more varied (also --temp)"),
+    ("--top-k", whole_number, "K", "choose among the K most probable tokens"),
+    ("--top-p", number, "P", "… among the most probable that together have probability P"),
+    ("--min-p", number, "P", "… among those at least P times as probable as the best"),
+    ("--repetition-penalty", number, "X", "above 1 discourages tokens seen before"),
+    ("--presence-penalty", number, "X", "discourages tokens of the answer so far"),
+    ("--frequency-penalty", number, "X", "… in proportion to their number"),
+    ("--seed", whole_number, "N", "same seed, same tokens"),
 )
 
 
@@ -137,7 +162,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("decoding (defaults come from the model)")
     for flag, kind, metavar, text in _POLICY:
         group.add_argument(flag, type=kind, metavar=metavar, help=text)
-    group.add_argument("--temp", dest="temperature", type=float, help=argparse.SUPPRESS)
+    group.add_argument("--temp", dest="temperature", type=number, help=argparse.SUPPRESS)
     group.add_argument(
         "--logit-bias", action="append", type=_bias, metavar="ID=X", help="add X to a token's logit (repeatable)"
     )
@@ -145,7 +170,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--stop",
         action="append",
-        type=_unescaped,
+        type=_stop,
         metavar="TEXT",
         help=r"end before TEXT (repeatable; \n is a line end)",
     )
@@ -175,9 +200,13 @@ def _bias(text: str) -> tuple[int, float]:
     raise argparse.ArgumentTypeError(f"expected TOKEN_ID=NUMBER, found {text!r}")
 
 
-def _unescaped(text: str) -> str:
-    r"""Turn \n, \t and \\ into what they stand for: shells make real line ends awkward to type."""
+def _stop(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("expected a text to stop at, found nothing")
+    return unescaped(text)
+
+
+def unescaped(text: str) -> str:
+    r"""Turn \n, \t and \\ into what they stand for: shells make real line ends awkward to type."""
     parts = text.split("\\\\")
     return "\\".join(part.replace("\\n", "\n").replace("\\t", "\t") for part in parts)

@@ -15,7 +15,15 @@ from nearlight.bench.session import Options, Session, measure
 from nearlight.bench.subject import Description, packaged, synthetic
 from nearlight.bench.workload import sweep
 from nearlight.cli import bench_view, source
-from nearlight.cli.arguments import KV_HELP, Parser, add_downloading, nearest_weights, thread_count, token_count
+from nearlight.cli.arguments import (
+    KV_HELP,
+    Parser,
+    add_downloading,
+    nearest_weights,
+    thread_count,
+    token_count,
+    whole_number,
+)
 from nearlight.cli.output_file import require_writable
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.wrapping import say
@@ -86,7 +94,7 @@ def _parser() -> Parser:
     what.add_argument("-p", "--n-prompt", action="append", type=_numbers, metavar="N", help="prompts of N tokens (512)")
     what.add_argument("-n", "--n-gen", action="append", type=_numbers, metavar="N", help="N generated tokens (128)")
     what.add_argument("-d", "--n-depth", action="append", type=_numbers, metavar="N", help="after N tokens (0)")
-    what.add_argument("-r", "--repetitions", type=int, default=5, metavar="N", help="times each (5)")
+    what.add_argument("-r", "--repetitions", type=whole_number, default=5, metavar="N", help="times each (5)")
     what.add_argument("-t", "--threads", action="append", type=_threads, metavar="N", help="threads (physical cores)")
     what.add_argument(
         "--chunk", type=_chunk, default=CHUNK_ROWS, metavar="N", help=f"rows of a prefill step ({CHUNK_ROWS}), or best"

@@ -122,7 +122,8 @@ def _think(chat: ChatState, argument: str) -> str:
 def _require_switch(chat: ChatState) -> None:
     if not chat.dialogue.can_think():
         name = chat.model.package.name
-        raise RequestError(f"{name} has no switch for thinking", advice="/set thinking_budget N bounds what it thinks")
+        advice = "/set thinking_budget N bounds what it thinks" if chat.dialogue.formatted else None
+        raise RequestError(f"{name} has no switch for thinking", advice=advice)
 
 
 def _shown(chat: ChatState, name: str) -> Shown:
@@ -131,7 +132,9 @@ def _shown(chat: ChatState, name: str) -> Shown:
 
 def _stats(chat: ChatState, argument: str) -> str:
     last, limit = chat.last, chat.limit()
-    here = f"limit    {significant(limit.tokens_per_s(0))} tok/s here ({bytes_text(limit.bytes_per_s(0))}/s read)"
+    whose = "this processor's cache" if limit.reads_from(0) == "cache" else "memory"
+    read = f"{bytes_text(limit.bytes_per_s(0))}/s from {whose}"
+    here = f"limit    {significant(limit.tokens_per_s(0))} tok/s here ({read})"
     if last is None:
         return f"no answer yet\n{here}"
     used = last.prompt_tokens + len(last.token_ids)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from nearlight.cli.arguments import unescaped
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.errors import RequestError
+from nearlight.quantities import read_count
 
 _KINDS: dict[str, Callable[[str], float]] = {
     "temperature": float,
@@ -118,10 +120,7 @@ def _of_policy(name: str) -> Callable[[str], Any]:
 
 def _count(name: str, least: int) -> Callable[[str], int]:
     def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
+        value = read_count(text, name)
         if value < least:
             raise RequestError(name, expected=f"a whole number of at least {least}", found=repr(text[:40]))
         return value
@@ -144,7 +143,7 @@ def _stop(text: str) -> list[str]:
         text = text[1:-1]
     if not text:
         raise RequestError("stop", expected="a text", found="nothing")
-    return ["\\".join(part.replace("\\n", "\n").replace("\\t", "\t") for part in text.split("\\\\"))]
+    return [unescaped(text)]
 
 
 SETTINGS: dict[str, Callable[[str], Any]] = {

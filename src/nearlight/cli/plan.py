@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, thread_count, token_count
+from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, number, thread_count, token_count
 from nearlight.cli.output_file import require_writable
 from nearlight.cli.table import table
 from nearlight.cli.units import memory_text, significant
@@ -99,7 +99,7 @@ def _parser() -> Parser:
     what_if.add_argument(
         "--answer", type=token_count, metavar="N", help=f"… with answers of N tokens (default: {_USUAL_ANSWER})"
     )
-    what_if.add_argument("--speculate", type=float, metavar="A", help="guesses are drafted; A of 1 are accepted: 0.7")
+    what_if.add_argument("--speculate", type=number, metavar="A", help="guesses are drafted; A of 1 are accepted: 0.7")
     what_if.add_argument("--think", type=token_count, metavar="N", help="N tokens of thinking come before the answer")
     out = parser.add_argument_group("output")
     out.add_argument("--plot", metavar="FILE", help="draw it too: FILE.png, .svg or .html")

@@ -48,12 +48,11 @@ def closing_line(completion: Completion, limit: RunLimit | None, *, verbose: boo
 
 def _ending(completion: Completion) -> str:
     """Say what ended an answer, where it did not end by itself."""
-    n_tokens = len(completion.token_ids)
     if completion.limit_reached == "max_tokens":
-        return f"stopped at {n_tokens} tokens (--max-tokens)"
+        return "stopped by --max-tokens"
     if completion.limit_reached == "context":
         # The last token is shown and never computed, so it has no place there.
-        return f"stopped by the full context of {completion.prompt_tokens + n_tokens - 1} tokens"
+        return f"stopped by the full context of {completion.prompt_tokens + len(completion.token_ids) - 1} tokens"
     return "stopped by you" if completion.finish_reason == "cancelled" else ""
 
 

@@ -24,6 +24,7 @@ from nearlight.cli.arguments import (
     add_loading,
     decoding_options,
     loading_options,
+    whole_number,
 )
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.prompt import compose
@@ -95,7 +96,10 @@ def _parser() -> argparse.ArgumentParser:
         "--echo", action=argparse.BooleanOptionalAction, help="print the prompt first (default: when completing)"
     )
     parser.add_argument(
-        "--logprobs", type=int, metavar="N", help="with --json: log-probabilities of each token and the N best others"
+        "--logprobs",
+        type=whole_number,
+        metavar="N",
+        help="with --json: log-probabilities of each token and the N best others",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="the answer only: no progress, thinking or figures")
     parser.add_argument(

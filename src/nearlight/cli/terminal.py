@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 _CONTROLS = str.maketrans(
@@ -41,12 +41,20 @@ def styled(text: str, style: str, stream: TextIO) -> str:
 
 def width() -> int:
     """Return the terminal's width in characters, read anew because windows change."""
-    return max(shutil.get_terminal_size((80, 24)).columns, 20)
+    return max(_size().columns, 20)
 
 
 def height() -> int:
     """Return the terminal's height in rows."""
-    return max(shutil.get_terminal_size((80, 24)).lines, 4)
+    return max(_size().lines, 4)
+
+
+def _size() -> os.terminal_size:
+    """Return the size of stdout's terminal; where stdout is piped on, of stderr's, which people then read."""
+    size = os.terminal_size((80, 24))
+    with suppress(AttributeError, ValueError, OSError):
+        size = os.get_terminal_size(sys.__stderr__.fileno())  # type: ignore[union-attr]
+    return shutil.get_terminal_size((size.columns or 80, size.lines or 24))
 
 
 def printable(text: str) -> str:

@@ -21,7 +21,15 @@ from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
 from nearlight.engine.generation import Rendered, Request, Stream
-from nearlight.engine.options import AnswerOptions, check_options, check_whole, policy_of, spelled_out, stops_of
+from nearlight.engine.options import (
+    AnswerOptions,
+    check_options,
+    check_switch,
+    check_whole,
+    policy_of,
+    spelled_out,
+    stops_of,
+)
 from nearlight.engine.precision import kv_format_named
 from nearlight.engine.prompts import Prompt, Prompts, token_ids
 from nearlight.engine.source import find_model
@@ -56,8 +64,8 @@ def load(
     looked for among what was downloaded.
 
     `weights` None keeps the stored bits; "bf16", "w8", "w6", "w4" re-quantize, and what others call such formats
-    ("q4_k_m", "int8") is the nearest of these, with a warning. `kv` is the format of
-    the KV cache: "f16", "q8" or "f32"; None is f32 where all weights have 32 bits, else f16.
+    ("q4_k_m", "int8") is the nearest of these, with a warning. `kv` is the format of the KV cache: "f16", "q8" or
+    "f32"; None is f32 where all weights have 32 bits, else f16.
     `backend` is "auto", "cpu" or "reference" (needs torch). `cache` False neither reads nor writes the packed weights
     that `nearlight cache` lists.
     Units: `context` counts tokens; None is the model's own. `progress` is told bytes: done, and in all, of a download
@@ -72,6 +80,7 @@ def load(
     kv_format = kv_format_named(kv)
     check_whole("context", context, at_least=1)
     check_whole("threads", threads, at_least=1)
+    check_switch("cache", cache)
     path = find_model(source, progress)
     started = perf_counter()
     package = open_package(path)
@@ -119,6 +128,9 @@ class LanguageModel:
         self._sequence = engine.open()
         self._stream: Stream | None = None
         self._limit_after: tuple[Completion, RunLimit] | None = None
+
+    def __repr__(self) -> str:
+        return f"<nearlight model {self.package.name}: {self.package.model_type}, context {self.context}>"
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -223,12 +235,15 @@ class LanguageModel:
         Raises: RequestError for an empty prompt, one longer than the context, ids or options out of range.
         """
         check_options(options)
+        check_switch("raw", raw)
+        check_switch("think", think)
         return self.stream_rendered(self.render(prompt, raw=raw, think=think), **options)
 
     def conversation(self, system: str | None = None, *, think: bool | None = None) -> Chat:
         """Start a chat. Raises: RequestError when the package has no chat template."""
         if system is not None and not isinstance(system, str):
             raise RequestError("system", expected="a text", found=repr(system)[:80])
+        check_switch("think", think)
         return Chat(self, system, think=think)
 
     def render(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> Rendered:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from inspect import Parameter
 from numbers import Integral
 from typing import Any, ForwardRef, TypedDict, TypeVar
@@ -46,13 +47,18 @@ class AnswerOptions(TypedDict, total=False):
 
 
 def policy_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are fields of `SamplingPolicy`, and any unknown one, which it refuses."""
+    """Return the options that are fields of `SamplingPolicy`."""
     others = ("max_tokens", "stop", "thinking_budget", "on_prefill")
     return {name: value for name, value in options.items() if name not in others and value is not None}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Refuse options of an answer that make no sense. Raises: RequestError naming the option, and what it takes."""
+    for name in options:
+        if name not in AnswerOptions.__annotations__:
+            near = get_close_matches(name, AnswerOptions.__annotations__, n=1)
+            advice = f"did you mean {near[0]}?" if near else "help(nearlight) lists them"
+            raise RequestError(f"no option is called {name[:40]!r}", advice=advice)
     for name in ("max_tokens", "thinking_budget"):
         check_whole(name, options.get(name), at_least=0)
     stops_of(options)
@@ -73,6 +79,12 @@ def check_whole(name: str, value: object, *, at_least: int) -> None:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if value is not None and (not whole or value < at_least):  # type: ignore[operator]
         raise RequestError(name, expected=f"a whole number of at least {at_least}", found=repr(value)[:80])
+
+
+def check_switch(name: str, value: object) -> None:
+    """Refuse what is neither True nor False; None is one that was not given. Raises: RequestError."""
+    if value is not None and not isinstance(value, bool):
+        raise RequestError(name, expected="True or False", found=repr(value)[:80])
 
 
 def spelled_out(options: type) -> Callable[[_Function], _Function]:
