@@ -51,7 +51,7 @@ def test_variants_are_not_mixed_up() -> None:
     assert repository_named("llama-3.1-8b-instruct") == HubId("meta-llama/Llama-3.1-8B-Instruct")
     assert repository_named("qwen3-8b-instruct") is None  # the same shape would do for a plan
     assert repository_named("llama-2-7b") == repository_named("Llama-2-7b-hf") == HubId("meta-llama/Llama-2-7b-hf")
-    with pytest.raises(UnsupportedError, match="^gemma-3-1b-pt: nearlight cannot run models of the family gemma3_text"):
+    with pytest.raises(UnsupportedError, match=r"^gemma-3-1b-pt: nearlight cannot run models of the family gemma3_text"):
         repository_named("gemma-3-1b")
 
 
