@@ -51,12 +51,12 @@ def test_variants_are_not_mixed_up() -> None:
     assert repository_named("llama-3.1-8b-instruct") == HubId("meta-llama/Llama-3.1-8B-Instruct")
     assert repository_named("qwen3-8b-instruct") is None  # the same shape would do for a plan
     assert repository_named("llama-2-7b") == repository_named("Llama-2-7b-hf") == HubId("meta-llama/Llama-2-7b-hf")
-    with pytest.raises(UnsupportedError, match=r"^gemma-3-1b-pt: nearlight cannot run models of the family gemma3_text"):
+    with pytest.raises(UnsupportedError, match=r"^gemma-3-1b-pt: nearlight cannot run models of the family gemma3"):
         repository_named("gemma-3-1b")
 
 
 def test_a_path_is_no_name_of_the_catalogue(cache: Path) -> None:
-    for path in ("/models/qwen3-8b", "far/models/qwen3-8b"):
+    for path in ("/models/qwen3-8b", "./qwen3-8b"):
         assert repository_named(path) is None
         with pytest.raises(RequestError, match="no such model"):
             locate(path)
