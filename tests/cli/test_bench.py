@@ -205,7 +205,7 @@ def test_a_machine_that_keeps_changing_is_told(
     assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration"]) == 0
     told = capsys.readouterr()
     assert "| pp40 † |" in told.out
-    assert "† tg3 is unsteady: 2 of 2 repetitions were disturbed: reading went at" in told.out
+    assert "† tg3 is unsteady: 2 of 2 repetitions disturbed: reading went at" in told.out
     assert "tg3: repetitions thrown away: 4; of the last, reading went at" in told.err
 
 

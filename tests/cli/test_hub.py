@@ -226,7 +226,7 @@ def test_a_blob_that_is_still_used_stays(cache: Path) -> None:
 def test_ids() -> None:
     assert parse_id("org/name") == HubId("org/name")
     assert parse_id("org/na.me-1:Q4_K_M") == HubId("org/na.me-1", "Q4_K_M")
-    assert [parse_id(text) for text in ("name", "a/b/c", "a b/c", "./x/y", "")] == [None] * 5
+    assert [parse_id(text) for text in ("name", "a/b/c", "a b/c", "./x/y", "./x", "../x", "x/..", "")] == [None] * 8
 
 
 def test_which_weights() -> None:

@@ -42,7 +42,9 @@ def test_text_and_json(nearlight: Command, chat_model: Path) -> None:
     assert report["params"]["norms"] == 5 * 48
     assert report["params"]["total"] == sum(size for kind, size in report["params"].items() if kind != "total")
     assert report["bits_per_weight"]["ffn"] == 32.0
-    assert report["kv_bytes_per_token"] == 2 * 2 * 2 * 3 * 16
+    assert report["kv_bytes_per_token"] == 2 * 4 * 2 * 3 * 16  # all weights have 32 bits, so has the KV cache
+    assert report["kv"] == "f32"
+    assert "768 B of KV cache a token, 240 KiB in all (f32)" in text.stdout
     assert report["context"] == 320
     assert report["stop_ids"] == {"0": "<|endoftext|>", "2": "<|im_end|>"}
     assert report["chat_template"]["continues_cache"] is True
@@ -69,7 +71,7 @@ def test_unused_tensors_and_unknown_families(package: Path) -> None:
     found = look_over(open_package(package))
     assert found.problems == [found.problems[0]]
     assert found.problems[0].startswith(
-        "nearlight can neither run nor plan models of the family mamba9 yet; it runs gpt2"
+        "model_type: nearlight can neither run nor plan models of the family mamba9 yet; it runs gpt2"
     )
     assert found.n_parameters == 303 * 48 + 2 * (13856 + 11520 + 96) + 48
 

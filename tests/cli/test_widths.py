@@ -113,6 +113,14 @@ def test_plan(show: Show, arguments: str, monkeypatch: pytest.MonkeyPatch) -> No
     check(show, "plan", *arguments.split(), codes=(0, 1))
 
 
+def test_what_is_no_speed_is_not_called_one(show: Show) -> None:
+    rows = show(40, "plan", "qwen1.5-7b", "--hardware", "rtx4090")
+    assert "tok/s at a context of: 1024" in rows
+    assert "first token" in rows
+    assert "longest context" in rows
+    assert "tok/s at a context of: first token" not in rows
+
+
 def test_plan_of_this_machine(show: Show) -> None:
     check(show, "plan", varies=True)
 

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import constants
 
 from nearlight.engine import source
-from nearlight.engine.source import Place, find_model, in_catalogue, locate
+from nearlight.engine.source import Place, find_model, locate, repository_named
 from nearlight.errors import RequestError, UnsupportedError
 from nearlight.package import hub
 from nearlight.package.hub import HubId
@@ -47,18 +47,26 @@ def test_in_which_order(cache: Path) -> None:
 
 
 def test_variants_are_not_mixed_up() -> None:
-    assert in_catalogue("llama-3.1-8b") == HubId("meta-llama/Llama-3.1-8B")
-    assert in_catalogue("llama-3.1-8b-instruct") is None  # another model of the same shape
-    assert in_catalogue("llama-2-7b") == in_catalogue("Llama-2-7b-hf") == HubId("meta-llama/Llama-2-7b-hf")
-    with pytest.raises(UnsupportedError, match="cannot be run yet: family gemma3_text: expected one of gpt2, llama"):
-        in_catalogue("gemma-3-1b")
+    assert repository_named("llama-3.1-8b") == HubId("meta-llama/Llama-3.1-8B")
+    assert repository_named("llama-3.1-8b-instruct") == HubId("meta-llama/Llama-3.1-8B-Instruct")
+    assert repository_named("qwen3-8b-instruct") is None  # the same shape would do for a plan
+    assert repository_named("llama-2-7b") == repository_named("Llama-2-7b-hf") == HubId("meta-llama/Llama-2-7b-hf")
+    with pytest.raises(UnsupportedError, match=r"^gemma-3-1b-pt: nearlight cannot run models of the family gemma3"):
+        repository_named("gemma-3-1b")
+
+
+def test_a_path_is_no_name_of_the_catalogue(cache: Path) -> None:
+    for path in ("/models/qwen3-8b", "./qwen3-8b"):
+        assert repository_named(path) is None
+        with pytest.raises(RequestError, match="no such model"):
+            locate(path)
 
 
 @pytest.mark.parametrize(
     ("name", "near"),
     [
         ("qwen3-9b", "qwen3-8b"),
-        ("llama-3.1-8b-instruct", "llama-3.1-8b"),
+        ("llama-3.1-8b-it", "llama-3.1-8b"),
         ("lama.gguf", "llama.gguf"),
         ("./models/tiny-cat", "models/tiny-chat"),
         ("tiny-lamb", "org/tiny-llama:m.gguf"),

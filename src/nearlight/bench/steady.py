@@ -50,7 +50,7 @@ class Try(Generic[T]):
         if not same_level(self.before, self.after):
             return f"reading went at {self.before / 1e9:.1f} GB/s before and {self.after / 1e9:.1f} GB/s after"
         if self.waited > MOST_WAITING:
-            return f"{self.waited:.0%} of the time went to other programs or machines"
+            return f"other programs or machines took {self.waited:.0%} of a processor"
         return None
 
 
@@ -150,7 +150,7 @@ def _why(kept: Sequence[Try[T]]) -> str:
     """Say why repetitions are not of one state."""
     disturbed = [one.disturbance for one in kept if one.disturbance]
     if disturbed:
-        return f"{len(disturbed)} of {len(kept)} repetitions were disturbed: {disturbed[-1]}"
+        return f"{len(disturbed)} of {len(kept)} repetitions disturbed: {disturbed[-1]}"
     slowest, fastest = (pick(one.read_bytes_per_s for one in kept) / 1e9 for pick in (min, max))
     return f"the machine changed between repetitions: reading went at {slowest:.1f} to {fastest:.1f} GB/s"
 

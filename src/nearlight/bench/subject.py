@@ -22,7 +22,7 @@ from nearlight.kernels.count import CountOps, Target, cpu_target
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.probe import last_cache_bytes, processor_name
 from nearlight.layers.parameters import Parameter
-from nearlight.models import build_model
+from nearlight.models import build_model, not_written
 from nearlight.models.catalogue import find_in_catalogue
 from nearlight.package import open_package
 from nearlight.package.package import Package
@@ -80,6 +80,8 @@ def synthetic(name: str, weights: str = "bf16", kv: str | None = None) -> Descri
         title, config = file.resolve().parent.name, _config_at(file)
     else:
         entry = find_in_catalogue(name)
+        if entry.why_not_run:
+            raise not_written(entry.model_type, where=entry.name)
         title, config = entry.name, dict(entry.config)
     build_model(CountOps(), config)  # only declares, and so tells at once what cannot be built
     return Description(f"{title} (synthetic)", config, weights, formats.format_of, kv)

@@ -67,6 +67,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
         "bits_per_weight": {kind.name: kind.bits_per_weight for kind in found.kinds},
         "formats": {kind.name: dict(kind.formats) for kind in found.kinds},
         "context": found.context,
+        "kv": found.kv,
         "kv_bytes_per_token": found.kv_bytes_per_token,
         "vocab_size": found.vocab_size,
         "tokens": found.n_tokens,
@@ -106,7 +107,7 @@ def _overview(found: Inspection) -> str:
     ]
     if found.context is not None and found.kv_bytes_per_token is not None:
         whole = memory_text(found.context * found.kv_bytes_per_token)
-        cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all (f16)"
+        cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all ({found.kv})"
         facts.append(("context", f"{found.context} tokens; {cache}"))
     return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
 

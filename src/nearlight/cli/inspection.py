@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
 from nearlight.engine.binding import declare_counted
+from nearlight.engine.precision import usual_kv_format
 from nearlight.errors import NearlightError
 from nearlight.kernels.ops import ExpertOps
 from nearlight.layers.decoder import Decoder
@@ -35,7 +36,6 @@ EXAMPLE = (
 )
 _NO_KERNELS = cast(ExpertOps, object())
 """Declaring a model computes nothing, so no kernel set is needed."""
-_KV_BYTES = 2  # f16, the default
 
 
 @dataclass
@@ -75,6 +75,7 @@ class Inspection:
     reason: str | None = None
     kinds: list[TensorKind] = field(default_factory=list)
     context: int | None = None
+    kv: str | None = None
     kv_bytes_per_token: int | None = None
     vocab_size: int | None = None
     n_tokens: int | None = None
@@ -188,7 +189,10 @@ def _compare(found: Inspection, model: Decoder) -> None:
 
 def _measure(found: Inspection, model: Decoder) -> None:
     found.context, found.vocab_size = model.max_positions, model.vocab_size
-    found.kv_bytes_per_token = sum(2 * _KV_BYTES * shape.n_kv_heads * shape.head_dim for shape in model.kv_shapes)
+    matrices = [parameter for parameter in model.parameters() if parameter.is_matrix]
+    kv = usual_kv_format(tensor.format for matrix in matrices for tensor in _tensors_of(matrix, found.package))
+    found.kv = kv.name.lower()
+    found.kv_bytes_per_token = sum(2 * shape.n_kv_heads * kv.row_bytes(shape.head_dim) for shape in model.kv_shapes)
 
 
 def _tensors_of(parameter: Parameter, package: Package) -> list[StoredTensor]:

@@ -24,7 +24,7 @@ COMMANDS = {
     "pull": "download a model from the Hugging Face hub",
     "list": "list the downloaded models",
     "rm": "delete a downloaded model",
-    "cache": "show or clear the repacked weights that are kept",
+    "cache": "show or clear the packed weights that are kept on disk",
 }
 """Each is a module of this package with `main(arguments) -> exit code`."""
 

@@ -17,6 +17,7 @@ from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, number, th
 from nearlight.cli.output_file import require_writable
 from nearlight.cli.table import table
 from nearlight.cli.units import memory_text, significant
+from nearlight.cli.wrapping import filled
 from nearlight.errors import RequestError
 from nearlight.plan.options import DEFAULT_PROMPT
 
@@ -215,6 +216,7 @@ def _list_hardware(as_json: bool) -> int:
         )
         for short, row in known_hardware().items()
     ]
-    header = ("hardware", "machine", "memory", "reads", "fp32", "bf16", "int8 TFLOP/s")
+    header = ("hardware", "machine", "memory", "reads", "fp32", "bf16", "int8")
     print(table(header, rows, right=(2, 3, 4, 5, 6), stream=sys.stdout))
+    print(filled("reads: of memory; fp32, bf16, int8: TFLOP/s of such products.", sys.stdout))
     return 0

@@ -33,7 +33,7 @@ def report_text(report: PlanReport, stream: TextIO) -> str:
         _memory(plan, stream),
         _aligned(_prompt(plan) + _what_if(report), stream),
         _decode(report, stream),
-        "\n".join(_filled(f"Note: {remark}.", stream) for remark in report.remarks),
+        "\n".join(filled(f"Note: {remark}.", stream) for remark in report.remarks),
     )
     return "\n\n".join(section for section in sections if section)
 
@@ -51,11 +51,11 @@ def _verdict(plan: Plan, stream: TextIO) -> str:
         most = f"at most {plan.max_context} tokens fit" if plan.max_context else "not even the weights fit"
         lines = [f"{plan.model} {plan.answer}: {what}, and there are {_available(plan)}; {most}."]
     style = BOLD if plan.runnable else f"{BOLD};{YELLOW}"
-    lines = [_filled(line, stream) for line in lines if line]
+    lines = [filled(line, stream) for line in lines if line]
     lines[0] = styled(lines[0], style, stream)
     if plan.advice:
         lines += ["It fits with any one of these:" if len(plan.advice) > 1 else "What fits:"]
-        lines += [_filled(f"  {advice}", stream, "    ") for advice in plan.advice]
+        lines += [filled(f"  {advice}", stream, "    ") for advice in plan.advice]
     return "\n".join(lines)
 
 
@@ -112,7 +112,7 @@ def _memory(plan: Plan, stream: TextIO) -> str:
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))
     text = table(("memory", *("" for _ in rows[0][1:])), rows, right=(1,), stream=stream)
     longest = f"{plan.max_context} tokens" if plan.max_context else "none"
-    return f"{text}\n{_filled(f'The longest context that fits: {longest}. A GiB is 2^30 bytes.', stream)}"
+    return f"{text}\n{filled(f'The longest context that fits: {longest}. A GiB is 2^30 bytes.', stream)}"
 
 
 def _bar(share: float, stream: TextIO) -> tuple[str, ...]:
@@ -155,9 +155,9 @@ def _decode(report: PlanReport, stream: TextIO) -> str:
         rows.append(("first token", *(_ttft(plan) for plan in plans)))
     rows.append(("memory", *(_size(plan.memory.total) for plan in plans)))
     rows.append(("longest context", *(str(plan.max_context or _NONE) for plan in plans)))
-    header = ("tok/s at a context of" if contexts else "weights", *(plan.weights for plan in plans))
+    header = ("tok/s at a context of" if contexts else "", *(plan.weights for plan in plans))
     text = table(header, rows, right=range(1, len(header)), stream=stream)
-    return f"{text}\n{_filled(_line_sentence(report.plan), stream)}".rstrip()
+    return f"{text}\n{filled(_line_sentence(report.plan), stream)}".rstrip()
 
 
 def _speed(plan: Plan, context: int) -> str:
@@ -173,7 +173,8 @@ def _line_sentence(plan: Plan) -> str:
     line = plan.decode_line
     if line is None:
         return ""
-    first = f"At {plan.weights} a token takes {latency_text(line.first_s)}"
+    weights = "its stored bits" if plan.weights.startswith("stored") else plan.weights
+    first = f"In {weights} a token takes {latency_text(line.first_s)}"
     if line.tokens_per_ms > _FLAT_TOKENS_PER_MS:
         return f"{first}, at any context."
     return f"{first}, and 1 ms more for every {significant(line.tokens_per_ms)} tokens of context."
@@ -234,11 +235,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _filled(text: str, stream: TextIO, indent: str = "") -> str:
-    return filled(text, stream, indent)
-
-
 def _aligned(facts: Sequence[tuple[str, str]], stream: TextIO) -> str:
     """Write names in one column and what is to be said of them in the next."""
     column = 2 + max((len(name) for name, _ in facts), default=0)
-    return "\n".join(_filled(f"{name:<{column}}{text}", stream, " " * column) for name, text in facts)
+    return "\n".join(filled(f"{name:<{column}}{text}", stream, " " * column) for name, text in facts)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from nearlight.cli import source
 from nearlight.cli.arguments import Parser
 from nearlight.cli.wrapping import say
-from nearlight.engine.source import in_catalogue
+from nearlight.engine.source import repository_named
 from nearlight.errors import RequestError
 from nearlight.package import hub
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def require_id(text: str) -> hub.HubId:
     """Read a hub id, or a name of the catalogue. Raises: RequestError for anything else."""
-    id = hub.parse_id(text) or in_catalogue(text)
+    id = hub.parse_id(text) or repository_named(text)
     if id is None:
         expected = "org/name, org/name:FILE, or a name of the catalogue like qwen3-0.6b"
         raise RequestError("not a hub id", where=text, expected=expected)

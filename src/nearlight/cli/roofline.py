@@ -97,7 +97,7 @@ def as_text(isa: str, found: Sequence[Ceilings]) -> str:
     sentences = [
         f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
         *_cache(best),
-        f"memory {memory_text(total_memory(), 3)}",
+        f"The machine has {memory_text(total_memory(), 3)} of memory.",
         *_levels(found),
         f"Probed {time_text(best.taken)}; --fresh measures again.",
     ]

@@ -47,11 +47,16 @@ class Grid:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), stream: TextIO) -> str:
-    """Lay rows out under a header; the columns numbered in `right` are aligned to the right."""
+    """Lay rows out under a header; the columns numbered in `right` are aligned to the right.
+
+    Rows after an empty one say in their first column what they are, so as blocks they go without its name.
+    """
     whole = [[[(cell, "")] for cell in row] for row in (header, *rows)]
     widths = fitted(whole, width() if is_terminal(stream) else None, between=2)
     if widths is None:
-        return "\n\n".join(_block(header, row) for row in rows if any(row))
+        split = next((index for index, row in enumerate(rows) if not any(row)), len(rows))
+        blocks = [_block(header, row) for row in rows[:split]]
+        return "\n\n".join([*blocks, *(_block(("", *header[1:]), row) for row in rows[split + 1 :])])
     grid = Grid(widths, ["right" if index in right else "left" for index in range(len(header))])
     first, *others = ["\n".join(ansi(line).rstrip() for line in grid.lines(row)) for row in whole]
     return "\n".join((styled(first, BOLD, stream), *others))

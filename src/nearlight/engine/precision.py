@@ -40,9 +40,12 @@ class AttentionPrecision:
 def attention_precision(parameters: Iterable[Parameter], kv_format: Format | None = None) -> AttentionPrecision:
     """Decide for a model whose parameters are bound; `kv_format` None follows its weights."""
     formats = {parameter.format for parameter in parameters if parameter.is_matrix}
-    return AttentionPrecision(
-        kv_format=kv_format or (F32 if formats == {F32} else F16), exact=all(format in _WIDE for format in formats)
-    )
+    return AttentionPrecision(kv_format or usual_kv_format(formats), exact=all(format in _WIDE for format in formats))
+
+
+def usual_kv_format(formats: Iterable[Format | None]) -> Format:
+    """Return the format of the KV cache beside matrices of these formats, where nothing else is asked for."""
+    return F32 if set(formats) == {F32} else F16
 
 
 def kv_format_named(kv: str | None) -> Format | None:

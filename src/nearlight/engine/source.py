@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearlight.errors import RequestError, UnsupportedError
+from nearlight.errors import RequestError
 from nearlight.package import hub
 from nearlight.package.hub_files import HubId
 
@@ -78,7 +77,7 @@ def locate(name: str, advice: str | None = None) -> Place:
             advice = f"if it is the hub's: `nearlight pull {id}`"
             raise RequestError("no such path", where=name, expected="perhaps " + ", ".join(beside), advice=advice)
         return Place(found, id)
-    id = in_catalogue(name)
+    id = repository_named(name)
     if id is not None:
         return Place(hub.cached(id), id, by_name=True)
     near = _near(name, [*_models_beside(name), *_downloaded(), *_catalogue_names()])
@@ -94,22 +93,21 @@ def embedded_model() -> Path:
     return path
 
 
-def in_catalogue(name: str) -> HubId | None:
-    """Return the repository that a name of the catalogue stands for, None for any other.
+def repository_named(name: str) -> HubId | None:
+    """Return the repository that a name of the catalogue stands for, None for any other name, and for a path.
 
     "-instruct" and the like must be the repository's own: for a plan they make no difference, for an answer they do.
     Raises: UnsupportedError for a model that cannot be run yet.
     """
-    from nearlight.models import FAMILIES
-    from nearlight.models.catalogue import catalogue
+    from nearlight.models import not_written
+    from nearlight.models.catalogue import entry_named
 
-    for short, entry in catalogue().items():
-        if _plain(name) in (_plain(short), _plain(entry.name)):
-            if entry.model_type not in FAMILIES:
-                expected = "one of " + ", ".join(sorted(FAMILIES))
-                raise UnsupportedError(f"{entry.name} cannot be run yet: family {entry.model_type}", expected=expected)
-            return HubId(entry.repository)
-    return None
+    entry = None if "/" in name else entry_named(name)
+    if entry is None:
+        return None
+    if entry.why_not_run:
+        raise not_written(entry.model_type, where=entry.name)
+    return HubId(entry.repository)
 
 
 def not_downloaded(name: str, id: HubId) -> RequestError:
@@ -160,7 +158,3 @@ def _catalogue_names() -> list[str]:
     from nearlight.models.catalogue import catalogue
 
     return list(catalogue())
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]", "", name.lower())

@@ -92,5 +92,5 @@ def build_model(ops: Ops, config: Mapping[str, Any], bounds: Bounds | None = Non
         expected = "the name of a model family"
         raise PackageError("model_type", where="config.json", expected=expected, found=shown(model_type))
     if model_type not in FAMILIES:
-        raise not_written(shown(model_type).strip("'"))
+        raise not_written(shown(model_type).strip("'"), where="model_type")
     return FAMILIES[model_type](ops, ConfigReader(config, bounds=bounds))

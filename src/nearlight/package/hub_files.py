@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from nearlight.errors import PackageError, RequestError, UnsupportedError
 
 INDEX = "model.safetensors.index.json"
-_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+?)(?::(?P<choice>[\w./+-]+))?", re.ASCII)
+_ID = re.compile(r"(?P<repository>\w[\w.-]*/\w[\w.-]*?)(?::(?P<choice>[\w./+-]+))?", re.ASCII)
 _SMALL_FILES = frozenset(
     (
         "config.json", "generation_config.json", INDEX,
