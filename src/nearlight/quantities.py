@@ -1,4 +1,4 @@
-"""Numbers of bytes and of tokens as people write them: 8k, 500M, 1.5G, 2GiB. The one place where they are read.
+"""Numbers of bytes and of tokens as people write them: 8k, 500M, 1.5G, 2GiB. Here they are read, and memory is written.
 
 k, M, G and T count in thousands, as disks and bandwidths are sold; Ki, Mi, Gi and Ti in 1024s, as memory is. Capital or
 not makes no difference, a B behind the unit is allowed where bytes are meant, and a fraction must come out whole.
@@ -30,6 +30,26 @@ def read_bytes(text: str, where: str) -> int:
 def read_count(text: str, where: str) -> int:
     """Read a number of tokens or rows: "8k", "8192", "32Ki". Raises: RequestError naming `where` it was given."""
     return _read(text, where, "a whole number, like 4096, 8k (8000) or 8Ki (8192)")
+
+
+def memory_text(n_bytes: float, digits: int = 2) -> str:
+    """Write an amount of memory in binary units, as memory is built and sold: a 24 GB card has "24 GiB"."""
+    size, unit = float(n_bytes), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 999.5 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if size == round(size) else f"{significant(size, digits)} {unit}"
+
+
+def significant(value: float, digits: int = 2) -> str:
+    """Write a number with at least `digits` significant digits, and all of its integer part: "812", "8.2", "0.31"."""
+    if value == 0:
+        return "0"
+    decimals = 0
+    while abs(value) < 10 ** (digits - 1 - decimals) and decimals < 6:
+        decimals += 1
+    return f"{value:.{decimals}f}"
 
 
 def _read(text: str, where: str, expected: str, unit: str = "") -> int:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from nearlight.cli.report import as_json, closing_line, limit_of
-from nearlight.cli.units import bytes_text, count_text, memory_text, seconds_text, significant
+from nearlight.cli.units import bytes_text, count_text, seconds_text
 from nearlight.engine.completion import Completion, Timing
 from nearlight.kernels.count import Entry, Ledger
 from nearlight.limits.cache import Cache
 from nearlight.limits.run import RunLimit
+from nearlight.quantities import memory_text, significant
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel

@@ -113,6 +113,10 @@ def test_plan(show: Show, arguments: str, monkeypatch: pytest.MonkeyPatch) -> No
     check(show, "plan", *arguments.split(), codes=(0, 1))
 
 
+def test_examples_and_what_they_do_are_apart(show: Show) -> None:
+    assert "        measured and predicted, drawn" in show(80, "bench", "--help")
+
+
 def test_what_is_no_speed_is_not_called_one(show: Show) -> None:
     rows = show(40, "plan", "qwen1.5-7b", "--hardware", "rtx4090")
     assert "tok/s at a context of: 1024" in rows

@@ -71,7 +71,7 @@ def test_what_does_not_fit_at_a_context_has_the_longest_that_does():
 def test_advice_makes_it_fit():
     plan = make_plan("qwen1.5-7b", "rtx4090", context=32768)
     weights, cache, context, smaller = plan.advice
-    assert weights.startswith("--weights w6: weights take 5.9 GiB")
+    assert weights.startswith("--weights w6: weights take 5.90 GiB")
     assert cache.startswith("--kv q8")
     assert context == f"--context {plan.max_context}: the longest that fits as it is"
     assert smaller.startswith("qwen1.5-4b: a smaller model, whose weights take 7.")

@@ -35,7 +35,7 @@ _EXAMPLES = """\
   nearlight bench --synthetic qwen3-0.6b --weights w4    a model that is not downloaded: random weights
   nearlight bench model.gguf -p 64,128,256,512 -n 0      prefill speed against the prompt's length
   nearlight bench model.gguf -p 0 -n 64 -d 0,1024,4096   decode speed against the context's length
-  nearlight bench model.gguf -d 0,1024,4096 --plot f.png measured and predicted, drawn
+  nearlight bench model.gguf -d 0,1024,4096 --plot f.png   measured and predicted, drawn
   nearlight bench model.gguf --explain                   where the time goes
   nearlight bench model.gguf --vs llama.cpp              peers on the same model, in turns
   nearlight bench --accuracy ledger.jsonl                a page on how good predictions were

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
-from nearlight.cli.units import bytes_text, count_text, memory_text
+from nearlight.cli.units import bytes_text, count_text
 from nearlight.cli.wrapping import filled
 from nearlight.errors import PackageError
 from nearlight.package import open_package
+from nearlight.quantities import memory_text
 
 if TYPE_CHECKING:
     from nearlight.cli.inspection import Inspection

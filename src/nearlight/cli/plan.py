@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, number, thread_count, token_count
 from nearlight.cli.output_file import require_writable
 from nearlight.cli.table import table
-from nearlight.cli.units import memory_text, significant
 from nearlight.cli.wrapping import filled
 from nearlight.errors import RequestError
 from nearlight.plan.options import DEFAULT_PROMPT
+from nearlight.quantities import memory_text, significant
 
 if TYPE_CHECKING:
     from nearlight.limits.hardware import Hardware

@@ -12,7 +12,7 @@ from nearlight.cli.arguments import Parser, thread_count
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.units import bytes_text, memory_text, significant
+from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import filled
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.memory import total_memory
@@ -24,6 +24,7 @@ from nearlight.kernels.cpu.probe import (
     last_cache_bytes,
     processor_name,
 )
+from nearlight.quantities import memory_text, significant
 
 _EXAMPLES = """\
   nearlight roofline

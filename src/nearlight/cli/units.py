@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from nearlight.quantities import significant
+
 
 def bytes_text(n_bytes: float, digits: int = 2) -> str:
     """Write a size in decimal units, as disks and bandwidths are sold: "8.2 GB"."""
@@ -11,16 +13,6 @@ def bytes_text(n_bytes: float, digits: int = 2) -> str:
             break
         size = max(size / 1000, 1.0)
     return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size, digits)} {unit}"
-
-
-def memory_text(n_bytes: float, digits: int = 2) -> str:
-    """Write an amount of memory in binary units, as memory is built and sold: a 24 GB card has "24 GiB"."""
-    size, unit = float(n_bytes), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(size) < 999.5 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.0f} {unit}" if size == round(size) else f"{significant(size, digits)} {unit}"
 
 
 def count_text(count: float) -> str:
@@ -48,13 +40,3 @@ def latency_text(seconds: float) -> str:
     if seconds < 0.9995:
         return f"{significant(1000 * seconds, 3)} ms"
     return f"{significant(seconds, 3)} s" if seconds < 59.95 else seconds_text(seconds)
-
-
-def significant(value: float, digits: int = 2) -> str:
-    """Write a number with at least `digits` significant digits, and all of its integer part: "812", "8.2", "0.31"."""
-    if value == 0:
-        return "0"
-    decimals = 0
-    while abs(value) < 10 ** (digits - 1 - decimals) and decimals < 6:
-        decimals += 1
-    return f"{value:.{decimals}f}"

@@ -13,10 +13,10 @@ from typing import TypeAlias
 
 from nearlight.errors import RequestError
 from nearlight.models.catalogue import CatalogueEntry, catalogue, series_of
-from nearlight.plan.memory import memory_text
 from nearlight.plan.options import WEIGHTS, Options
 from nearlight.plan.plan import Fit, Plan
 from nearlight.plan.subject import Subject
+from nearlight.quantities import memory_text
 
 FitOf: TypeAlias = Callable[[Subject, Options], Fit]
 
@@ -40,7 +40,8 @@ def _fewer_bits(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -
     for weights in WEIGHTS[1:]:
         after = fit_of(subject, replace(options, weights=weights)).memory
         if after.fits and after.weights < before:
-            yield f"--weights {weights}: weights take {memory_text(after.weights)} instead of {memory_text(before)}"
+            sizes = f"{memory_text(after.weights, 3)} instead of {memory_text(before, 3)}"
+            yield f"--weights {weights}: weights take {sizes}"
             return
 
 
@@ -48,7 +49,7 @@ def _smaller_cache(fit_of: FitOf, subject: Subject, options: Options, plan: Plan
     if options.kv != "q8":
         after = fit_of(subject, replace(options, kv="q8")).memory
         if after.fits:
-            yield f"--kv q8: the KV cache takes {memory_text(after.kv)} instead of {memory_text(plan.memory.kv)}"
+            yield f"--kv q8: the KV cache takes {memory_text(after.kv, 3)} instead of {memory_text(plan.memory.kv, 3)}"
 
 
 def _both(fit_of: FitOf, subject: Subject, options: Options, plan: Plan) -> Iterator[str]:
@@ -89,7 +90,7 @@ def _proposal(fit_of: FitOf, entry: CatalogueEntry, options: Options) -> str | N
         if memory.fits:
             flag = f" --weights {weights}" if weights else ""
             note = "; nearlight cannot run it yet" if entry.why_not_run else ""
-            return f"{entry.short}{flag}: a smaller model, whose weights take {memory_text(memory.weights)}{note}"
+            return f"{entry.short}{flag}: a smaller model, whose weights take {memory_text(memory.weights, 3)}{note}"
     return None
 
 

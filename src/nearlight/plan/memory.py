@@ -23,10 +23,3 @@ def overhead_bytes(model: CountedModel, hardware: Hardware, n_rows: int) -> int:
     if hardware.kind == "gpu":
         return ACCELERATOR_RUNTIME_BYTES + activations
     return INTERPRETER_BYTES + TOKENIZER_BYTES_PER_TOKEN * model.model.vocab_size + activations
-
-
-def memory_text(n_bytes: float) -> str:
-    """Write an amount of memory as memory is sold, in binary units: a 24 GB card has "24 GiB"."""
-    unit, name = (2**30, "GiB") if n_bytes >= 2**30 else (2**20, "MiB")
-    size = n_bytes / unit
-    return f"{size:.3g} {name}" if size < 999.5 else f"{size:.0f} {name}"

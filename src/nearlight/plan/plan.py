@@ -13,7 +13,7 @@ from nearlight.limits.promise import Load, Promise, Users, users_under
 from nearlight.limits.roofline import DecodeLine, step_time
 from nearlight.limits.speculation import Speculation, best_speculation
 from nearlight.limits.thinking import Thinking, thinking_cost
-from nearlight.plan.memory import memory_text
+from nearlight.quantities import memory_text
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Plan:
     def reason(self) -> str | None:
         """Why nearlight cannot run it there, in one sentence; None if it can."""
         if not self.fits:
-            return f"it needs {memory_text(self.memory.total)}, and there are {self._available}"
+            return f"it needs {memory_text(self.memory.total, 3)}, and there are {self._available}"
         return self.obstacle
 
     @property
@@ -138,7 +138,7 @@ class Plan:
     @property
     def verdict(self) -> str:
         """Say in one line whether it fits, and what it needs."""
-        need = f"needs {memory_text(self.memory.total)} of {self._available}"
+        need = f"needs {memory_text(self.memory.total, 3)} of {self._available}"
         what = f"{self.model} at {self.weights} with {self.context} tokens of context ({self.kv})"
         if self.fits:
             return f"{self.answer}: {what} {need}"
@@ -148,7 +148,7 @@ class Plan:
     @property
     def _available(self) -> str:
         origin = self.memory.origin
-        return memory_text(self.memory.available) + (f" {origin}" if origin else "")
+        return memory_text(self.memory.available, 3) + (f" {origin}" if origin else "")
 
     def decode_at(self, context: int) -> DecodePoint | None:
         """Return decode speed at a context, None where so many tokens do not fit.
