@@ -77,6 +77,8 @@ def test_single_words_too() -> None:
         (["--jsno"], "unrecognized arguments: --jsno x; did you mean --json\\?"),
         (["--temprature", "1"], "unrecognized arguments: --temprature .*; did you mean --temperature\\?"),
         (["--temprature=1"], "unrecognized arguments: --temprature=1 x; did you mean --temperature\\?"),
+        (["--tmpp"], "unrecognized arguments: --tmpp x; did you mean --temp\\?"),
+        (["--penalty"], "unrecognized arguments: --penalty x; see `nearlight run --help`"),
         (["--xyzzy"], "unrecognized arguments: --xyzzy x; see `nearlight run --help`"),
     ],
 )

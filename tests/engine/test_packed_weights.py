@@ -54,7 +54,9 @@ def test_it_is_written_once_and_read_from_then_on(source: Path, tmp_path: Path) 
 
 def test_it_is_kept_only_where_packing_took_long(source: Path, tmp_path: Path) -> None:
     quick = load(source, tmp_path / "packed", times=(5.0, 5.0 + WORTH_S - 0.01))
-    assert (quick.state, quick.reason) == ("not kept", "packing took 2.0 s, which is not worth 0 MB")
+    assert (quick.state, quick.reason) == ("not kept", "packing took 2.0 s, which is not worth 0.1 MB")
+    at_once = load(source, tmp_path / "packed", times=(5.0, 5.01))
+    assert at_once.reason == "packing took under 0.1 s, which is not worth 0.1 MB"
     assert not (tmp_path / "packed").exists()
     assert load(source, tmp_path / "packed", times=(5.0, 5.0 + WORTH_S)).state == "written"
 

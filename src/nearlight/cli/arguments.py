@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         """Name the flag that was meant, where a complaint is about one that is none."""
         mistyped = re.match(r"unrecognized arguments: (--[\w-]+)", message)
         flags = [flag for action in self._actions for flag in action.option_strings]
-        near = get_close_matches(mistyped[1], flags, n=1) if mistyped else []
+        near = get_close_matches(mistyped[1], flags, n=1, cutoff=0.7) if mistyped else []
         return f"did you mean {near[0]}?" if near else ""
 
 

@@ -102,7 +102,8 @@ class PackedModel:
         """Begin to write the matrices, if making them took long enough and there is room."""
         n_bytes = sum(matrix.n_bytes for _, matrix in matrices)
         if seconds < self._worth_s * max(1.0, n_bytes / WORTH_BYTES):
-            self._ended(NOT_KEPT, n_bytes, f"packing took {seconds:.1f} s, which is not worth {n_bytes / 1e6:.0f} MB")
+            took = "under 0.1 s" if seconds < 0.1 else f"{seconds:.1f} s"
+            self._ended(NOT_KEPT, n_bytes, f"packing took {took}, which is not worth {n_bytes / 1e6:.1f} MB")
             return
         obstacle = self.cache.obstacle(self.name, n_bytes)
         if obstacle:
