@@ -25,7 +25,7 @@ Qwen3 architecture, context {context}, bfloat16.
 * **Trained on** {n_files} source files of the Python {version} standard library, through nearlight's own reference
   kernels (`train/pico.py`): {tokens:.1f} M tokens in {minutes:.0f} minutes on {processor}.
 * **Nested feed-forward layers** (MatFormer): the first half of each FFN (`intermediate_size` {half}) is a weaker model
-  of its own, made for drafting. At {agreement:.0f} % of the held-out places it chooses the token that the whole chooses.
+  of its own, made for drafting. At {agreement:.0f} % of the held-out places it chooses the token that the whole does.
 * **Held out**: {held_out_files}, never trained on (nor their tests); the text is `train/held_out.txt`.
 
 | loss, nats a token | training (moving average) | held out | held-out perplexity | bits a byte |
