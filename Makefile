@@ -14,7 +14,7 @@ pytest = $(BIN)/python -m pytest -n auto --maxprocesses 8
 .PHONY: run test everywhere lint format levels fuzz sanitize tsan clean
 .DELETE_ON_ERROR:
 
-run: ARGS ?= 'def copy_file(src, dst):'
+run: ARGS ?= 'def read_config(path):'
 run: $(VENV)/.installed
 	@$(BIN)/nearlight run $(ARGS)
 
