@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from nearlight.dtypes import F16, F32, Q8_0, Format
 from nearlight.errors import ShapeError
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.ops import Rows
+from nearlight.kernels.ops import Rows, Watch
 from nearlight.kernels.reference import ReferenceOps
 from tests.kernels.cpu_steps import Floats, compute, joined, random, rows_of, stored
 
@@ -171,21 +172,29 @@ def test_parts_of_a_stopped_step_are_forgotten() -> None:
     key, value = (ops.matrix(stored(values)) for values in inputs[1:])
 
     def forward(rows: Rows) -> Any:
-        """Attend so often that a step is asked whether to go on, and is so in the middle of it."""
+        """Attend often enough to be stopped at any of many pieces."""
         k, v, *qs = (ops.embed(table, rows.tokens) for table in (key, value, *queries))
         total = qs[0]
-        for i in range(600):
+        for i in range(100):
             total = ops.add(total, ops.attend(qs[i % 2], k, v, store, rows, head_dim=d, scale=1.0))
         return total
 
-    def stop() -> None:
-        raise TimeoutError
+    def stops_at(n_asked: int) -> Watch:
+        """Let a step go on until it has asked so often."""
+        asked = itertools.count(1)
+
+        def watch() -> None:
+            if next(asked) == n_asked:
+                raise InterruptedError
+
+        return watch
 
     program, rows = ops.program(forward), rows_of(8, start=8184, tokens=range(8184, 8192))
     wanted = program(rows)
-    for _ in range(12):
-        with pytest.raises(TimeoutError):
-            program(rows, stop)
+    ops.runtime.ask_every_s = 0.0
+    for n_asked in range(2, 40, 3):
+        with pytest.raises(InterruptedError):
+            program(rows, stops_at(n_asked))
     np.testing.assert_array_equal(program(rows), wanted)
 
 
