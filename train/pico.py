@@ -1,9 +1,9 @@
 """Train pico, the embedded model: a small Qwen3-architecture model that completes Python.
 
-It learns from the source of the Python standard library found on this machine, through nearlight's own reference
-kernels: the forward that is trained is the forward that is served. Its feed-forward layers are trained nested
-(MatFormer, arXiv:2310.07707): in every step part of the batch goes through the first half of each FFN only, so that
-this half alone is a weaker model of its own.
+It learns from the Python sources that the interpreter comes with (the standard library, and packages whose licences
+allow it: see corpus.py), through nearlight's own reference kernels: the forward that is trained is the one that is
+served. Its feed-forward layers are trained nested (MatFormer, arXiv:2310.07707): in every step part of the batch goes
+through the first half of each FFN only, so that this half alone is a weaker model of its own.
 
     python train/pico.py --tokens 30e6 [--device cuda]
 
@@ -65,8 +65,7 @@ class Recipe:
 
     n_tokens: float
     tokens_per_step: int = 8192
-    library_share: float = 0.6
-    half_share: float = 0.125
+    half_share: float = 1 / 16
     """Sequences that go through the half model. More make it as good as the whole, which nobody needs to draft."""
     lengths: tuple[tuple[float, int], ...] = ((0.5, 256), (0.85, 512), (1.0, CONTEXT))
     """Until which part of the run sequences are how long: attention over short ones is cheaper."""
@@ -181,7 +180,7 @@ class Training:
         length = recipe.length(done)
         batch = self.corpus.batch(np.random.default_rng(self.n_steps), recipe.tokens_per_step // length, length + 1)
         ids = torch.from_numpy(batch).to(self.model.device)
-        n_half = round(recipe.half_share * len(ids))
+        n_half = max(1, round(recipe.half_share * len(ids)))
         losses = {"full": self.loss(self.model.full, ids[n_half:]), "half": self.loss(self.model.half, ids[:n_half])}
         (losses["full"] * (1 - recipe.half_share) + losses["half"] * recipe.half_share).backward()
         torch.nn.utils.clip_grad_norm_(list(self.model.weights.values()), 1.0)
@@ -270,12 +269,9 @@ def main() -> None:
     start = arguments.start
     tokenizer = read_tokenizer(start) if start else train_tokenizer(sources.training, int(CONFIG["vocab_size"]))
     before = read_results(start) if start else {"tokens": 0, "minutes": 0}
-    corpus = Corpus.encode(sources, tokenizer, tokenizer.token_to_id(END_OF_TEXT), recipe.library_share)
-    print(
-        f"{len(sources.training)} files, {len(corpus.library) / 1e6:.2f} M tokens of the library, "
-        f"{len(corpus.tests) / 1e6:.2f} M of its tests",
-        flush=True,
-    )
+    corpus = Corpus.encode(sources, tokenizer, tokenizer.token_to_id(END_OF_TEXT))
+    parts = ", ".join(f"{len(ids) / 1e6:.2f} M tokens of {place}" for place, ids in corpus.tokens.items())
+    print(f"{len(sources.training)} files: {parts}", flush=True)
 
     model = Nested(arguments.device)
     if start:

@@ -133,6 +133,7 @@ void bind_probes(nb::module_& m) {
   nb::enum_<DataType>(m, "DataType")
       .value("fp32", DataType::fp32)
       .value("bf16", DataType::bf16)
+      .value("int16", DataType::int16)
       .value("int8", DataType::int8);
   m.def("probe_read", &probe_read, "n_bytes"_a, "n_threads"_a, "seconds"_a, Unlocked());
   m.def("probe_peak", &probe_peak, "type"_a, "n_threads"_a, "seconds"_a, Unlocked());
@@ -175,12 +176,10 @@ void bind_parameters(nb::module_& m) {
       .def_ro("size", &Vector::size);
 
   nb::class_<KVStore>(m, "KVStore")
-      .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, int format,
-                         bool exact) {
-             return std::make_shared<KVStore>(std::move(runtime), n_kv_heads, head_dim, static_cast<KVFormat>(format),
-                                              exact);
+      .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, int format) {
+             return std::make_shared<KVStore>(std::move(runtime), n_kv_heads, head_dim, static_cast<KVFormat>(format));
            }),
-           "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a, "exact"_a)
+           "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a)
       .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
       .def("clear", &KVStore::clear, "sequence"_a, Unlocked())

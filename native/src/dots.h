@@ -14,6 +14,38 @@ NEARLIGHT_INLINE s8x64 broadcast4(const int8_t* from) {
   return bits_as<s8x64>(broadcast(four));
 }
 
+// The same two numbers of 16 bits in every lane.
+NEARLIGHT_INLINE s16x32 broadcast2(const int16_t* from) {
+  int32_t two;
+  std::memcpy(&two, from, 4);
+  return bits_as<s16x32>(broadcast(two));
+}
+
+// acc + the dot product of each lane's two numbers of 16 bits, exact (in int32) unless all four are -32768.
+NEARLIGHT_INLINE i32x16 dot2(const i32x16& acc, const s16x32& a, const s16x32& b) {
+  i32x16 v;
+#if defined(NEARLIGHT_AVX512)
+  v.part[0] = (i32x16::Register)_mm512_dpwssd_epi32((__m512i)acc.part[0], (__m512i)a.part[0], (__m512i)b.part[0]);
+#elif defined(NEARLIGHT_AVX2)
+  for (int i = 0; i < kRegisters; i++) {
+    v.part[i] = acc.part[i] + (i32x16::Register)_mm256_madd_epi16((__m256i)a.part[i], (__m256i)b.part[i]);
+  }
+#elif defined(__SSE2__)
+  for (int i = 0; i < kRegisters; i++) {
+    v.part[i] = acc.part[i] + (i32x16::Register)_mm_madd_epi16((__m128i)a.part[i], (__m128i)b.part[i]);
+  }
+#else
+  int16_t x[32], y[32];
+  int32_t lanes[16];
+  store(x, a);
+  store(y, b);
+  store(lanes, acc);
+  for (int i = 0; i < 16; i++) lanes[i] += x[2 * i] * y[2 * i] + x[2 * i + 1] * y[2 * i + 1];
+  v = load(lanes);
+#endif
+  return v;
+}
+
 // Each byte shifted right (left if negative), then masked.
 template <int shift>
 NEARLIGHT_INLINE u8x64 shift_and(const u8x64& v, uint8_t mask) {

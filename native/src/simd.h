@@ -55,6 +55,7 @@ struct Vec {
 using f32x16 = Vec<float>;
 using i32x16 = Vec<int32_t>;
 using u16x32 = Vec<uint16_t>;
+using s16x32 = Vec<int16_t>;
 using u8x64 = Vec<uint8_t>;
 using s8x64 = Vec<int8_t>;
 
@@ -357,6 +358,20 @@ NEARLIGHT_INLINE void store_low_bytes(int8_t* to, const i32x16& v) {
   int32_t lanes[16];
   store(lanes, v);
   for (int i = 0; i < 16; i++) to[i] = static_cast<int8_t>(lanes[i]);
+#endif
+}
+
+// The low 16 bits of each lane, which must be a number that they hold.
+NEARLIGHT_INLINE void store_low_halves(int16_t* to, const i32x16& v) {
+#if defined(NEARLIGHT_AVX512)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16((__m512i)v.part[0]));
+#elif defined(NEARLIGHT_AVX2)
+  const __m256i packed = _mm256_packs_epi32((__m256i)v.part[0], (__m256i)v.part[1]);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
+#else
+  int32_t lanes[16];
+  store(lanes, v);
+  for (int i = 0; i < 16; i++) to[i] = static_cast<int16_t>(lanes[i]);
 #endif
 }
 

@@ -53,7 +53,7 @@ def test_roofline_tells_all_ceilings(
     assert roofline.main(["--threads", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {"cpu", "isa", "threads", "read_bytes_per_s", "flops"} <= told.keys()
-    assert told["flops"].keys() == {"fp32", "bf16", "int8"}
+    assert told["flops"].keys() == {"fp32", "bf16", "int16", "int8"}
     assert [one["threads"] for one in told["by_threads"]] == [1, 2]
     assert told["read_bytes_per_s"] == told["by_threads"][1]["read_bytes_per_s"] > 0
     assert roofline.main(["--threads", "2", "--json"]) == 0
@@ -61,7 +61,7 @@ def test_roofline_tells_all_ceilings(
     assert roofline.main(["--threads", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert told["isa"] in lines[0]
-    assert lines[2].split() == ["threads", *columns, "fp32", "bf16", "int8"]
+    assert lines[2].split() == ["threads", *columns, "fp32", "bf16", "int16", "int8"]
     stays = "A model that reads up to 8 MiB for a token stays in the last caches, and their speed is its limit."
     assert (stays in lines) == (told["cache_bytes_per_s"] is not None) == bool(caches)
     assert [one["cache_bytes"] for one in told["by_threads"]] == [sum(caches)] * 2

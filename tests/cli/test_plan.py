@@ -86,7 +86,7 @@ def test_verdict_comes_first_when_it_fits(capsys: pytest.CaptureFixture[str]):
     first, second = text.splitlines()[:2]
     assert first == (
         "Qwen3-0.6B fits, and nearlight runs it there: "
-        "bf16 weights and 4096 tokens of context take 1.72 GiB of 128 GiB."
+        "bf16 weights and 4096 tokens of context take 1.73 GiB of 128 GiB."
     )
     assert re.fullmatch(
         r"A prompt of 1000 tokens takes at least .* ms, and then at most \d+ tokens come a second\.", second

@@ -150,7 +150,7 @@ def test_whole_sequences_keep_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("format", "token_bytes"),
-    [(F32, 4 * (10 + 16)), (F16, 2 * (10 + 16)), (Q8_0, 12 + 2 + 16 + 2)],  # in 8 bits: two scales
+    [(F32, 4 * (10 + 16)), (F16, 2 * (10 + 16) + 2 * 2), (Q8_0, 12 + 2 + 16 + 2)],  # codes have scales
     ids=str,
 )
 def test_bytes_are_those_of_whole_segments(format: Format, token_bytes: int) -> None:
@@ -242,7 +242,7 @@ def test_a_cleared_cache_is_zeros_in_memory_and_a_reserved_one_takes_none() -> N
     store = ops.kv_store(8, 128, F16)
     before = resident_bytes()
     store.reserve(0, 8192)
-    assert store.n_bytes == 8192 * 8 * 512
+    assert store.n_bytes == 8192 * 8 * (512 + 4)
     assert resident_bytes() - before < store.n_bytes / 4
     store.clear(0)
     store.clear(1)  # nobody's

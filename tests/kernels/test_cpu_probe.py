@@ -64,26 +64,26 @@ def test_a_fresh_bandwidth_is_that_of_the_present_state(measured: list[float]) -
 
 def test_a_fresh_peak_replaces_a_lower_one_only(measured: list[float]) -> None:
     for peak in (3e12, 2e12, 5e12):
-        measured += [1e9, peak, 1e9, peak, 1e9, peak, 1e9]
+        measured += [1e9, *4 * [peak, 1e9]]
     assert [probe.ceilings(1, fresh=True).flops["int8"] for _ in range(3)] == [3e12, 3e12, 5e12]
 
 
 def test_ceilings_are_kept_by_figure_and_threads(measured: list[float]) -> None:
-    measured += [5e9, 1e12, 5e9, 2e12, 5e9, 3e12, 5e9]
-    measured += [4e9, 7e12, 4e9, 8e12, 4e9, 9e12, 4e9]
+    measured += [5e9, 1e12, 5e9, 2e12, 5e9, 2.5e12, 5e9, 3e12, 5e9]
+    measured += [4e9, 7e12, 4e9, 8e12, 4e9, 8.5e12, 4e9, 9e12, 4e9]
     assert probe.known_ceilings(2) is None
     two, one = probe.ceilings(2), probe.ceilings(1)
-    assert (two.read_bytes_per_s, two.flops) == (10e9, {"fp32": 2e12, "bf16": 4e12, "int8": 6e12})
-    assert (one.read_bytes_per_s, one.flops) == (4e9, {"fp32": 7e12, "bf16": 8e12, "int8": 9e12})
+    assert (two.read_bytes_per_s, two.flops) == (10e9, {"fp32": 2e12, "bf16": 4e12, "int16": 5e12, "int8": 6e12})
+    assert (one.read_bytes_per_s, one.flops) == (4e9, {"fp32": 7e12, "bf16": 8e12, "int16": 8.5e12, "int8": 9e12})
     assert [probe.ceilings(2), probe.ceilings(1)] == [two, one]
     assert [probe.known_ceilings(2), probe.known_ceilings(1)] == [two, one]
     assert datetime.fromisoformat(two.taken) <= datetime.now(UTC)
 
 
 def test_the_level_that_held_is_the_bandwidth_and_the_other_is_told(measured: list[float]) -> None:
-    measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 64e9]
+    measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 62e9, 1e12, 64e9]
     assert (probe.ceilings(1).read_bytes_per_s, probe.ceilings(1).other_levels) == (64e9, ())
-    measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 35e9]
+    measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 62e9, 1e12, 35e9]
     again = probe.ceilings(1, fresh=True)
     assert (again.read_bytes_per_s, again.other_levels) == (63e9, (36e9,))
     assert probe.known_ceilings(1) == again
@@ -121,24 +121,24 @@ def test_glances_read_what_they_are_asked_for(read_buffers: list[int]) -> None:
 
 
 def test_the_cache_is_a_ceiling_like_the_others(read_buffers: list[int], measured: list[float]) -> None:
-    measured += [1e12, 2e12, 3e12]
+    measured += [1e12, 2e12, 2.5e12, 3e12]
     found = probe.ceilings(2)
     assert (found.read_bytes_per_s, found.cache_bytes_per_s) == (20e9, 60e9)
-    assert read_buffers == [256, 32] * 4  # in turns, some time apart
+    assert read_buffers == [256, 32] * 5  # in turns, some time apart
     assert probe.ceilings(2) == probe.known_ceilings(2) == found
-    assert len(read_buffers) == 8
+    assert len(read_buffers) == 10
 
 
 def test_files_from_before_caches_were_probed_are_completed(
     read_buffers: list[int], measured: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "last_caches", lambda root: [])
-    measured += [1e12, 2e12, 3e12]
+    measured += [1e12, 2e12, 2.5e12, 3e12]
     assert probe.ceilings(1).cache_bytes_per_s is None
     read_buffers.clear()
     monkeypatch.setattr(probe, "last_caches", lambda root: [64 << 20])
     assert probe.ceilings(1).cache_bytes_per_s == 60e9
-    assert read_buffers == [32] * 4
+    assert read_buffers == [32] * 5
 
 
 def test_another_instruction_level_is_measured_anew(measured: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_another_instruction_level_is_measured_anew(measured: list[float], monke
 
 
 def test_progress_counts_the_numbers_of_threads(measured: list[float]) -> None:
-    measured += [1e9] * 21
+    measured += [1e9] * 27
     told: list[tuple[int, int]] = []
     found = probe.ceilings_by_threads(3, progress=lambda done, total: told.append((done, total)))
     assert [ceilings.threads for ceilings in found] == [1, 2, 3]

@@ -30,8 +30,8 @@ Fault = Callable[[pytest.MonkeyPatch], None]
 def query_heads_for_kv_heads(patch: pytest.MonkeyPatch) -> None:
     original = CountOps.kv_store
 
-    def kv_store(ops: CountOps, n_kv_heads: int, head_dim: int, format: Format, exact: bool = False) -> Any:
-        store = original(ops, n_kv_heads, head_dim, format, exact)
+    def kv_store(ops: CountOps, n_kv_heads: int, head_dim: int, format: Format) -> Any:
+        store = original(ops, n_kv_heads, head_dim, format)
         store.token_bytes *= 3  # 6 query heads share 2 key heads
         return store
 

@@ -6,9 +6,10 @@
 
 namespace nearlight {
 
-// The ways in which matrices are multiplied; the names are those of the counting kernels ("fp32", "bf16", "int8").
-enum class DataType : int { fp32, bf16, int8 };
-constexpr int kDataTypes = 3;
+// The ways in which matrices, and in attention keys and values, are multiplied; the names are those of the counting
+// kernels ("fp32", "bf16", "int16", "int8").
+enum class DataType : int { fp32, bf16, int16, int8 };
+constexpr int kDataTypes = 4;
 
 struct ProbeKernels {
   // Adds up n_bytes (a multiple of 512); the sum keeps the reads from being optimised away.

@@ -37,6 +37,14 @@ struct Fp32 {
   NEARLIGHT_MEMBER Sum add(const Sum& acc) const { return fma(a, b, acc); }
 };
 
+struct Int16 {
+  using Sum = i32x16;
+  static constexpr double kOperations = 2 * 32;
+  s16x32 a = broadcast<int16_t>(0x53), b = broadcast<int16_t>(-0x35);
+  NEARLIGHT_MEMBER void freshen() { touch(a); }
+  NEARLIGHT_MEMBER Sum add(const Sum& acc) const { return dot2(acc, a, b); }
+};
+
 struct Int8 {
   using Sum = i32x16;
   static constexpr double kOperations = 2 * 64;
@@ -95,7 +103,7 @@ uint64_t read(const std::byte* data, size_t n_bytes) {
 }  // namespace
 
 const ProbeKernels& probe_kernels() {
-  static constexpr ProbeKernels kernels{read, {multiply<Fp32>, multiply<Bf16>, multiply<Int8>}};
+  static constexpr ProbeKernels kernels{read, {multiply<Fp32>, multiply<Bf16>, multiply<Int16>, multiply<Int8>}};
   return kernels;
 }
 

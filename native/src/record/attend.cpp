@@ -230,7 +230,7 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
 // Keys and values go through a store of the tape's own, in full precision, that makes its own room.
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options) {
-  auto store = std::make_shared<KVStore>(tape.runtime(), k.width / head_dim, head_dim, KVFormat::F32, true);
+  auto store = std::make_shared<KVStore>(tape.runtime(), k.width / head_dim, head_dim, KVFormat::F32);
   tape.add_check([store, length](const Step& step) {
     for (const Span& span : step.spans) {
       const int64_t last = step.positions[static_cast<size_t>(span.first_row + span.n_rows - 1)];

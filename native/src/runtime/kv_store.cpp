@@ -7,8 +7,8 @@
 
 namespace nearlight {
 
-KVStore::KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format, bool exact)
-    : runtime_(std::move(runtime)), layout_{n_kv_heads, head_dim, format, exact} {}
+KVStore::KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format)
+    : runtime_(std::move(runtime)), layout_{n_kv_heads, head_dim, format} {}
 
 void KVStore::grow(Sequence& sequence, int64_t n_tokens) {
   const size_t wanted = static_cast<size_t>((n_tokens + kSegmentTokens - 1) / kSegmentTokens);

@@ -9,9 +9,10 @@
 //     keys      [128 tokens / 16][head_dim / P][16 tokens][P]    a token a lane: scores need no horizontal sum
 //     values    [128 tokens / P][padded_dim][P]                  padded_dim: head_dim rounded up to whole vectors
 //
-// P values that are multiplied and added by one instruction lie side by side in a lane: pairs of f16 or f32, fours of
-// 8 bits. Only those have scales, f16: of keys [head_dim / 32][128 tokens], of values [128 tokens]. What is rounded up
-// stays zero in f16 and f32 keys, and meets zeros otherwise.
+// P values that are multiplied and added by one instruction lie side by side in a lane: pairs of 32 or 16 bits, fours
+// of 8. Codes have scales: of 16 bits a bf16 for each key and value, [128 tokens]; of 8 bits f16, of keys
+// [head_dim / 32][128 tokens], of values [128 tokens]. What is rounded up stays zero in keys of pairs, and meets zeros
+// otherwise.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,7 @@ namespace nearlight {
 
 class KVStore {
  public:
-  KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format, bool exact);
+  KVStore(std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, KVFormat format);
   KVStore(const KVStore&) = delete;
   KVStore& operator=(const KVStore&) = delete;
 

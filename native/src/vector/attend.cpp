@@ -8,12 +8,13 @@
 //     sums     [queries][D]   = sums * correction + 2^(scores - m) . values
 //
 // Scores are in units of ln 2, the factor being part of the query's scale: powers of 2 are cheaper than those of e.
-// How queries meet keys, and weights values, is the matter of the cache's format: attend_floats.h, attend_q8.h. Either
+// How queries meet keys, and weights values, is the matter of the cache's format: attend_f32.h, attend_i16.h, attend_q8.h. Either
 // way a row's result does not depend on which other rows were computed with it.
 // Source: arXiv:1805.02867 (online softmax), arXiv:2205.14135 (FlashAttention).
 #include <cmath>
 
-#include "attend_floats.h"
+#include "attend_f32.h"
+#include "attend_i16.h"
 #include "attend_q8.h"
 #include "exp.h"
 #include "ops.h"
@@ -203,10 +204,8 @@ class Walk {
 template <typename F>
 NEARLIGHT_INLINE void with_walk(const AttendTile& tile, Scratch& scratch, const F& f) {
   switch (tile.layout.format) {
-    case KVFormat::F32: return f(Walk<FloatCache<float, FloatPairs>>(tile, scratch));
-    case KVFormat::F16:
-      if (tile.layout.exact) return f(Walk<FloatCache<uint16_t, FloatPairs>>(tile, scratch));
-      return f(Walk<FloatCache<uint16_t, HalfPairs>>(tile, scratch));
+    case KVFormat::F32: return f(Walk<F32Cache>(tile, scratch));
+    case KVFormat::I16: return f(Walk<I16Cache>(tile, scratch));
     case KVFormat::Q8: return f(Walk<Q8Cache>(tile, scratch));
   }
 }
@@ -224,8 +223,8 @@ void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, 
     const float *k = keys + h * layout.head_dim, *v = values + h * layout.head_dim;
     std::byte* stretch = stretch_of(layout, segments, h, position);
     switch (layout.format) {
-      case KVFormat::F32: keep_floats<float>(layout, stretch, token, k, v); break;
-      case KVFormat::F16: keep_floats<uint16_t>(layout, stretch, token, k, v); break;
+      case KVFormat::F32: keep_f32(layout, stretch, token, k, v); break;
+      case KVFormat::I16: keep_i16(layout, stretch, token, k, v); break;
       case KVFormat::Q8: keep_q8(layout, stretch, token, k, v); break;
     }
   }

@@ -1,4 +1,4 @@
-// What the walk over a cache (attend.cpp) and the formats of caches (attend_floats.h, attend_q8.h) share.
+// What the walk over a cache (attend.cpp) and the formats of caches (attend_f32.h, attend_i16.h, attend_q8.h) share.
 #pragma once
 
 #include <type_traits>
@@ -18,7 +18,7 @@ struct View {
 };
 
 // Fetches what will be read half a stretch from now: values while keys are read, the next keys while values are. That
-// is 32 kB ahead at 128 dimensions of f16, so it goes to the second cache; nearer would be too late for the memory of a
+// is 32 kB ahead at 128 dimensions of 16 bits, so it goes to the second cache; nearer would be too late for the memory of a
 // machine whose threads all read, and on a stride, where vectors are taken in more than one strip.
 NEARLIGHT_INLINE void fetch(const void* address) { __builtin_prefetch(address, 0, 2); }
 

@@ -211,7 +211,7 @@ class Q8Cache {
 
 // Quantizes n values to codes, `stride` apart and `packed_stride` from one four to the next, and returns the scale's
 // bits. Codes are for the scale as it is kept, so they are as near as they can be.
-NEARLIGHT_INLINE uint16_t put_codes(const float* values, int64_t n, uint8_t offset, uint8_t* codes, int64_t stride,
+NEARLIGHT_INLINE uint16_t put_bytes(const float* values, int64_t n, uint8_t offset, uint8_t* codes, int64_t stride,
                                     int64_t packed_stride) {
   const auto part = [&](int64_t d) {
     return n - d >= 16 ? load(values + d) : load_lanes(values + d, static_cast<int>(n - d));
@@ -241,11 +241,11 @@ NEARLIGHT_INLINE void keep_q8(const KVLayout& layout, std::byte* stretch, int64_
   for (int64_t d = 0; d < layout.head_dim; d += kKeyGroup) {
     const int64_t n = layout.head_dim - d < kKeyGroup ? layout.head_dim - d : kKeyGroup;
     key_scales[d / kKeyGroup * kStretchTokens] =
-        put_codes(k + d, n, 128, keys + d * kKeyBlock, 1, 4 * kKeyBlock);
+        put_bytes(k + d, n, 128, keys + d * kKeyBlock, 1, 4 * kKeyBlock);
   }
   std::byte* values = stretch + layout.keys_bytes() + layout.key_scales_bytes();
   auto* codes = reinterpret_cast<uint8_t*>(values) + token / 4 * 4 * layout.padded_dim() + token % 4;
-  reinterpret_cast<uint16_t*>(values + layout.values_bytes())[token] = put_codes(v, layout.head_dim, 0, codes, 4, 16);
+  reinterpret_cast<uint16_t*>(values + layout.values_bytes())[token] = put_bytes(v, layout.head_dim, 0, codes, 4, 16);
 }
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

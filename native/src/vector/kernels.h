@@ -62,10 +62,10 @@ constexpr int64_t kLeastPartTokens = 512, kMostParts = 18;
   return n_queries * (layout.padded_dim() + 2);
 }
 
-// Scratch of a tile: two parts; queries, scores, weights; opened keys and values; what begins on a cache line.
+// Scratch of a tile: two parts; queries, scores, weights; what begins on a cache line.
 [[gnu::always_inline]] constexpr int64_t attend_scratch_floats(const KVLayout& layout, int64_t n_queries) {
   const int64_t padded = layout.padded_dim();
-  const int64_t floats = n_queries * (3 * padded + 2 * kStretchTokens + 4) + (2 * kStretchTokens + 1) * padded + 256;
+  const int64_t floats = n_queries * (3 * padded + 2 * kStretchTokens + 4) + padded + 256;
   return (floats + 15) / 16 * 16;  // every thread's begins on a cache line
 }
 

@@ -16,7 +16,7 @@ from nearlight.engine.backends import make_ops
 from nearlight.engine.binding import bind, declare, requantization, with_tied_head
 from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import Engine
-from nearlight.engine.precision import kv_format_named
+from nearlight.engine.kv_format import kv_format_named, kv_name
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import CountOps, Target, cpu_target
 from nearlight.kernels.cpu import CpuOps
@@ -109,7 +109,7 @@ def setting_of(description: Description, engine: Engine, counted: CountedModel) 
         model=description.name,
         architecture=description.architecture,
         weights=description.weights,
-        kv=counted.attention.kv,
+        kv=kv_name(counted.kv_format),
         n_params=counted.parameters.total,
         model_size=counted.weight_bytes,
         n_threads=engine.ops.threads,

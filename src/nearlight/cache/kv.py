@@ -37,14 +37,13 @@ class AttentionCache(Protocol):
 
 
 class KVCache:
-    """Keys and values per layer, lengths per sequence. `exact` is what `Ops.kv_store` says."""
+    """Keys and values per layer, lengths per sequence."""
 
-    def __init__(self, ops: Ops, shapes: Sequence[KVShape], format: Format = F16, exact: bool = False) -> None:
+    def __init__(self, ops: Ops, shapes: Sequence[KVShape], format: Format = F16) -> None:
         self.ops = ops
         self.shapes = tuple(shapes)
         self.format = format
-        self.exact = exact
-        self.stores: list[KVStore] = [ops.kv_store(s.n_kv_heads, s.head_dim, format, exact) for s in self.shapes]
+        self.stores: list[KVStore] = [ops.kv_store(s.n_kv_heads, s.head_dim, format) for s in self.shapes]
         self._lengths: dict[int, int] = {}
         self._rooms: dict[int, int] = {}  # for how many tokens all stores have room
         self._next = 0

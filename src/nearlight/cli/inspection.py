@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
 from nearlight.engine.binding import declare_counted
-from nearlight.engine.precision import usual_kv_format
+from nearlight.engine.kv_format import usual_kv_format
 from nearlight.errors import NearlightError
 from nearlight.kernels.ops import ExpertOps
 from nearlight.layers.decoder import Decoder

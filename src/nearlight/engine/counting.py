@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nearlight.cache.kv import KVCache
 from nearlight.dtypes import F32, Format
 from nearlight.engine.binding import bounds_of, requantization, with_tied_head
-from nearlight.engine.precision import attention_precision
+from nearlight.engine.kv_format import kv_format_for
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
 from nearlight.kernels.ops import Rows
@@ -74,7 +74,7 @@ class CountedModel:
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
             parameter.bind(self.ops, shape_tensor(parameter, format_of(parameter)))
-        self.attention = attention_precision(self._parameters, kv_format)
+        self.kv_format = kv_format or kv_format_for(self._parameters)
 
     @classmethod
     def of_package(cls, package: Package, weights: str | None = None, **options: Any) -> CountedModel:
@@ -124,7 +124,7 @@ class CountedModel:
     @property
     def kv_bytes_per_token(self) -> int:
         return sum(
-            self.ops.target.kv_token_bytes(shape.n_kv_heads, shape.head_dim, self.attention.kv_format)
+            self.ops.target.kv_token_bytes(shape.n_kv_heads, shape.head_dim, self.kv_format)
             for shape in self.model.kv_shapes
         )
 
@@ -173,7 +173,7 @@ class CountedModel:
         return self.ops.count(lambda symbolic: self.model(symbolic, cache), rows)
 
     def _cache(self) -> KVCache:
-        return KVCache(self.ops, self.model.kv_shapes, self.attention.kv_format, self.attention.exact)
+        return KVCache(self.ops, self.model.kv_shapes, self.kv_format)
 
     def _tables(self) -> list[Any]:
         tables = (self.model.embedding, self.model.position_embedding)

@@ -12,7 +12,7 @@ import numpy as np
 
 from nearlight.cache.kv import KVCache
 from nearlight.dtypes import Format
-from nearlight.engine.precision import attention_precision
+from nearlight.engine.kv_format import kv_format_for
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch
@@ -35,8 +35,7 @@ class Engine:
         self.model = model
         self.ops = ops
         self.context = min(context or model.max_positions, model.max_positions)
-        precision = attention_precision(model.parameters(), kv_format)
-        self.cache = KVCache(ops, model.kv_shapes, precision.kv_format, precision.exact)
+        self.cache = KVCache(ops, model.kv_shapes, kv_format or kv_format_for(model.parameters()))
         self._program = ops.program(lambda rows: model(rows, self.cache))
 
     @property

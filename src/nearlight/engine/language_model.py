@@ -21,6 +21,7 @@ from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
 from nearlight.engine.generation import Rendered, Request, Stream
+from nearlight.engine.kv_format import kv_format_named
 from nearlight.engine.options import (
     AnswerOptions,
     check_options,
@@ -30,7 +31,6 @@ from nearlight.engine.options import (
     spelled_out,
     stops_of,
 )
-from nearlight.engine.precision import kv_format_named
 from nearlight.engine.prompts import Prompt, Prompts, token_ids
 from nearlight.engine.source import find_model
 from nearlight.engine.weight_names import nearest_kind, said_of

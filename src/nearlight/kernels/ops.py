@@ -138,11 +138,11 @@ class Ops(Protocol):
     def vector(self, tensor: StoredTensor) -> Array:
         """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""
 
-    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format, exact: bool = False) -> KVStore:
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> KVStore:
         """Make an empty store of keys and values in F32, F16 or Q8_0.
 
-        Q8_0 stands for 8-bit codes with an f16 scale for every 32 dimensions of a key, and for every value. Not
-        `exact`, a kernel set may multiply what is kept in F16 with fewer bits than fp32.
+        F16 stands for any 16 bits that lose no more: codes of 16 bits with a scale for every key and value, say. Q8_0
+        stands for 8-bit codes with an f16 scale for every 32 dimensions of a key, and for every value.
         """
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:

@@ -115,7 +115,7 @@ class ReferenceOps:
     def vector(self, tensor: StoredTensor) -> torch.Tensor:
         return self._floats(tensor).reshape(-1)
 
-    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format, exact: bool = False) -> TorchKVStore:
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> TorchKVStore:
         return TorchKVStore(n_kv_heads, head_dim, format, self.device)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:

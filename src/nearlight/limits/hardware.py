@@ -19,7 +19,7 @@ from nearlight.errors import RequestError
 from nearlight.limits import cache as caches
 from nearlight.limits.cache import Cache
 
-DATA_TYPES = ("int8", "bf16", "fp32")
+DATA_TYPES = ("int8", "int16", "bf16", "fp32")
 """From narrow to wide; a machine has at least the last."""
 
 KINDS = ("gpu", "cpu")
@@ -51,7 +51,7 @@ class Hardware:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise RequestError(key, where=f"hardware {self.name}", expected="a positive number", found=repr(value))
         if "fp32" not in self.flops or not set(self.flops) <= set(DATA_TYPES):
-            expected = "fp32, and perhaps bf16 and int8"
+            expected = "fp32, and perhaps bf16, int16 and int8"
             raise RequestError("flops", where=f"hardware {self.name}", expected=expected, found=", ".join(self.flops))
         if self.kind not in KINDS:
             raise RequestError("kind", where=f"hardware {self.name}", expected="gpu or cpu", found=repr(self.kind))

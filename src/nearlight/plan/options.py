@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nearlight.dtypes import Format
-from nearlight.engine.precision import kv_format_named
+from nearlight.engine.kv_format import kv_format_named
 from nearlight.errors import RequestError
 from nearlight.limits.convention import CONVENTIONS
 

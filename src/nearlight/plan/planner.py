@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.engine.kv_format import kv_name
 from nearlight.kernels.count import ACCELERATOR, cpu_target
 from nearlight.limits.convention import BlogCosts
 from nearlight.limits.hardware import Hardware, find_hardware
@@ -94,7 +95,7 @@ class Planner:
         return Plan(
             model=subject.name,
             weights=options.blog_weights if blog else options.weights or subject.own_weights,
-            kv=options.blog_kv if blog else counted.attention.kv,
+            kv=options.blog_kv if blog else kv_name(counted.kv_format),
             convention=options.convention,
             hardware=hardware,
             costs=fit.costs,

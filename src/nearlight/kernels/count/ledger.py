@@ -16,8 +16,8 @@ class Entry:
     """The cost of one op.
 
     `kind` is the op ("linear", "attend", …), `name` the weight's name where it has one. `operations` maps a data type
-    ("int8", "bf16", "fp32") to how many additions and multiplications are done in it. `expected` marks a cost that
-    depends on data and stands for its mean.
+    ("int8", "int16", "bf16", "fp32") to how many additions and multiplications are done in it. `expected` marks a cost
+    that depends on data and stands for its mean.
     """
 
     name: str

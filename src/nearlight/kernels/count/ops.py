@@ -55,10 +55,10 @@ class CountedVector:
 class CountedKVStore:
     """Keys and values of one attention layer as numbers of tokens."""
 
-    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, exact: bool, target: Target) -> None:
+    def __init__(self, n_kv_heads: int, head_dim: int, format: Format, target: Target) -> None:
         self.n_kv_heads, self.head_dim = n_kv_heads, head_dim
         self.token_bytes = target.kv_token_bytes(n_kv_heads, head_dim, format)
-        self.operations = target.attention_operations(format, exact)
+        self.operations = target.attention_operations(format)
         self._target = target
         self._room: dict[int, int] = {}
 
@@ -108,8 +108,8 @@ class CountOps:
     def vector(self, tensor: StoredTensor) -> CountedVector:
         return CountedVector(tensor)
 
-    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format, exact: bool = False) -> CountedKVStore:
-        return CountedKVStore(n_kv_heads, head_dim, format, exact, self.target)
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> CountedKVStore:
+        return CountedKVStore(n_kv_heads, head_dim, format, self.target)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         """Make a program that enters its steps in `ledger` and returns zeros, so that an engine can run on counts."""

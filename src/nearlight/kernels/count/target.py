@@ -21,8 +21,8 @@ class Target:
 
     `tile_rows` and `pair_inputs` are what a matrix's output rows, and BF16's inputs, are padded to a multiple of;
     `segment_tokens` what the KV cache grows by. `packs_kv` says that keys and values are laid out for vectors of 16
-    lanes, with one scale for a whole value in 8 bits.
-    `bf16`, `f16` and `attention` are the data types in which those are multiplied; blocks of 8 bits and fewer are
+    lanes, as codes with scales where they have fewer than 32 bits.
+    `bf16` and `f16` are the data types in which those are multiplied; blocks of 8 bits and fewer are
     multiplied as int8 everywhere.
     """
 
@@ -33,7 +33,6 @@ class Target:
     packs_kv: bool = False
     bf16: str = "bf16"
     f16: str = "bf16"
-    attention: str = "bf16"
 
     def matrix_bytes(self, format: Format, n_out: int, n_in: int) -> int:
         """Return the bytes that a matrix [n_out, n_in] is kept in."""
@@ -47,7 +46,8 @@ class Target:
             return n_kv_heads * 2 * format.row_bytes(head_dim)
         padded_dim = _rounded_up(head_dim, _LANES)
         if format is not Q8_0:
-            return n_kv_heads * (format.row_bytes(_rounded_up(head_dim, 2)) + format.row_bytes(padded_dim))
+            scales = 0 if format is F32 else 4
+            return n_kv_heads * (format.row_bytes(_rounded_up(head_dim, 2)) + format.row_bytes(padded_dim) + scales)
         n_scales = -(-head_dim // 32) + 1
         return n_kv_heads * (_rounded_up(head_dim, 4) + padded_dim + 2 * n_scales)
 
@@ -63,17 +63,16 @@ class Target:
             return self.f16
         return "fp32" if format is F32 else "int8"
 
-    def attention_operations(self, format: Format, exact: bool) -> Mapping[str, int]:
+    def attention_operations(self, format: Format) -> Mapping[str, int]:
         """Return the operations, by data type, for every dimension of a query head and token that it sees.
 
-        Two products; over 8 bits in the CPU's kernels three, since softmax weights take two planes there. `exact` is
-        fp32 over 16 bits.
+        Two products; over 8 bits in the CPU's kernels three, since softmax weights take two planes there.
         """
         if not self.packs_kv:
-            return {self.attention: 4}
+            return {"bf16": 4}
         if format is Q8_0:
             return {"int8": 6}
-        return {"fp32" if exact or format is F32 else self.attention: 4}
+        return {"fp32" if format is F32 else "int16": 4}
 
     def attention_scratch_bytes(self, n_rows: int, group: int, head_dim: int) -> int:
         """Return the bytes that attention of n_rows works in, on one thread, `group` heads sharing a key head."""
@@ -83,7 +82,7 @@ class Target:
         heads = -(-group // -(-group // _TILE_QUERIES))
         n_queries = heads * min(n_rows, _TILE_QUERIES // heads)
         queries = n_queries * (3 * padded_dim + 2 * _STRETCH_TOKENS + 4)
-        return 4 * _rounded_up(queries + (2 * _STRETCH_TOKENS + 1) * padded_dim + 256, 16)
+        return 4 * _rounded_up(queries + padded_dim + 256, 16)
 
     def prepared_bytes(self, format: Format, n_rows: int, n_in: int) -> int:
         """Return the bytes of activations made ready for a product: converted in blocks of 32 inputs."""
@@ -107,7 +106,6 @@ def _packing(level: str, bf16: str) -> Target:
         packs_kv=True,
         bf16=bf16,
         f16="fp32",
-        attention=bf16,
     )
 
 

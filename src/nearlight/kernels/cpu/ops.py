@@ -38,12 +38,12 @@ GELU_APPROXIMATIONS = ("none", "tanh")
 class CpuKVStore:
     """Keys and values of one attention layer; `native/src/runtime/kv_store.h` has the picture."""
 
-    def __init__(self, runtime: _native.Runtime, n_kv_heads: int, head_dim: int, format: Format, exact: bool) -> None:
+    def __init__(self, runtime: _native.Runtime, n_kv_heads: int, head_dim: int, format: Format) -> None:
         if format not in _KV_FORMATS:
             raise RequestError("kv cache format", expected="F32, F16 or Q8_0", found=format)
         if n_kv_heads < 1 or head_dim < 1:
             raise ShapeError("kv store", expected="at least one head of one dimension", found=[n_kv_heads, head_dim])
-        self.native = _native.KVStore(runtime, n_kv_heads, head_dim, _KV_FORMATS[format], exact)
+        self.native = _native.KVStore(runtime, n_kv_heads, head_dim, _KV_FORMATS[format])
 
     def reserve(self, sequence: int, n_tokens: int) -> int:
         return self.native.reserve(sequence, n_tokens)
@@ -113,8 +113,8 @@ class CpuOps:
         values = dequantize(tensor.format, tensor.read(), tensor.row_length)
         return _native.Vector(tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
 
-    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format, exact: bool = False) -> CpuKVStore:
-        return CpuKVStore(self.runtime, n_kv_heads, head_dim, format, exact)
+    def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> CpuKVStore:
+        return CpuKVStore(self.runtime, n_kv_heads, head_dim, format)
 
     def program(self, forward: Callable[[Rows], Array]) -> CpuProgram:
         return CpuProgram(self, forward)

@@ -52,7 +52,7 @@ class Figure:
 class Ceilings:
     """What `threads` threads together can do at most.
 
-    Units: bytes per second; operations per second by data type ("fp32", "bf16", "int8"), an addition and a
+    Units: bytes per second; operations per second by data type ("fp32", "bf16", "int16", "int8"), an addition and a
     multiplication being two. `other_levels` are bandwidths that were seen too, while `read_bytes_per_s` held for most
     of the time; `taken` is when reading was probed (ISO 8601). `cache_bytes_per_s` is None where it was not probed, or
     the system tells of no caches.
