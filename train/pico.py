@@ -34,8 +34,9 @@ from tokenizer import END_OF_TEXT, read_tokenizer, train_tokenizer
 from nearlight.cache.kv import NoCache
 from nearlight.kernels.ops import Rows
 from nearlight.kernels.reference import ReferenceOps, TorchWeight
-from nearlight.layers.decoder import Decoder
+from nearlight.layers.parameters import Parameter
 from nearlight.models import build_model
+from nearlight.models.model import Model
 
 CONTEXT = 1024
 CONFIG = {
@@ -95,7 +96,7 @@ class Nested:
         self.ops = ReferenceOps(device)
         self.full = build_model(self.ops, CONFIG)
         self.half = build_model(self.ops, {**CONFIG, "intermediate_size": int(CONFIG["intermediate_size"]) // 2})
-        self.weights = {p.name: _initial(p.name, p.shape, self.device) for p in self.full.parameters()}
+        self.weights = {p.name: _initial(p, self.device) for p in self.full.parameters()}
 
     def take(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Replace the weights' values."""
@@ -103,7 +104,7 @@ class Nested:
             for name, weight in self.weights.items():
                 weight.copy_(weights[name])
 
-    def logits(self, model: Decoder, ids: torch.Tensor) -> torch.Tensor:
+    def logits(self, model: Model, ids: torch.Tensor) -> torch.Tensor:
         """Shapes: ids [B, T] -> [B * T, V]."""
         for parameter in model.parameters():
             tensor = self.weights[parameter.name][tuple(slice(size) for size in parameter.shape)]
@@ -115,20 +116,21 @@ class Nested:
             sequences=torch.arange(batch, device=self.device).repeat_interleave(length),
             wanted=torch.arange(batch * length, device=self.device),
         )
-        return model(rows, NoCache(self.ops, int(CONFIG["head_dim"]), length))
+        return model(rows, NoCache(self.ops, length))
 
-    def loss(self, model: Decoder, ids: torch.Tensor) -> torch.Tensor:
+    def loss(self, model: Model, ids: torch.Tensor) -> torch.Tensor:
         """Mean negative log-likelihood in nats a token. Shapes: ids [B, T + 1]."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             logits = self.logits(model, ids[:, :-1])
         return F.cross_entropy(logits.float(), ids[:, 1:].flatten())
 
 
-def _initial(name: str, shape: tuple[int, ...], device: torch.device) -> torch.nn.Parameter:
-    if len(shape) == 1:
+def _initial(parameter: Parameter, device: torch.device) -> torch.nn.Parameter:
+    shape = parameter.shape
+    if parameter.role == "norm":
         return torch.nn.Parameter(torch.ones(shape, device=device))
-    deviation = 0.02 if "embed" in name else 0.5 / math.sqrt(shape[1])
-    if name.endswith(("o_proj.weight", "down_proj.weight")):
+    deviation = 0.02 if parameter.role == "embedding" else 0.5 / math.sqrt(shape[1])
+    if parameter.name.endswith(("o_proj.weight", "down_proj.weight")):  # what is added to the residual stream
         deviation /= math.sqrt(2 * int(CONFIG["num_hidden_layers"]))
     return torch.nn.Parameter((torch.randn(shape) * deviation).to(device))
 
@@ -138,8 +140,9 @@ class Training:
 
     def __init__(self, model: Nested, corpus: Corpus, recipe: Recipe, checkpoint: Path) -> None:
         self.model, self.corpus, self.recipe, self.checkpoint = model, corpus, recipe, checkpoint
-        hidden = [w for name, w in model.weights.items() if w.dim() == 2 and "embed" not in name]
-        others = [w for name, w in model.weights.items() if w.dim() == 1 or "embed" in name]
+        parameters = list(model.full.parameters())
+        hidden = [model.weights[p.name] for p in parameters if p.role in ("attention", "mlp")]
+        others = [model.weights[p.name] for p in parameters if p.role in ("embedding", "norm")]
         self.optimizers = [
             torch.optim.Muon(hidden, lr=recipe.matrix_rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(others, lr=recipe.embedding_rate, weight_decay=0.0, betas=(0.9, 0.95)),
@@ -227,7 +230,7 @@ class Training:
         self.n_steps, self.seconds, self.recent = state["n_steps"], state["seconds"], state["recent"]
 
 
-def held_out_loss(model: Nested, which: Decoder, ids: np.ndarray) -> float:
+def held_out_loss(model: Nested, which: Model, ids: np.ndarray) -> float:
     """Mean negative log-likelihood over the held-out text, in windows that overlap by half. Units: nats a token."""
     total, count = 0.0, 0
     with torch.inference_mode():

@@ -33,14 +33,14 @@ def test_rows_differ_and_are_the_same_every_time(format: Format) -> None:
 
 
 def test_norms_are_ones_and_biases_zeros() -> None:
-    norm = random_tensor(Parameter("model.norm.weight", (7,)), dtypes.Q4_0)
-    bias = random_tensor(Parameter("a.bias", (5,)), dtypes.Q4_0)
+    norm = random_tensor(Parameter("model.norm.weight", (7,), "norm"), dtypes.Q4_0)
+    bias = random_tensor(Parameter("a.bias", (5,), "mlp"), dtypes.Q4_0)
     assert dequantize(norm.format, norm.read(), 7).tolist() == [[1.0] * 7]
     assert dequantize(bias.format, bias.read(), 5).tolist() == [[0.0] * 5]
 
 
 def test_formats_go_by_both_kinds_of_names() -> None:
-    embedding, matrix = Parameter("model.embed_tokens.weight", (3, 2)), Parameter("x.q_proj.weight", (3, 2))
+    embedding, matrix = Parameter("wte.weight", (3, 2), "embedding"), Parameter("x.q_proj.weight", (3, 2), "attention")
     assert formats_named("w4").format_of(matrix) is dtypes.Q4_0
     assert formats_named("w4").format_of(embedding) is dtypes.Q6_K
     assert formats_named("q4_k").format_of(matrix) is dtypes.Q4_K

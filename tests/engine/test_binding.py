@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from safetensors.numpy import load_file, save_file
 
 import nearlight
-from nearlight.dtypes import F32, Q4_0
+from nearlight.dtypes import F32, Q4_0, Q6_K
 from nearlight.engine import binding
 from nearlight.errors import PackageError
 from nearlight.formats import quantize
@@ -60,6 +62,25 @@ def test_an_absent_head_is_tied(tmp_path: Path) -> None:
     theirs.lm_head.weight = theirs.model.embed_tokens.weight
     model = nearlight.load(tmp_path, backend="reference", kv="f32")
     assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
+
+
+WIDE = {"vocab_size": 96, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        transformers.GPT2Config(vocab_size=96, n_embd=256, n_layer=1, n_head=4, bos_token_id=1, eos_token_id=2),
+        transformers.LlamaConfig(**WIDE, num_attention_heads=4, tie_word_embeddings=False),
+    ],
+    ids=["gpt2", "llama"],
+)
+def test_tables_and_heads_keep_more_bits_than_layers_whatever_they_are_called(tmp_path: Path, config: Any) -> None:
+    """GPT-2's table is called wte, and is its head as well: its errors go straight into the logits."""
+    write_model(tmp_path, config)
+    matrices = [p for p in nearlight.load(tmp_path, weights="w4").engine.model.parameters() if p.is_matrix]
+    assert {p.format for p in matrices if p.role in ("embedding", "head")} == {Q6_K}
+    assert {p.format for p in matrices if p.role in ("attention", "mlp")} == {Q4_0}
 
 
 @pytest.mark.parametrize(("weights", "bound"), [("bf16", 0.02), ("w8", 0.03), ("w6", 0.12), ("w4", 0.5)])

@@ -14,10 +14,10 @@ from nearlight.engine.language_model import LanguageModel
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import cpu_target
 from nearlight.kernels.cpu import CpuOps, probe
-from nearlight.layers.decoder import Decoder
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import steps_time
 from nearlight.models import build_model
+from nearlight.models.model import Model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from tests.kernels.counted_models import CONFIGS, LLAMA, counted
@@ -28,14 +28,14 @@ def zeros(tensor: StoredTensor) -> StoredTensor:
     return StoredTensor.from_bytes(tensor.name, tensor.format, tensor.shape, data)
 
 
-def bound_model(ops: CpuOps, name: str, format: Format) -> Decoder:
+def bound_model(ops: CpuOps, name: str, format: Format) -> Model:
     model = build_model(ops, CONFIGS[name])
     for parameter in model.parameters():
         parameter.bind(ops, zeros(shape_tensor(parameter, format)))
     return model
 
 
-def allocated_bytes(model: Decoder) -> int:
+def allocated_bytes(model: Model) -> int:
     return sum(p.value.n_bytes if p.is_matrix else 4 * p.value.size for p in model.parameters())
 
 

@@ -29,8 +29,8 @@ from tests.models.random_models import CONFIGS, write_model
     ],
 )
 def test_matrices_decide_and_vectors_do_not(formats: list[Format], kv: str) -> None:
-    matrices = [Parameter(f"w{i}", (3, 5), format=format) for i, format in enumerate(formats)]
-    assert kv_name(kv_format_for([*matrices, Parameter("norm", (5,), format=F32)])) == kv
+    matrices = [Parameter(f"w{i}", (3, 5), "mlp", format=format) for i, format in enumerate(formats)]
+    assert kv_name(kv_format_for([*matrices, Parameter("norm", (5,), "norm", format=F32)])) == kv
 
 
 @pytest.mark.parametrize(

@@ -199,7 +199,7 @@ def test_engine_runs_on_counts():
 
 
 def test_shapes_are_never_read():
-    tensor = shape_tensor(Parameter("model.norm.weight", (7,)), Q8_0)
+    tensor = shape_tensor(Parameter("model.norm.weight", (7,), "norm"), Q8_0)
     assert tensor.format is F32
     with pytest.raises(RequestError, match=r"model\.norm\.weight is only a shape"):
         tensor.read()

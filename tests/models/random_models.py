@@ -53,6 +53,8 @@ CONFIGS: dict[str, Any] = {
         **SIZES, head_dim=14, rope_parameters={"rope_type": "yarn", "rope_theta": 500.0, "factor": 6.0, **LONG}
     ),
     "mistral": transformers.MistralConfig(**SIZES, head_dim=14, sliding_window=None),
+    "olmo2": transformers.Olmo2Config(**{**SIZES, "hidden_size": 36}),
+    "smollm3": transformers.SmolLM3Config(**{**SIZES, "hidden_size": 36, "num_hidden_layers": 5, "pad_token_id": 0}),
     "qwen2": transformers.Qwen2Config(**{**SIZES, "hidden_size": 60}),
     "qwen2-tied": transformers.Qwen2Config(**{**SIZES, "hidden_size": 84}, tie_word_embeddings=True),
     "qwen3": transformers.Qwen3Config(**SIZES, head_dim=18),

@@ -10,7 +10,7 @@ import pytest
 
 from nearlight.errors import NearlightError, PackageError
 from nearlight.kernels.count import CountOps
-from nearlight.models import COUNTED_FAMILIES, FAMILIES, build_counted
+from nearlight.models import FAMILIES, build_model
 from nearlight.models.config import Bounds
 
 SIZES: dict[str, Any] = {
@@ -67,7 +67,7 @@ class Asked(Mapping[str, Any]):
 
 
 def build(config: Mapping[str, Any], bounds: Bounds | None) -> Any:
-    return build_counted(CountOps(), config, bounds)
+    return build_model(CountOps(), config, bounds)
 
 
 def peak_bytes(config: Mapping[str, Any], bounds: Bounds) -> int:
@@ -85,7 +85,7 @@ def peak_bytes(config: Mapping[str, Any], bounds: Bounds) -> int:
     return peak
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, *COUNTED_FAMILIES])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_no_number_costs_more_than_the_tensors(family: str) -> None:
     config = Asked(SIZES | {"model_type": family})
     bounds = Bounds.of(parameter.stored_shape for parameter in build(config, None).parameters())

@@ -6,6 +6,7 @@ import pytest
 
 from nearlight.errors import NearlightError, PackageError
 from nearlight.kernels.reference import ReferenceOps
+from nearlight.layers.attention import Attention
 from nearlight.models import build_model
 
 CONFIG: dict[str, Any] = {
@@ -46,7 +47,7 @@ def test_missing_keys_take_the_family_default() -> None:
 def test_a_tied_head_is_one_parameter() -> None:
     model = build(tie_word_embeddings=True)
     assert "lm_head.weight" not in shapes(model)
-    assert model.head is None
+    assert [p.name for p in model.parameters() if p.role in ("embedding", "head")] == ["model.embed_tokens.weight"]
 
 
 def test_fused_projections_are_parts_of_one_tensor() -> None:
@@ -73,8 +74,7 @@ def test_how_far_a_context_reaches(changes: dict[str, Any], positions: int) -> N
 
 
 def windows(model_type: str, **changes: Any) -> list[int | None]:
-    decoder = build(model_type=model_type, **changes)
-    return [block.attention.window for block in decoder.blocks]
+    return [layer.window for layer in build(model_type=model_type, **changes).declared(Attention)]
 
 
 def test_windows_are_those_in_use() -> None:
@@ -89,7 +89,7 @@ def test_windows_are_those_in_use() -> None:
     assert windows("mistral", sliding_window=40) == [40] * 3
     types = ["sliding_attention", "full_attention", "sliding_attention"]
     assert windows("qwen3", **on, layer_types=types, max_window_layers=2) == [40, None, 40]
-    with pytest.raises(PackageError, match="layer_types: expected 3 of full_attention, sliding_attention, found"):
+    with pytest.raises(PackageError, match="layer_types: expected a list of full_attention, sliding_attention, found"):
         windows("qwen3", **on, layer_types=["sliding_attention", "linear_attention", "full_attention"])
 
 

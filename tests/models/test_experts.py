@@ -14,10 +14,11 @@ from nearlight.engine.counting import CountedModel, shape_tensor
 from nearlight.engine.engine import Engine
 from nearlight.errors import PackageError, RequestError, UnsupportedError
 from nearlight.kernels.count import CountOps
+from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.reference import ReferenceOps
-from nearlight.layers.decoder import Decoder
 from nearlight.limits.hardware import find_hardware
-from nearlight.models import COUNTED_FAMILIES, build_counted, build_model
+from nearlight.models import FAMILIES, RUNNABLE, build_model
+from nearlight.models.model import Model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.plan import make_plan
@@ -49,7 +50,7 @@ def config_of(name: str) -> dict[str, Any]:
     return {"norm_topk_prob": True, "sliding_window": None, **config}
 
 
-def bind_state(model: Decoder, ops: ReferenceOps, state: dict[str, torch.Tensor]) -> None:
+def bind_state(model: Model, ops: ReferenceOps, state: dict[str, torch.Tensor]) -> None:
     """Give parameters transformers' values; there the experts are stacked, gate and up as one."""
     for parameter in model.parameters():
         values = value_of(parameter.name, state).float().reshape(parameter.stored_shape).contiguous().numpy()
@@ -73,7 +74,7 @@ def test_logits_are_those_of_transformers(name):
     reference = random_model(CONFIGS[name])
     reference.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
     ops = ReferenceOps()
-    model = build_counted(ops, config_of(name))
+    model = build_model(ops, config_of(name))
     bind_state(model, ops, reference.state_dict())
     ids = [3, 17, 55, 1, 99, 20, 7]
     engine = Engine(model, ops, kv_format=F32)
@@ -123,17 +124,17 @@ def test_experts_of_a_package_are_counted_in_the_bits_of_the_first():
     assert experts.weight_bytes == L * CHOSEN * (F * 2 * 34 + (F * M + M * F) * 2)
 
 
-@pytest.mark.parametrize("family", COUNTED_FAMILIES)
-def test_families_that_are_only_counted_do_not_run(family):
+@pytest.mark.parametrize("family", sorted(FAMILIES.keys() - set(RUNNABLE)))
+def test_families_that_a_kernel_set_lacks_an_op_for_are_refused_there(family):
     with pytest.raises(
         UnsupportedError, match=f"cannot run models of the family {family} yet; it can plan them; it runs gpt2, llama"
     ):
-        build_model(CountOps(), {"model_type": family})
+        build_model(CpuOps(1), {"model_type": family})
 
 
 def test_more_experts_than_there_are_cannot_be_chosen():
     with pytest.raises(PackageError, match="num_experts_per_tok: expected at most 5, found 6"):
-        build_counted(CountOps(), config_of("qwen3_moe") | {"num_experts_per_tok": 6})
+        build_model(CountOps(), config_of("qwen3_moe") | {"num_experts_per_tok": 6})
 
 
 def test_blog_convention_refuses_experts():

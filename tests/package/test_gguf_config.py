@@ -13,7 +13,7 @@ import pytest
 from nearlight.dtypes import Q8_0
 from nearlight.errors import UnsupportedError
 from nearlight.kernels.count import CountOps
-from nearlight.models import build_counted
+from nearlight.models import build_model
 from nearlight.package import TokenizerTables, open_package
 from tests.attacks import ggufs, models, sound
 from tests.package.gguf_files import (
@@ -162,4 +162,4 @@ def test_files_of_unknown_architectures_show_what_they_have(tmp_path: Path) -> N
     assert package.model_type == "perceptron"
     assert {"token_embd.weight", "blk.0.attn_q.weight"} <= package.tensors.keys()
     with pytest.raises(UnsupportedError, match="neither run nor plan models of the family perceptron"):
-        build_counted(CountOps(), package.config)
+        build_model(CountOps(), package.config)

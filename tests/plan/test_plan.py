@@ -118,9 +118,9 @@ def test_what_nearlight_runs_is_told_apart_from_what_would_fit():
     assert (on_gpu.fits, on_gpu.runnable) == (True, False)
     assert on_gpu.reason == "nearlight does not run on GPUs yet, only on CPUs"
     assert on_gpu.verdict.startswith("would fit; nearlight cannot run it yet: Qwen3-0.6B")
-    planned_only = make_plan("smollm3", "ryzen7950x")
-    assert planned_only.reason == "nearlight cannot run models of the family smollm3 yet; it can plan them"
-    assert make_plan("smollm3", "rtx4090").reason == planned_only.reason
+    planned_only = make_plan("gemma-2-2b", "ryzen7950x")
+    assert planned_only.reason == "nearlight cannot run models of the family gemma2 yet; it can plan them"
+    assert make_plan("gemma-2-2b", "rtx4090").reason == planned_only.reason
 
 
 def test_models_are_planned_as_they_are_published():

@@ -21,9 +21,9 @@ from nearlight.engine.binding import REQUANTIZATIONS, Requantization
 from nearlight.errors import RequestError
 from nearlight.formats import dequantize
 from nearlight.kernels.ops import Ops
-from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
 from nearlight.models import build_model
+from nearlight.models.model import Model
 from nearlight.package.tensors import Bytes, StoredTensor
 
 FormatOf: TypeAlias = Callable[[Parameter], Format]
@@ -52,7 +52,7 @@ def formats_named(weights: str) -> Requantization:
 
 def synthetic_model(
     ops: Ops, config: dict[str, object], format_of: FormatOf, progress: Progress | None = None
-) -> Decoder:
+) -> Model:
     """Build a model of a config and bind random weights to it, one matrix at a time.
 
     Raises: UnsupportedError for a family that is not written.
@@ -75,7 +75,7 @@ def random_tensor(parameter: Parameter, format: Format) -> StoredTensor:
     """
     shape = parameter.stored_shape
     if not parameter.is_matrix:
-        values = np.full((1, shape[0]), 0.0 if parameter.name.endswith("bias") else 1.0, np.float32)
+        values = np.full((1, shape[0]), 1.0 if parameter.role == "norm" else 0.0, np.float32)
         return StoredTensor.from_bytes(parameter.name, F32, shape, values.view(np.uint8))
     return StoredTensor(parameter.name, format, shape, lambda: random_rows(format, shape[0], shape[1]))
 

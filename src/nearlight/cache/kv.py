@@ -10,7 +10,7 @@ earlier length may bring them into view again, and nothing here knows how far ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, Unpack
 
@@ -19,9 +19,9 @@ from nearlight.errors import RequestError
 from nearlight.kernels.ops import Array, AttendOptions, KVStore, Ops, Rows, WholeSequences
 
 
-@dataclass(frozen=True)
-class KVShape:
-    """What one attention layer keeps of a token."""
+@dataclass(frozen=True, eq=False)
+class KVState:
+    """What an attention layer declares to keep of every token; layers that hold the same one share it."""
 
     n_kv_heads: int
     head_dim: int
@@ -31,19 +31,18 @@ class AttentionCache(Protocol):
     """What an attention layer asks of a cache."""
 
     def attend(
-        self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
+        self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
     ) -> Array:
-        """Attend as `Ops.attend` does, with this layer's keys and values; the other options are those there."""
+        """Attend as `Ops.attend` does, with this state's keys and values; the other options are those there."""
 
 
 class KVCache:
     """Keys and values per layer, lengths per sequence."""
 
-    def __init__(self, ops: Ops, shapes: Sequence[KVShape], format: Format = F16) -> None:
+    def __init__(self, ops: Ops, states: Iterable[KVState], format: Format = F16) -> None:
         self.ops = ops
-        self.shapes = tuple(shapes)
         self.format = format
-        self.stores: list[KVStore] = [ops.kv_store(s.n_kv_heads, s.head_dim, format) for s in self.shapes]
+        self._stores = {state: ops.kv_store(state.n_kv_heads, state.head_dim, format) for state in states}
         self._lengths: dict[int, int] = {}
         self._rooms: dict[int, int] = {}  # for how many tokens all stores have room
         self._next = 0
@@ -51,11 +50,10 @@ class KVCache:
     # -- what layers call ------------------------------------------------------------------------------------------
 
     def attend(
-        self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
+        self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
     ) -> Array:
-        """Keep the rows' keys and values in this layer's store and attend over them; see `Ops.attend`."""
-        head_dim = self.shapes[layer].head_dim
-        return self.ops.attend(q, k, v, self.stores[layer], rows, head_dim=head_dim, scale=scale, **options)
+        """Keep the rows' keys and values in this state's store and attend over them; see `Ops.attend`."""
+        return self.ops.attend(q, k, v, self._stores[kv], rows, head_dim=kv.head_dim, scale=scale, **options)
 
     # -- what the engine calls -------------------------------------------------------------------------------------
 
@@ -111,6 +109,11 @@ class KVCache:
         return target
 
     @property
+    def stores(self) -> Collection[KVStore]:
+        """One for each state, in the order in which they were declared."""
+        return self._stores.values()
+
+    @property
     def bytes_per_token(self) -> int:
         return sum(store.token_bytes for store in self.stores)
 
@@ -122,12 +125,11 @@ class KVCache:
 class NoCache:
     """Stands in for a cache where whole sequences are computed at once and nothing is kept: in training."""
 
-    def __init__(self, ops: Ops, head_dim: int, length: int) -> None:
+    def __init__(self, ops: Ops, length: int) -> None:
         self.ops = ops
-        self.head_dim = head_dim
         self.whole = WholeSequences(length)
 
     def attend(
-        self, layer: int, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
+        self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
     ) -> Array:
-        return self.ops.attend(q, k, v, self.whole, rows, head_dim=self.head_dim, scale=scale, **options)
+        return self.ops.attend(q, k, v, self.whole, rows, head_dim=kv.head_dim, scale=scale, **options)

@@ -8,21 +8,21 @@ declared all the same; of one that cannot even be planned there are only its ten
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
-from nearlight.engine.binding import declare_counted
+from nearlight.engine.binding import declare
 from nearlight.engine.kv_format import usual_kv_format
 from nearlight.errors import NearlightError
-from nearlight.kernels.ops import ExpertOps
-from nearlight.layers.decoder import Decoder
-from nearlight.layers.parameters import Parameter
-from nearlight.models import build_counted, why_not_run
+from nearlight.kernels.count import CountOps
+from nearlight.layers.parameters import Parameter, Role
+from nearlight.models import build_model, why_not_run
 from nearlight.models.catalogue import CatalogueEntry
+from nearlight.models.model import Model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.text.template import ChatTemplate, select_template
@@ -34,8 +34,6 @@ EXAMPLE = (
     {"role": "assistant", "content": "Hi."},
     {"role": "user", "content": "How are you?"},
 )
-_NO_KERNELS = cast(ExpertOps, object())
-"""Declaring a model computes nothing, so no kernel set is needed."""
 
 
 @dataclass
@@ -95,7 +93,7 @@ def look_over(package: Package) -> Inspection:
     """Inspect a package; nothing wrong in it raises, all becomes a problem or a remark."""
     n_bytes = sum(tensor.n_bytes for tensor in package.tensors.values())
     found = Inspection(package, n_bytes, why_not_run(package.model_type), remarks=list(package.remarks))
-    model = _guarded(found, lambda: declare_counted(package, _NO_KERNELS))
+    model = _guarded(found, lambda: declare(package, CountOps()))
     if model is None:
         found.kinds = [_as_stored(package)]
     else:
@@ -117,7 +115,7 @@ def look_over_entry(entry: CatalogueEntry) -> Inspection:
     """Inspect a model of which nothing is here but its config. Raises: UnsupportedError for an unknown family."""
     package = Package(Path(entry.repository), "config", entry.name, entry.config, tensors={})
     found = Inspection(package, 0, entry.why_not_run)
-    model = build_counted(_NO_KERNELS, entry.config)
+    model = build_model(CountOps(), entry.config)
     for name, parameters in _kinds(model):
         kind = TensorKind(name, sum(parameter.size for parameter in parameters))
         found.kinds += [kind] if kind.n_parameters else []
@@ -140,20 +138,23 @@ def _guarded(found: Inspection, make: Any) -> Any:
 # -- tensors ---------------------------------------------------------------------------------------------------------
 
 
-def _kinds(model: Decoder) -> Iterator[tuple[str, Iterable[Parameter]]]:
-    """Sort a model's parameters by what they are for, by their place in it."""
-    blocks = model.blocks
-    embeddings = [model.embedding, *([model.position_embedding] if model.position_embedding else [])]
-    yield "embedding", [p for layer in embeddings for p in layer.parameters()]
-    yield "attention", [p for block in blocks for p in block.attention.parameters()]
-    yield "ffn", [p for block in blocks for p in block.mlp.parameters()]
-    inner = {id(p) for block in blocks for layer in (block.attention, block.mlp) for p in layer.parameters()}
-    norms = [p for block in blocks for p in block.parameters() if id(p) not in inner]
-    yield "norms", [*norms, *model.norm.parameters()]
-    yield "head", list(model.head.parameters()) if model.head else []
+_KINDS: dict[str, tuple[Role, ...]] = {
+    "embedding": ("embedding",),
+    "attention": ("attention",),
+    "ffn": ("mlp", "router", "expert"),
+    "norms": ("norm",),
+    "head": ("head",),
+}
 
 
-def _compare(found: Inspection, model: Decoder) -> None:
+def _kinds(model: Model) -> Iterator[tuple[str, list[Parameter]]]:
+    """Sort a model's parameters by what they are for."""
+    parameters = list(model.parameters())
+    for kind, roles in _KINDS.items():
+        yield kind, [parameter for parameter in parameters if parameter.role in roles]
+
+
+def _compare(found: Inspection, model: Model) -> None:
     """Hold the declared parameters against the stored tensors."""
     package = found.package
     used: set[str] = set()
@@ -187,12 +188,12 @@ def _compare(found: Inspection, model: Decoder) -> None:
         found.remarks.append(f"{len(unused)} tensors are not used by {package.model_type}: {shown}")
 
 
-def _measure(found: Inspection, model: Decoder) -> None:
+def _measure(found: Inspection, model: Model) -> None:
     found.context, found.vocab_size = model.max_positions, model.vocab_size
     matrices = [parameter for parameter in model.parameters() if parameter.is_matrix]
     kv = usual_kv_format(tensor.format for matrix in matrices for tensor in _tensors_of(matrix, found.package))
     found.kv = kv.name.lower()
-    found.kv_bytes_per_token = sum(2 * shape.n_kv_heads * kv.row_bytes(shape.head_dim) for shape in model.kv_shapes)
+    found.kv_bytes_per_token = sum(2 * state.n_kv_heads * kv.row_bytes(state.head_dim) for state in model.states())
 
 
 def _tensors_of(parameter: Parameter, package: Package) -> list[StoredTensor]:

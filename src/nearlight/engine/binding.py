@@ -19,11 +19,11 @@ from nearlight.dtypes import Format
 from nearlight.errors import PackageError, RequestError
 from nearlight.formats import dequantize, first_non_finite_row, quantize
 from nearlight.kernels.cpu.threads import default_threads
-from nearlight.kernels.ops import ExpertOps, Ops
-from nearlight.layers.decoder import Decoder
+from nearlight.kernels.ops import Ops
 from nearlight.layers.parameters import Parameter
-from nearlight.models import build_counted, build_model
+from nearlight.models import build_model
 from nearlight.models.config import Bounds
+from nearlight.models.model import Model
 from nearlight.package.package import Package
 from nearlight.package.tensors import Bytes, StoredTensor
 
@@ -45,7 +45,7 @@ class Requantization:
     embedding: Format
 
     def format_of(self, parameter: Parameter) -> Format:
-        return self.embedding if "embed" in parameter.name or "lm_head" in parameter.name else self.layers
+        return self.embedding if parameter.role in ("embedding", "head") else self.layers
 
 
 REQUANTIZATIONS: dict[str, Requantization] = {
@@ -65,17 +65,12 @@ def requantization(weights: str | None) -> Requantization | None:
     return REQUANTIZATIONS[weights]
 
 
-def declare(package: Package, ops: Ops) -> Decoder:
+def declare(package: Package, ops: Ops) -> Model:
     """Declare a package's model, once its tensors have confirmed the sizes in its config.
 
     Raises: UnsupportedError, PackageError.
     """
     return build_model(ops, with_tied_head(package.config, package), bounds_of(package))
-
-
-def declare_counted(package: Package, ops: ExpertOps) -> Decoder:
-    """Declare a package's model for planning, as `declare` does."""
-    return build_counted(ops, with_tied_head(package.config, package), bounds_of(package))
 
 
 def bounds_of(package: Package) -> Bounds:
@@ -84,7 +79,7 @@ def bounds_of(package: Package) -> Bounds:
 
 
 def bind(
-    model: Decoder,
+    model: Model,
     package: Package,
     ops: Ops,
     formats: Requantization | None = None,

@@ -21,9 +21,8 @@ from nearlight.engine.kv_format import kv_format_for
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
 from nearlight.kernels.ops import Rows
-from nearlight.layers.experts import SparseMLP
 from nearlight.layers.parameters import Parameter
-from nearlight.models import build_counted
+from nearlight.models import build_model
 from nearlight.models.config import Bounds
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
@@ -69,8 +68,9 @@ class CountedModel:
         target: Target = ACCELERATOR,
         bounds: Bounds | None = None,
     ) -> None:
+        self.config = config
         self.ops = CountOps(target)
-        self.model = build_counted(self.ops, config, bounds)
+        self.model = build_model(self.ops, config, bounds)
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
             parameter.bind(self.ops, shape_tensor(parameter, format_of(parameter)))
@@ -110,11 +110,10 @@ class CountedModel:
 
     @property
     def parameters(self) -> ParameterCounts:
-        embedding = sum(p.size for p in (table.weight for table in self._tables()))
-        head = sum(p.size for p in self.model.head.parameters()) if self.model.head else 0
+        embedding, head = (sum(p.size for p in self._parameters if p.role == role) for role in ("embedding", "head"))
         total = sum(p.size for p in self._parameters)
-        idle = sum(block.mlp.idle_size for block in self.model.blocks if isinstance(block.mlp, SparseMLP))
-        return ParameterCounts(embedding, total - embedding - head, head, total, total - idle)
+        active = sum(int(p.size * p.active) for p in self._parameters)
+        return ParameterCounts(embedding, total - embedding - head, head, total, active)
 
     @property
     def weight_bytes(self) -> int:
@@ -124,8 +123,8 @@ class CountedModel:
     @property
     def kv_bytes_per_token(self) -> int:
         return sum(
-            self.ops.target.kv_token_bytes(shape.n_kv_heads, shape.head_dim, self.kv_format)
-            for shape in self.model.kv_shapes
+            self.ops.target.kv_token_bytes(state.n_kv_heads, state.head_dim, self.kv_format)
+            for state in self.model.states()
         )
 
     def kv_bytes(self, n_tokens: int) -> int:
@@ -173,11 +172,7 @@ class CountedModel:
         return self.ops.count(lambda symbolic: self.model(symbolic, cache), rows)
 
     def _cache(self) -> KVCache:
-        return KVCache(self.ops, self.model.kv_shapes, self.kv_format)
-
-    def _tables(self) -> list[Any]:
-        tables = (self.model.embedding, self.model.position_embedding)
-        return [table for table in tables if table is not None]
+        return KVCache(self.ops, self.model.states(), self.kv_format)
 
 
 def shape_tensor(parameter: Parameter, format: Format) -> StoredTensor:

@@ -16,7 +16,7 @@ from nearlight.engine.kv_format import kv_format_for
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch
-from nearlight.layers.decoder import Decoder
+from nearlight.models.model import Model
 
 CHUNK_ROWS = 512
 """Rows of a step at most: enough that prefill is bound by arithmetic, few enough to show progress and to stop."""
@@ -29,13 +29,11 @@ class Engine:
     Units: `context` counts tokens a sequence may have.
     """
 
-    def __init__(
-        self, model: Decoder, ops: Ops, *, kv_format: Format | None = None, context: int | None = None
-    ) -> None:
+    def __init__(self, model: Model, ops: Ops, *, kv_format: Format | None = None, context: int | None = None) -> None:
         self.model = model
         self.ops = ops
         self.context = min(context or model.max_positions, model.max_positions)
-        self.cache = KVCache(ops, model.kv_shapes, kv_format or kv_format_for(model.parameters()))
+        self.cache = KVCache(ops, model.states(), kv_format or kv_format_for(model.parameters()))
         self._program = ops.program(lambda rows: model(rows, self.cache))
 
     @property

@@ -222,6 +222,14 @@ class Ops(Protocol):
         """Pick rows: x [R, width], indices [W] -> [W, width]."""
 
 
+EXTRA_OPS: dict[str, frozenset[str]] = {
+    "cpu": frozenset(),
+    "reference": frozenset({"experts"}),
+    "count": frozenset({"experts", "biased_experts", "scale", "softcap", "geglu", "longrope"}),
+}
+"""What each kernel set, by name, can do beyond `Ops`; counting leaves a few operations on single values out."""
+
+
 class ExpertOps(Ops, Protocol):
     """A kernel set that also has mixtures of experts; what such a family needs."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearlight.cache.kv import AttentionCache
+from nearlight.cache.kv import AttentionCache, KVState
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.basic import Linear, RMSNorm
-from nearlight.layers.parameters import Layer
+from nearlight.layers.parameters import Layer, Part
 
 
 @dataclass(frozen=True)
@@ -19,25 +19,55 @@ class AttentionShape:
     n_kv_heads: int
     head_dim: int
 
+    @property
+    def q_width(self) -> int:
+        return self.n_heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        return self.n_kv_heads * self.head_dim
+
 
 class Projections(Layer):
-    """The four matrices of an attention layer."""
+    """The four matrices of an attention layer. Shapes: [R, M] -> queries [R, H * D], keys and values [R, K * D]."""
 
     def __init__(self, q: Linear, k: Linear, v: Linear, out: Linear) -> None:
         self.q, self.k, self.v, self.out = q, k, v, out
+
+    @classmethod
+    def of(
+        cls, ops: Ops, name: str, shape: AttentionShape, *, qkv_bias: bool = False, out_bias: bool = False
+    ) -> Projections:
+        """Declare them under their usual names below the layer's."""
+        width = shape.hidden_size
+        return cls(
+            q=Linear(ops, f"{name}.q_proj", shape.q_width, width, "attention", qkv_bias),
+            k=Linear(ops, f"{name}.k_proj", shape.kv_width, width, "attention", qkv_bias),
+            v=Linear(ops, f"{name}.v_proj", shape.kv_width, width, "attention", qkv_bias),
+            out=Linear(ops, f"{name}.o_proj", width, shape.q_width, "attention", out_bias),
+        )
+
+    @classmethod
+    def fused(cls, ops: Ops, name: str, out: str, shape: AttentionShape, *, bias: bool = False) -> Projections:
+        """Declare queries, keys and values as the parts of one stored matrix."""
+        total, start, parts = shape.q_width + 2 * shape.kv_width, 0, []
+        for width in (shape.q_width, shape.kv_width, shape.kv_width):
+            parts.append(Linear(ops, name, width, shape.hidden_size, "attention", bias, Part(start, total)))
+            start += width
+        q, k, v = parts
+        return cls(q, k, v, Linear(ops, out, shape.hidden_size, shape.q_width, "attention", bias))
 
 
 class Attention(Layer):
     """Attend over the row's own sequence. Shapes: x [R, M] -> [R, M].
 
     `norms` normalise every head of the queries and of the keys, before rotation. With a `window` a row sees only so
-    many tokens, itself the last.
+    many tokens, itself the last. Without angles nothing is rotated.
     """
 
     def __init__(
         self,
         ops: Ops,
-        index: int,
         shape: AttentionShape,
         projections: Projections,
         norms: tuple[RMSNorm, RMSNorm] | None = None,
@@ -45,18 +75,18 @@ class Attention(Layer):
         window: int | None = None,
     ) -> None:
         self.ops = ops
-        self.index = index
-        self.shape = shape
         self.projections = projections
         self.norms = norms
+        self.head_dim = shape.head_dim
         self.scale = shape.head_dim**-0.5 if scale is None else scale
         self.window = window
+        self.kv = KVState(shape.n_kv_heads, shape.head_dim)
 
     def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: AttentionCache) -> Array:
         q, k, v = self.projections.q(x), self.projections.k(x), self.projections.v(x)
         if self.norms:
             q, k = self.norms[0](q), self.norms[1](k)
         if angles is not None:
-            q = self.ops.rope(q, angles, self.shape.head_dim)
-            k = self.ops.rope(k, angles, self.shape.head_dim)
-        return self.projections.out(cache.attend(self.index, q, k, v, rows, scale=self.scale, window=self.window))
+            q, k = (self.ops.rope(heads, angles, self.head_dim) for heads in (q, k))
+        attended = cache.attend(self.kv, q, k, v, rows, scale=self.scale, window=self.window)
+        return self.projections.out(attended)

@@ -1,20 +1,20 @@
-"""The smallest layers: a matrix, a lookup table, a norm."""
+"""The smallest layers: a matrix, a lookup table, the head, norms."""
 
 from __future__ import annotations
 
 from nearlight.kernels.ops import Array, Ops
-from nearlight.layers.parameters import Layer, Parameter, Part
+from nearlight.layers.parameters import Layer, Parameter, Part, Role
 
 
 class Linear(Layer):
     """y = x @ weight.T + bias. Shapes: [R, n_in] -> [R, n_out]."""
 
     def __init__(
-        self, ops: Ops, name: str, n_out: int, n_in: int, bias: bool = False, part: Part | None = None
+        self, ops: Ops, name: str, n_out: int, n_in: int, role: Role, bias: bool = False, part: Part | None = None
     ) -> None:
         self.ops = ops
-        self.weight = Parameter(f"{name}.weight", (n_out, n_in), part)
-        self.bias = Parameter(f"{name}.bias", (n_out,), part) if bias else None
+        self.weight = Parameter(f"{name}.weight", (n_out, n_in), role, part)
+        self.bias = Parameter(f"{name}.bias", (n_out,), role, part) if bias else None
 
     def __call__(self, x: Array) -> Array:
         return self.ops.linear(x, self.weight.value, self.bias.value if self.bias else None)
@@ -25,10 +25,21 @@ class Embedding(Layer):
 
     def __init__(self, ops: Ops, name: str, n_rows: int, width: int) -> None:
         self.ops = ops
-        self.weight = Parameter(f"{name}.weight", (n_rows, width))
+        self.weight = Parameter(f"{name}.weight", (n_rows, width), "embedding")
 
     def __call__(self, ids: Array) -> Array:
         return self.ops.embed(self.weight.value, ids)
+
+
+class Head(Layer):
+    """Logits of hidden rows, by a matrix of its own or, tied, by the embedding's table. Shapes: [W, M] -> [W, V]."""
+
+    def __init__(self, ops: Ops, embedding: Embedding, *, tied: bool) -> None:
+        self.ops = ops
+        self.weight = embedding.weight if tied else Parameter("lm_head.weight", embedding.weight.shape, "head")
+
+    def __call__(self, hidden: Array) -> Array:
+        return self.ops.linear(hidden, self.weight.value)
 
 
 class RMSNorm(Layer):
@@ -37,7 +48,7 @@ class RMSNorm(Layer):
     def __init__(self, ops: Ops, name: str, width: int, eps: float) -> None:
         self.ops = ops
         self.eps = eps
-        self.weight = Parameter(f"{name}.weight", (width,))
+        self.weight = Parameter(f"{name}.weight", (width,), "norm")
 
     def __call__(self, x: Array) -> Array:
         return self.ops.rms_norm(x, self.weight.value, self.eps)
@@ -49,8 +60,8 @@ class LayerNorm(Layer):
     def __init__(self, ops: Ops, name: str, width: int, eps: float) -> None:
         self.ops = ops
         self.eps = eps
-        self.weight = Parameter(f"{name}.weight", (width,))
-        self.bias = Parameter(f"{name}.bias", (width,))
+        self.weight = Parameter(f"{name}.weight", (width,), "norm")
+        self.bias = Parameter(f"{name}.bias", (width,), "norm")
 
     def __call__(self, x: Array) -> Array:
         return self.ops.layer_norm(x, self.weight.value, self.bias.value, self.eps)

@@ -7,10 +7,11 @@ of experts. In files each expert may be a tensor of its own: the name's `*` stan
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from nearlight.kernels.ops import Array, ExpertOps
 from nearlight.layers.basic import Linear
-from nearlight.layers.parameters import Layer
+from nearlight.layers.parameters import Layer, Parameter
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,10 @@ class ExpertNames:
 
 
 class SparseMLP(Layer):
-    """The chosen experts' down(silu(gate(x)) * up(x)), weighted by the router. Shapes: [R, M] -> [R, M]."""
+    """The chosen experts' down(silu(gate(x)) * up(x)), weighted by the router. Shapes: [R, M] -> [R, M].
+
+    With `bias` the router and every expert's matrices have biases; `experts` leaves the experts' out.
+    """
 
     def __init__(
         self,
@@ -36,20 +40,25 @@ class SparseMLP(Layer):
         n_experts: int,
         n_chosen: int,
         normalize: bool,
+        bias: bool = False,
     ) -> None:
         self.ops = ops
-        self.n_experts, self.n_chosen, self.normalize = n_experts, n_chosen, normalize
-        self.router = Linear(ops, f"{name}.{names.router}", n_experts, hidden_size)
-        self.gate = Linear(ops, f"{name}.{names.gate}", n_experts * intermediate_size, hidden_size)
-        self.up = Linear(ops, f"{name}.{names.up}", n_experts * intermediate_size, hidden_size)
-        self.down = Linear(ops, f"{name}.{names.down}", n_experts * hidden_size, intermediate_size)
+        self.n_chosen, self.normalize = n_chosen, normalize
+        self.router = Linear(ops, f"{name}.{names.router}", n_experts, hidden_size, "router", bias)
+        chosen, inner, outer = Fraction(n_chosen, n_experts), n_experts * intermediate_size, n_experts * hidden_size
+        self.gate, self.up, self.down = (
+            Parameter(f"{name}.{part}.weight", shape, "expert", active=chosen)
+            for part, shape in (
+                (names.gate, (inner, hidden_size)),
+                (names.up, (inner, hidden_size)),
+                (names.down, (outer, intermediate_size)),
+            )
+        )
+        widths = {names.gate: inner, names.up: inner, names.down: outer} if bias else {}
+        self.biases = [
+            Parameter(f"{name}.{part}.bias", (width,), "expert", active=chosen) for part, width in widths.items()
+        ]
 
     def __call__(self, x: Array) -> Array:
-        gate, up, down = (linear.weight.value for linear in (self.gate, self.up, self.down))
-        return self.ops.experts(x, self.router(x), gate, up, down, n_chosen=self.n_chosen, normalize=self.normalize)
-
-    @property
-    def idle_size(self) -> int:
-        """Parameters of the experts that a row is not sent to."""
-        experts = sum(linear.weight.size for linear in (self.gate, self.up, self.down))
-        return experts // self.n_experts * (self.n_experts - self.n_chosen)
+        experts = self.gate.value, self.up.value, self.down.value
+        return self.ops.experts(x, self.router(x), *experts, n_chosen=self.n_chosen, normalize=self.normalize)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nearlight.kernels.ops import Array, Ops
 from nearlight.layers.basic import Linear
-from nearlight.layers.parameters import Layer
+from nearlight.layers.parameters import Layer, Part
 
 
 class GatedMLP(Layer):
@@ -12,12 +12,22 @@ class GatedMLP(Layer):
 
     def __init__(self, ops: Ops, name: str, hidden_size: int, intermediate_size: int, bias: bool = False) -> None:
         self.ops = ops
-        self.gate_proj = Linear(ops, f"{name}.gate_proj", intermediate_size, hidden_size, bias)
-        self.up_proj = Linear(ops, f"{name}.up_proj", intermediate_size, hidden_size, bias)
-        self.down_proj = Linear(ops, f"{name}.down_proj", hidden_size, intermediate_size, bias)
+        self.gate_proj = Linear(ops, f"{name}.gate_proj", intermediate_size, hidden_size, "mlp", bias)
+        self.up_proj = Linear(ops, f"{name}.up_proj", intermediate_size, hidden_size, "mlp", bias)
+        self.down_proj = Linear(ops, f"{name}.down_proj", hidden_size, intermediate_size, "mlp", bias)
 
     def __call__(self, x: Array) -> Array:
         return self.down_proj(self.ops.swiglu(self.gate_proj(x), self.up_proj(x)))
+
+
+class FusedGatedMLP(GatedMLP):
+    """A gated MLP whose gate and up are the two halves of one stored matrix."""
+
+    def __init__(self, ops: Ops, name: str, hidden_size: int, intermediate_size: int) -> None:
+        super().__init__(ops, name, hidden_size, intermediate_size)
+        gate, up = (Part(half * intermediate_size, 2 * intermediate_size) for half in range(2))
+        self.gate_proj = Linear(ops, f"{name}.gate_up_proj", intermediate_size, hidden_size, "mlp", part=gate)
+        self.up_proj = Linear(ops, f"{name}.gate_up_proj", intermediate_size, hidden_size, "mlp", part=up)
 
 
 class GeluMLP(Layer):
@@ -28,8 +38,8 @@ class GeluMLP(Layer):
     ) -> None:
         self.ops = ops
         self.approximation = approximation
-        self.expand = Linear(ops, expand, intermediate_size, hidden_size, bias=True)
-        self.project = Linear(ops, project, hidden_size, intermediate_size, bias=True)
+        self.expand = Linear(ops, expand, intermediate_size, hidden_size, "mlp", bias=True)
+        self.project = Linear(ops, project, hidden_size, intermediate_size, "mlp", bias=True)
 
     def __call__(self, x: Array) -> Array:
         return self.project(self.ops.gelu(self.expand(x), self.approximation))

@@ -1,4 +1,4 @@
-"""Parameters declared by name and shape, and the tree of layers that holds them.
+"""Parameters declared by name, shape and role, and the tree of layers that holds them.
 
 Building a model only declares: nothing is read or allocated. Binding asks the kernel set to take in each declared
 tensor, and is the one place where a package is checked against its own config. A model whose parameters are bound
@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from nearlight.dtypes import Format
 from nearlight.kernels.ops import Ops
 from nearlight.package.tensors import StoredTensor
+
+Role: TypeAlias = Literal["embedding", "head", "attention", "mlp", "router", "expert", "norm"]
+"""What a parameter is for. Whoever treats some unlike others (formats, counts, lists) asks this, and no name."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,16 @@ class Parameter:
 
     Shapes: `shape` is [out, in] for a matrix, [n] for a vector.
     `part` says that the stored tensor holds several parameters one after the other along its first axis, and at
-    which entry this one begins: fused projections are declared apart. `value` is what the kernel set made of the
-    tensor, once bound, and `format` what it was made from.
+    which entry this one begins: fused projections are declared apart. `active` is the share of it that a token meets:
+    less than 1 for experts. `value` is what the kernel set made of the tensor, once bound, and `format` what it was
+    made from.
     """
 
     name: str
     shape: tuple[int, ...]
+    role: Role
     part: Part | None = None
+    active: Fraction = Fraction(1)
     value: Any = None
     format: Format | None = None
 
@@ -73,20 +82,24 @@ class Parameter:
 
 
 class Layer:
-    """A part of a model: it holds parameters and other layers, and is called with activations."""
+    """A part of a model: it holds parameters, states and other layers, and is called with activations."""
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter below this layer, in order of declaration, each once."""
-        seen: set[int] = set()
-        for parameter in self._walk():
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield parameter
+        return self.declared(Parameter)
 
-    def _walk(self) -> Iterator[Parameter]:
+    def declared(self, kind: type[_T]) -> Iterator[_T]:
+        """Yield everything of a kind that this layer and those below it hold, in order of declaration, each once."""
+        seen: set[int] = set()
+        for found in self._walk(kind):
+            if id(found) not in seen:
+                seen.add(id(found))
+                yield found
+
+    def _walk(self, kind: type[_T]) -> Iterator[_T]:
         for member in vars(self).values():
             for part in member if isinstance(member, list | tuple) else (member,):
-                if isinstance(part, Parameter):
+                if isinstance(part, kind):
                     yield part
                 elif isinstance(part, Layer):
-                    yield from part._walk()
+                    yield from part._walk(kind)

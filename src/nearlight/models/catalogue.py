@@ -22,7 +22,7 @@ from importlib import resources
 from typing import Any
 
 from nearlight.errors import RequestError
-from nearlight.models import COUNTED_FAMILIES, FAMILIES, not_written, why_not_run
+from nearlight.models import FAMILIES, not_written, why_not_run
 
 _VARIANT = re.compile(r"-(hf|instruct|chat|base|it|pt|thinking|\d{4}|v0\.\d|gguf)$")
 _SIZE = re.compile(r"-(?=e?\d+(?:\.\d+)?[bm]\b|\d+x|micro|mini|nemo|small|medium|large|xl)")
@@ -60,7 +60,7 @@ class CatalogueEntry:
     @property
     def supported(self) -> bool:
         """Whether it can be planned."""
-        return self.model_type in FAMILIES or self.model_type in COUNTED_FAMILIES
+        return self.model_type in FAMILIES
 
     @property
     def why_not_run(self) -> str | None:

@@ -5,12 +5,18 @@ What is left out is what `gemma2.py` names. Source: arXiv:2503.19786.
 
 from __future__ import annotations
 
-from nearlight.kernels.ops import Ops
-from nearlight.layers.decoder import Decoder
 from nearlight.models.config import ConfigReader
-from nearlight.models.gemma2 import gemma_decoder
+from nearlight.models.gemma2 import Gemma2, SandwichBlock
 
 
-def build(ops: Ops, config: ConfigReader) -> Decoder:
-    period = config.positions("sliding_window_pattern", 6)
-    return gemma_decoder(ops, config, slides=lambda i: (i + 1) % period != 0, qk_norm=True)
+class NormedHeadsBlock(SandwichBlock):
+    """Gemma 2's, with normed heads."""
+
+    norms_heads = True
+
+    def slides(self, config: ConfigReader, index: int) -> bool:
+        return (index + 1) % config.positions("sliding_window_pattern", 6) != 0
+
+
+class Gemma3(Gemma2):
+    block = NormedHeadsBlock

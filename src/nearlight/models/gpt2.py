@@ -6,51 +6,64 @@ Source: "Language Models are Unsupervised Multitask Learners", Radford et al. 20
 
 from __future__ import annotations
 
-from nearlight.kernels.ops import Ops
+from nearlight.cache.kv import AttentionCache
+from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, AttentionShape, Projections
-from nearlight.layers.basic import Embedding, LayerNorm, Linear
-from nearlight.layers.decoder import Block, Decoder
+from nearlight.layers.basic import Embedding, Head, LayerNorm
 from nearlight.layers.mlp import GeluMLP
-from nearlight.layers.parameters import Part
+from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
+from nearlight.models.model import Model
 
 _ACTIVATIONS = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
 
 
-def build(ops: Ops, config: ConfigReader) -> Decoder:
-    width, n_heads = config.size("n_embd", 768), config.size("n_head", 12)
-    config.require(width % n_heads == 0, "n_embd", f"a multiple of n_head ({n_heads})", width)
-    shape = AttentionShape(width, n_heads, n_heads, width // n_heads)
-    intermediate_size = config.size("n_inner", 4 * width)
-    eps = config.number("layer_norm_epsilon", 1e-5)
-    approximation = config.choice("activation_function", _ACTIVATIONS, "gelu_new")
-    scaled = config.flag("scale_attn_weights", True)
-    by_layer = config.flag("scale_attn_by_inverse_layer_idx", False)
+class Block(Layer):
+    """h += attention(norm(h)); h += mlp(norm(h)). Shapes: [R, M] -> [R, M]."""
 
-    def block(i: int) -> Block:
-        name = f"transformer.h.{i}"
-        q, k, v = (
-            Linear(ops, f"{name}.attn.c_attn", width, width, bias=True, part=Part(n * width, 3 * width))
-            for n in range(3)
-        )
-        projections = Projections(q, k, v, Linear(ops, f"{name}.attn.c_proj", width, width, bias=True))
-        scale = (shape.head_dim**-0.5 if scaled else 1.0) / (i + 1 if by_layer else 1)
-        return Block(
-            ops,
-            LayerNorm(ops, f"{name}.ln_1", width, eps),
-            Attention(ops, i, shape, projections, scale=scale),
-            LayerNorm(ops, f"{name}.ln_2", width, eps),
-            GeluMLP(ops, f"{name}.mlp.c_fc", f"{name}.mlp.c_proj", width, intermediate_size, approximation),
-        )
+    def __init__(self, ops: Ops, config: ConfigReader, index: int) -> None:
+        width, n_heads = config.size("n_embd"), config.size("n_head")
+        config.require(width % n_heads == 0, "n_embd", f"a multiple of n_head ({n_heads})", width)
+        shape, eps = AttentionShape(width, n_heads, n_heads, width // n_heads), _eps(config)
+        scale = shape.head_dim**-0.5 if config.flag("scale_attn_weights", True) else 1.0
+        by_layer = config.flag("scale_attn_by_inverse_layer_idx", False)
+        approximation = config.choice("activation_function", _ACTIVATIONS, "gelu_new")
+        name = f"transformer.h.{index}"
+        projections = Projections.fused(ops, f"{name}.attn.c_attn", f"{name}.attn.c_proj", shape, bias=True)
+        mlp = f"{name}.mlp.c_fc", f"{name}.mlp.c_proj"
+        self.ops = ops
+        self.attention_norm = LayerNorm(ops, f"{name}.ln_1", width, eps)
+        self.attention = Attention(ops, shape, projections, scale=scale / (index + 1) if by_layer else scale)
+        self.mlp_norm = LayerNorm(ops, f"{name}.ln_2", width, eps)
+        self.mlp = GeluMLP(ops, *mlp, width, config.size("n_inner", 4 * width), approximation)
 
-    n_rows, max_positions = config.size("vocab_size", 50257), config.size("n_positions", 1024)
-    tied = config.flag("tie_word_embeddings", True)
-    return Decoder(
-        ops,
-        embedding=Embedding(ops, "transformer.wte", n_rows, width),
-        position_embedding=Embedding(ops, "transformer.wpe", max_positions, width),
-        blocks=[block(i) for i in range(config.layers("n_layer", 12))],
-        norm=LayerNorm(ops, "transformer.ln_f", width, eps),
-        head=None if tied else Linear(ops, "lm_head", n_rows, width),
-        max_positions=max_positions,
-    )
+    def __call__(self, h: Array, rows: Rows, cache: AttentionCache) -> Array:
+        h = self.ops.add(h, self.attention(self.attention_norm(h), rows, None, cache))
+        return self.ops.add(h, self.mlp(self.mlp_norm(h)))
+
+
+class GPT2(Model):
+    """Embed tokens and positions, blocks, norm, head."""
+
+    def __init__(self, ops: Ops, config: ConfigReader) -> None:
+        config = config.with_defaults(n_embd=768, n_head=12, n_layer=12, vocab_size=50257, n_positions=1024)
+        super().__init__(ops, config.size("vocab_size"), config.size("n_positions"))
+        width = config.size("n_embd")
+        self.embedding = Embedding(ops, "transformer.wte", self.vocab_size, width)
+        self.positions = Embedding(ops, "transformer.wpe", self.max_positions, width)
+        self.blocks = [Block(ops, config, i) for i in range(config.layers("n_layer"))]
+        self.norm = LayerNorm(ops, "transformer.ln_f", width, _eps(config))
+        self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", True))
+
+    def hidden(self, rows: Rows, cache: AttentionCache) -> Array:
+        h = self.ops.add(self.embedding(rows.tokens), self.positions(rows.positions))
+        for block in self.blocks:
+            h = block(h, rows, cache)
+        return self.norm(self.ops.take(h, rows.wanted))
+
+    def logits(self, hidden: Array) -> Array:
+        return self.head(hidden)
+
+
+def _eps(config: ConfigReader) -> float:
+    return config.number("layer_norm_epsilon", 1e-5)

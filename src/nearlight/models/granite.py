@@ -5,11 +5,8 @@ The factors are left out: they are a multiplication for each value, which no cou
 
 from __future__ import annotations
 
-from nearlight.kernels.ops import Ops
-from nearlight.layers.decoder import Decoder
-from nearlight.models import llama
-from nearlight.models.config import ConfigReader
+from nearlight.models.llama import Llama
 
 
-def build(ops: Ops, config: ConfigReader) -> Decoder:
-    return llama.build(ops, config)
+class Granite(Llama):
+    needs = ("scale",)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from nearlight.kernels.ops import Ops
-from nearlight.layers.decoder import Decoder
 from nearlight.models.config import ConfigReader
-from nearlight.models.rotary import rotary_decoder
+from nearlight.models.llama import Block, Llama
 
 
-def build(ops: Ops, config: ConfigReader) -> Decoder:
-    window = None if config.is_off("sliding_window") else config.positions("sliding_window", 4096)
-    config = config.with_defaults(num_key_value_heads=8)
-    return rotary_decoder(ops, config, max_positions=131072, window=lambda i: window)
+class WindowedBlock(Block):
+    """Llama's; a window that the config leaves out is 4096 tokens, one that is null is none."""
+
+    def __init__(self, ops: Ops, config: ConfigReader, index: int) -> None:
+        super().__init__(ops, config, index)
+        off = config.is_off("sliding_window")
+        self.attention.window = None if off else config.positions("sliding_window", 4096)
+
+
+class Mistral(Llama):
+    block = WindowedBlock
+    defaults: ClassVar = {"max_position_embeddings": 131072, "num_key_value_heads": 8}

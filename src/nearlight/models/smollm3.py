@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from nearlight.cache.kv import AttentionCache
 from nearlight.kernels.ops import Array, Ops, Rows
-from nearlight.layers.attention import Attention
-from nearlight.layers.basic import RMSNorm
-from nearlight.layers.decoder import Block, Decoder
-from nearlight.layers.mlp import GatedMLP
 from nearlight.models.config import ConfigReader
-from nearlight.models.rotary import attention_shape, projections, rotary_decoder, window_in_use
+from nearlight.models.llama import Block, Llama
+from nearlight.models.shapes import window_in_use
 
 
-class UnrotatedAttention(Attention):
-    """Attention that knows no positions but for what it may see."""
+class NopeBlock(Block):
+    """Llama's; where it does not rotate, attention knows no positions but for what it may see."""
 
-    def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: AttentionCache) -> Array:
-        return super().__call__(x, rows, None, cache)
+    def __init__(self, ops: Ops, config: ConfigReader, index: int) -> None:
+        super().__init__(ops, config, index)
+        self.rotates = _rotates(config)[index]
+        self.attention.window = None if self.rotates else window_in_use(config)
 
-
-def build(ops: Ops, config: ConfigReader) -> Decoder:
-    config = config.with_defaults(tie_word_embeddings=True)
-    shape, eps = attention_shape(config), config.number("rms_norm_eps", 1e-6)
-    rotated, window = _rotated(config), window_in_use(config)
-
-    def block(i: int) -> Block:
-        name = f"model.layers.{i}"
-        projected = projections(ops, f"{name}.self_attn", shape)
-        attention = (
-            Attention(ops, i, shape, projected)
-            if rotated[i]
-            else UnrotatedAttention(ops, i, shape, projected, window=window)
-        )
-        return Block(
-            ops,
-            RMSNorm(ops, f"{name}.input_layernorm", shape.hidden_size, eps),
-            attention,
-            RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, eps),
-            GatedMLP(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size")),
-        )
-
-    return rotary_decoder(ops, config, vocab_size=128256, max_positions=32768, block=block)
+    def __call__(self, h: Array, rows: Rows, angles: Array, cache: AttentionCache) -> Array:
+        return super().__call__(h, rows, angles if self.rotates else None, cache)
 
 
-def _rotated(config: ConfigReader) -> list[bool]:
+class SmolLM3(Llama):
+    block = NopeBlock
+    defaults: ClassVar = {"vocab_size": 128256, "max_position_embeddings": 32768, "tie_word_embeddings": True}
+
+
+def _rotates(config: ConfigReader) -> list[bool]:
     """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
     n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
     if not config.has("no_rope_layers"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nearlight.engine.counting import CountedModel
 from nearlight.errors import RequestError
-from nearlight.layers.experts import SparseMLP
 from nearlight.limits.convention import KV_BITS, WEIGHT_BITS, BlogCosts, BlogShape, bits_of
 from nearlight.plan.options import Options
 
@@ -20,15 +19,15 @@ def blog_shape(model: CountedModel) -> BlogShape:
 
     Raises: RequestError for a mixture of experts.
     """
-    decoder = model.model
-    if any(isinstance(block.mlp, SparseMLP) for block in decoder.blocks):
+    parameters, states = list(model.model.parameters()), list(model.model.states())
+    if any(parameter.role == "expert" for parameter in parameters):
         raise RequestError("the blog convention knows no experts", advice="leave --convention out")
-    parts = [part for block in decoder.blocks for part in (block.attention.projections, block.mlp)]
-    shape = decoder.blocks[0].attention.shape
+    _, hidden_size = next(parameter.shape for parameter in parameters if parameter.role == "embedding")
+    n_kv_heads = states[0].n_kv_heads
     return BlogShape(
-        layers=sum(parameter.size for part in parts for parameter in part.parameters()),
-        head=decoder.vocab_size * shape.hidden_size,
-        n_layers=len(decoder.blocks),
-        hidden_size=shape.hidden_size,
-        groups=shape.n_heads // shape.n_kv_heads,
+        layers=sum(parameter.size for parameter in parameters if parameter.role in ("attention", "mlp")),
+        head=model.model.vocab_size * hidden_size,
+        n_layers=len(states),
+        hidden_size=hidden_size,
+        groups=int(model.config.get("num_attention_heads") or n_kv_heads) // n_kv_heads,
     )

@@ -43,7 +43,7 @@ class Subject:
 
 def _experts_in_mxfp4(parameter: Parameter) -> Format:
     """Return the formats that gpt-oss is published in."""
-    return MXFP4 if ".experts." in parameter.name else BF16
+    return MXFP4 if parameter.role == "expert" else BF16
 
 
 def subject_of(model: str | Path | Package | CatalogueEntry | Subject) -> Subject:

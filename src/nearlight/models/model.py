@@ -1,0 +1,53 @@
+"""What a model is to everything above models."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar, Protocol
+
+from nearlight.cache.kv import AttentionCache, KVState
+from nearlight.kernels.ops import Array, Ops, Rows
+from nearlight.layers.parameters import Layer
+from nearlight.models.config import ConfigReader
+
+
+class Family(Protocol):
+    """A class of models as the registry has it."""
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+    def __call__(self, ops: Any, config: ConfigReader) -> Model: ...
+
+
+class Model(Layer, ABC):
+    """Rows in, hidden rows and logits out; parameters with their roles; what its layers keep; its limits.
+
+    A family is a subclass that declares its layers in `__init__(ops, config)` and computes with them. Nothing above
+    asks a model for more than this: not for its blocks, nor for what they are called.
+
+    Units: `vocab_size` counts logits of a row, `max_positions` tokens of a sequence.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Ops beyond those of `Ops` that the forward calls; a kernel set without one of them cannot compute it."""
+
+    def __init__(self, ops: Ops, vocab_size: int, max_positions: int) -> None:
+        self.ops = ops
+        self.vocab_size, self.max_positions = vocab_size, max_positions
+
+    @abstractmethod
+    def hidden(self, rows: Rows, cache: AttentionCache) -> Array:
+        """Compute the wanted rows' last hidden states, after the last norm. Shapes: rows of R -> [W, M]."""
+
+    @abstractmethod
+    def logits(self, hidden: Array) -> Array:
+        """Compute the logits of hidden states. Shapes: [W, M] -> [W, V]."""
+
+    def __call__(self, rows: Rows, cache: AttentionCache) -> Array:
+        """Compute the wanted rows' logits. Shapes: rows of R -> [W, V]."""
+        return self.logits(self.hidden(rows, cache))
+
+    def states(self) -> Iterator[KVState]:
+        """Yield what the layers keep between steps, each once, in order of declaration."""
+        return self.declared(KVState)

@@ -1,0 +1,67 @@
+"""What configs say about attention under the keys that most families share: sizes, rotation, windows."""
+
+from __future__ import annotations
+
+from nearlight.kernels.ops import Ops
+from nearlight.layers.attention import AttentionShape
+from nearlight.layers.rope import Rope
+from nearlight.models.config import ConfigReader
+
+_LAYER_TYPES = {"full_attention", "sliding_attention"}
+
+
+def attention_shape(config: ConfigReader) -> AttentionShape:
+    """Read the sizes of attention; a head is as wide as hidden / heads where the config does not say."""
+    hidden_size, n_heads = config.size("hidden_size"), config.size("num_attention_heads")
+    n_kv_heads = config.size("num_key_value_heads", n_heads)
+    head_dim = config.size("head_dim", max(hidden_size // n_heads, 1))
+    fits = n_heads % n_kv_heads == 0
+    config.require(fits, "num_attention_heads", f"a multiple of num_key_value_heads ({n_kv_heads})", n_heads)
+    return AttentionShape(hidden_size, n_heads, n_kv_heads, head_dim)
+
+
+def rope_of(ops: Ops, config: ConfigReader) -> Rope:
+    """Read which rotation there is, and of how many of a head's dimensions."""
+    parameters = config.mapping("rope_parameters")
+    rotary = ConfigReader(parameters, "config.json: rope_parameters").number("partial_rotary_factor", 1.0)
+    config.require(rotary <= 1, "partial_rotary_factor", "at most 1", rotary)
+    rotary_dim = int(attention_shape(config).head_dim * rotary + 1e-6)  # the factor may be a rounded quotient
+    return Rope(ops, parameters, rotary_dim, config.positions("max_position_embeddings"))
+
+
+def require_silu(config: ConfigReader) -> None:
+    """Refuse a config whose gates are not the SiLU that a family's are."""
+    config.choice("hidden_act", {"silu": "silu", "swish": "silu"}, "silu")
+
+
+def window_in_use(config: ConfigReader) -> int | None:
+    """Return the sliding window of a config, None where it is switched off.
+
+    Many configs name a window that no layer uses: it counts only where `use_sliding_window` says so.
+    """
+    return config.positions("sliding_window", 4096) if config.flag("use_sliding_window", False) else None
+
+
+def window_of_layer(config: ConfigReader, index: int) -> int | None:
+    """Return the window of a layer: of those that `layer_types` names, or of all from `max_window_layers` on.
+
+    Raises: PackageError for a list of another length than the model, or with other types of attention.
+    """
+    window = window_in_use(config)
+    if window is None:
+        return None
+    if not config.has("layer_types"):
+        return window if index >= config.count("max_window_layers", 28) else None
+    types = layer_types(config)
+    config.require(set(types) <= _LAYER_TYPES, "layer_types", "a list of " + ", ".join(sorted(_LAYER_TYPES)), types)
+    return window if types[index] == "sliding_attention" else None
+
+
+def layer_types(config: ConfigReader) -> list[str]:
+    """Return the kinds of the layers, nothing where the config has none.
+
+    Raises: PackageError for a list of another length than the model.
+    """
+    types, n_layers = config.items("layer_types", str), config.layers("num_hidden_layers")
+    config.require(len(types) in (0, n_layers), "layer_types", f"a list of {n_layers}", types)
+    return types
