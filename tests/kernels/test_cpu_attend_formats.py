@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_every_format_and_shape(h: int, k: int, d: int, format: Format) -> None:
 
 @EVERY_KIND
 @pytest.mark.parametrize("n_tokens", [255, 257, 521])
-def test_lengths_around_the_ends_of_segments_and_parts(n_tokens: int, format: Format) -> None:
+def test_lengths_around_the_ends_of_segments_and_splits(n_tokens: int, format: Format) -> None:
     ops, inputs = CpuOps(2), inputs_of(n_tokens, 6, 2, 20)
     found = attend(ops, ops.kv_store(2, 20, format), inputs, 20)
     wanted = reference(inputs, 2, 20, format)
@@ -131,8 +132,8 @@ def test_any_chunks_and_threads_give_the_same_bits(h: int, k: int, d: int, forma
 
 @EVERY_KIND
 @pytest.mark.parametrize("options", [{}, {"window": 700}, {"window": 8192}], ids=["plain", "short", "long"])
-def test_parts_shared_by_threads_give_the_same_bits(format: Format, options: Any) -> None:
-    """Rows around position 8192, from where on parts are longer, in steps that share parts and in one that does not."""
+def test_splits_shared_by_threads_give_the_same_bits(format: Format, options: Any) -> None:
+    """Rows around position 8192, from where on splits are longer, in steps that share them and in one that does not."""
     n_tokens, h, k, d = 8204, 3, 1, 6
     inputs = inputs_of(n_tokens, h, k, d)
     one = CpuOps(1)
@@ -148,7 +149,7 @@ def test_parts_shared_by_threads_give_the_same_bits(format: Format, options: Any
 
 @EVERY_KIND
 def test_rows_far_apart_in_a_window_are_not_shared_out_together(format: Format) -> None:
-    """Together they would see more parts than there is room for, though none sees more than two."""
+    """Together they would see more splits than there is room for, though none sees more than two."""
     h, k, d, field = 3, 1, 6, np.arange(5, dtype=np.int32)
     rows = Rows(field, np.array([10, 40, 9_000, 9_001, 199_999], np.int32), 0 * field, field)
     found = []
@@ -158,7 +159,38 @@ def test_rows_far_apart_in_a_window_are_not_shared_out_together(format: Format) 
     np.testing.assert_array_equal(found[1], found[0])
 
 
-def test_parts_of_a_stopped_step_are_forgotten() -> None:
+@EVERY_KIND
+@pytest.mark.parametrize("threads", [1, 3])
+def test_layers_share_a_schedule_that_is_made_anew_for_every_step(threads: int, format: Format) -> None:
+    """Layers of two windows, and steps of as many rows on the same tape: of one sequence, of three, of one again."""
+    windows, (h, k, d) = [None, 100, None], (6, 2, 20)
+    steps = [
+        rows_of(700),
+        rows_of(8, start=700),
+        joined(rows_of(3, start=708), rows_of(1, sequence=5), rows_of(4, sequence=9)),
+        rows_of(8, start=711),
+    ]
+
+    def run(ops: CpuOps, windows: list[int | None]) -> list[Floats]:
+        tables = [ops.matrix(stored(values)) for values in inputs_of(700, h, k, d)]
+        layers = [(ops.kv_store(k, d, format), window) for window in windows]
+        for (store, _), (sequence, room) in itertools.product(layers, {0: 719, 5: 1, 9: 4}.items()):
+            store.reserve(sequence, room)
+
+        def forward(rows: Rows) -> Any:
+            q, key, value = (ops.embed(table, rows.tokens) for table in tables)
+            outs = [ops.attend(q, key, value, store, rows, head_dim=d, scale=1.0, window=w) for store, w in layers]
+            return functools.reduce(ops.add, outs)
+
+        program = ops.program(forward)
+        return [program(rows) for rows in steps]
+
+    alone = [run(CpuOps(1), [window]) for window in windows]
+    for found, *wanted in zip(run(CpuOps(threads), windows), *alone, strict=True):
+        np.testing.assert_array_equal(found, sum(wanted))
+
+
+def test_splits_of_a_stopped_step_are_forgotten() -> None:
     n_tokens, h, k, d = 8192, 2, 1, 8
     ops, inputs = CpuOps(2), inputs_of(n_tokens, h, k, d)
     store = ops.kv_store(k, d, F32)

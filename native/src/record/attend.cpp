@@ -1,11 +1,11 @@
-// Attention: keep the rows' keys and values, then attend. See record.h.
+// Attention: append the rows' keys and values, then attend. See record.h.
 //
-// Work is divided into tiles (vector/kernels.h): some rows of one sequence by the query heads of one key head. Tiles
-// of later rows see more tokens, so they come first, and what is left for the end is short.
+// Work is divided into tiles (vector/kernels.h): some rows of one sequence by the query heads of one key head. Which
+// rows, and in which order, the tape's schedule says (runtime/schedule.h).
 //
-// With few rows, tiles would be too few, or too unlike, for the threads. Then the pieces of work are the parts of the
-// tiles' tokens: each leaves what it summed in a place of its own, and whoever does the last part of a tile merges
-// them.
+// With few rows, tiles would be too few, or too unlike, for the threads. Then the pieces of work are the splits of the
+// tiles' tokens (split-KV): each leaves what it summed in a place of its own, and whoever does the last split of a tile
+// merges them.
 #include <algorithm>
 #include <atomic>
 #include <optional>
@@ -19,8 +19,8 @@
 namespace nearlight {
 namespace {
 
-// Rows of a step up to which parts are shared out.
-constexpr int64_t kFewRows = 8;
+// Rows of a step up to which splits are shared out.
+constexpr int64_t kSplitRows = 8;
 
 // With at least as many pieces for each thread, the heads of a single row are enough to share out.
 constexpr int64_t kHeadPiecesPerThread = 2;
@@ -41,69 +41,34 @@ struct Shape {
   int64_t n_queries() const { return rows_per_tile * heads_per_tile; }
 };
 
-// An attention command: what its tiles have in common, and how they are counted out.
+// An attention command: what its tiles have in common, and which of them are a piece's. Tiles are counted by their rows,
+// in the order of the schedule, and by their heads within these.
 struct Attention {
   Shape shape;
   AttendOptions options;
   std::shared_ptr<KVStore> store;
-  Place q, out, scratch, parts;
-  std::shared_ptr<std::atomic<int64_t>[]> done;  // parts of each tile, where they are shared out
+  const Step& step;
+  const AttendSchedule& schedule;
+  Place q, out, scratch, splits;
+  std::shared_ptr<std::atomic<int64_t>[]> done;  // splits of each tile, where they are shared out
 
   int64_t n_head_tiles() const { return store->layout().n_kv_heads * shape.tiles_per_kv_head; }
 
-  // Where a tile lies.
-  struct Position {
-    const Span& span;
-    int64_t begin, n_rows;  // its rows, counted from the span's first
-    int64_t head_tile;
-
-    int64_t first_row() const { return span.first_row + begin; }
-  };
-
-  // Calls f(position) for every tile of the step, later rows of a span first.
-  template <typename F>
-  void for_tiles(const Step& step, const F& f) const {
-    for (const Span& span : step.spans) {
-      std::vector<int64_t> ends;
-      for (int64_t row = 0; row < span.n_rows; ends.push_back(row)) row += n_tile_rows(step, span, row);
-      for (size_t i = ends.size(); i-- > 0;) {
-        const int64_t begin = i > 0 ? ends[i - 1] : 0;
-        for (int64_t tile = 0; tile < n_head_tiles(); tile++) f(Position{span, begin, ends[i] - begin, tile});
-      }
-    }
-  }
-
-  // Rows of a tile: those of `span` from `begin` on, as far as they are divided into parts alike and lie so near each
-  // other that together they see kMostParts at most.
-  int64_t n_tile_rows(const Step& step, const Span& span, int64_t begin) const {
-    int64_t n = std::min(shape.rows_per_tile, span.n_rows - begin);
-    const int64_t first_row = span.first_row + begin;
-    const int32_t* const position = step.positions.data() + first_row;
-    while (position[n - 1] - position[0] >= kLeastPartTokens ||
-           part_tokens(step, first_row + n - 1) != part_tokens(step, first_row)) {
-      n--;
-    }
-    return n;
-  }
-
-  int64_t part_tokens(const Step& step, int64_t row) const {
-    const int64_t n = int64_t{step.positions[static_cast<size_t>(row)]} + 1;
-    return nearlight::part_tokens(std::min(n, options.window));
-  }
-
-  AttendTile tile(const Step& step, const Position& at, const Worker& w) const {
+  AttendTile tile(const TileRows& rows, int64_t head_tile, const Worker& w) const {
     const KVLayout& layout = store->layout();
-    const int64_t kv_head = at.head_tile / shape.tiles_per_kv_head, group = shape.n_heads / layout.n_kv_heads;
-    const int64_t first = at.head_tile % shape.tiles_per_kv_head * shape.heads_per_tile;
-    const int64_t head = kv_head * group + first, row = at.first_row(), width = shape.n_heads * shape.head_dim;
-    const int64_t offset = row * width + head * shape.head_dim;
+    const int64_t kv_head = head_tile / shape.tiles_per_kv_head, group = shape.n_heads / layout.n_kv_heads;
+    const int64_t first = head_tile % shape.tiles_per_kv_head * shape.heads_per_tile;
+    const int64_t head = kv_head * group + first, width = shape.n_heads * shape.head_dim;
+    const int64_t offset = rows.first_row * width + head * shape.head_dim;
     return {.layout = layout,
-            .segments = store->segments(at.span.sequence),
+            .segments = store->segments(rows.sequence),
             .kv_head = kv_head,
             .group = std::min(shape.heads_per_tile, group - first),
-            .n_rows = at.n_rows,
-            .positions = step.positions.data() + row,
-            .part_tokens = part_tokens(step, row),
+            .n_rows = rows.n_rows,
+            .positions = step.positions.data() + rows.first_row,
+            .split_tokens = rows.split_tokens,
+            .first_split = rows.first_split,
+            .n_splits = rows.n_splits,
             .q = q.in<float>(w.arena) + offset,
             .out = out.in<float>(w.arena) + offset,
             .row_stride = width,
@@ -115,39 +80,40 @@ struct Attention {
   }
 
   // Piece `piece` of n_pieces: a range of the tiles.
-  void run_tiles(const Step& step, int64_t piece, int64_t n_pieces, const Worker& w) const {
-    int64_t n_tiles = 0, number = 0;
-    for_tiles(step, [&](const Position&) { n_tiles++; });
-    const Share mine = share(n_tiles, piece, n_pieces);
-    for_tiles(step, [&](const Position& at) {
-      if (mine.begin <= number && number < mine.end) level().vector->attend(tile(step, at, w));
-      number++;
-    });
+  void run_tiles(int64_t piece, int64_t n_pieces, const Worker& w) const {
+    const Share mine = share(schedule.size() * n_head_tiles(), piece, n_pieces);
+    for (int64_t number = mine.begin; number < mine.end; number++) {
+      level().vector->attend(tile(schedule[number / n_head_tiles()], number % n_head_tiles(), w));
+    }
   }
 
-  // Piece `piece` of n_pieces: a range of the parts of all tiles.
-  void run_parts(const Step& step, int64_t piece, int64_t n_pieces, const Worker& w) const {
-    int64_t n_parts = 0, before = 0, number = 0;  // `before`: parts of the tiles passed
-    for_tiles(step, [&](const Position& at) {
-      const AttendTile whole = tile(step, at, w);
-      n_parts += whole.end_part() - whole.first_part();
-    });
-    const Share mine = share(n_parts, piece, n_pieces);
-    for_tiles(step, [&](const Position& at) {
-      const AttendTile whole = tile(step, at, w);
-      const int64_t first = whole.first_part(), n = whole.end_part() - first;
-      const int64_t begin = std::max(mine.begin - before, int64_t{0}), end = std::min(mine.end - before, n);
-      std::atomic<int64_t>& n_done = done[number++];
-      before += n;
-      if (begin >= end) return;
-      // Every query has room for kMostParts; those of a tile lie together.
-      const int64_t place = (at.first_row() * n_head_tiles() + at.head_tile * at.n_rows) * shape.heads_per_tile;
-      const int64_t floats = attend_part_floats(whole.layout, whole.n_rows * whole.group);
-      float* results = parts.in<float>(w.arena) + attend_part_floats(whole.layout, place) * kMostParts;
-      for (int64_t i = begin; i < end; i++) level().vector->attend_part(whole, first + i, results + i * floats);
-      if (n_done.fetch_add(end - begin, std::memory_order_acq_rel) + end - begin < n) return;
-      level().vector->merge_parts(whole, results, n);
-    });
+  // Piece `piece` of n_pieces: a range of the splits of all tiles.
+  void run_splits(int64_t piece, int64_t n_pieces, const Worker& w) const {
+    const Share mine = share(schedule.n_splits() * n_head_tiles(), piece, n_pieces);
+    for (int64_t at = mine.begin; at < mine.end;) {
+      const int64_t i = schedule.with_split(at / n_head_tiles());
+      const TileRows& rows = schedule[i];
+      const int64_t past = at - rows.splits_before * n_head_tiles();
+      const int64_t head_tile = past / rows.n_splits, begin = past % rows.n_splits;
+      const int64_t end = std::min(rows.n_splits, begin + mine.end - at);
+      run_splits_of(rows, head_tile, {begin, end}, done[i * n_head_tiles() + head_tile], w);
+      at += end - begin;
+    }
+  }
+
+  // These splits of a tile, and merging all of them if they are the last; n_done: how many were done before.
+  void run_splits_of(const TileRows& rows, int64_t head_tile, Share mine, std::atomic<int64_t>& n_done,
+                     const Worker& w) const {
+    const AttendTile whole = tile(rows, head_tile, w);
+    // Every query has room for kMostSplits; those of a tile lie together.
+    const int64_t place = (rows.first_row * n_head_tiles() + head_tile * rows.n_rows) * shape.heads_per_tile;
+    const int64_t floats = attend_split_floats(whole.layout, whole.n_rows * whole.group);
+    float* sums = splits.in<float>(w.arena) + attend_split_floats(whole.layout, place) * kMostSplits;
+    for (int64_t i = mine.begin; i < mine.end; i++) {
+      level().vector->attend_split(whole, whole.first_split + i, sums + i * floats);
+    }
+    if (n_done.fetch_add(mine.size(), std::memory_order_acq_rel) + mine.size() < whole.n_splits) return;
+    level().vector->merge_splits(whole, sums);
   }
 };
 
@@ -185,7 +151,7 @@ void record_keep(Tape& tape, const Activation& k, const Activation& v, const std
 
 Activation attend(Tape& tape, const Activation& q, const Activation& k, const Activation& v,
                   std::shared_ptr<KVStore> store, int64_t head_dim, const AttendOptions& options) {
-  tape.add_check([store](const Step& step) { check_room(*store, step); });
+  tape.before_run([store](const Step& step) { check_room(*store, step); });
   record_keep(tape, k, v, store);
 
   Activation out = new_activation(tape, q.rows, q.width);
@@ -199,30 +165,38 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
   std::optional<Slot> slot;
   if (q.rows > 1) slot.emplace(tape.slots(), scratch_bytes);
   const Place scratch = slot ? slot->place() : tape.workplace(scratch_bytes);
-  Attention attention{shape, options, store, q.place(), out.place(), scratch, {}, nullptr};
+  Attention attention{.shape = shape,
+                      .options = options,
+                      .store = store,
+                      .step = tape.step(),
+                      .schedule = tape.schedule(shape.rows_per_tile, options.window),
+                      .q = q.place(),
+                      .out = out.place(),
+                      .scratch = scratch,
+                      .splits = {},
+                      .done = nullptr};
   std::vector<Touch> touches{reads(q.place()), writes(out.place()), writes(scratch), {Place{0, 1}, false, store.get()}};
 
   const int64_t most_tiles = q.rows * attention.n_head_tiles();  // if every row is one
   const int64_t head_pieces = tape.head_pieces(layout.n_kv_heads);
   const bool by_head = q.rows == 1 && head_pieces >= kHeadPiecesPerThread * n_threads;
-  const bool shares_parts = n_threads > 1 && q.rows <= kFewRows && !by_head;
-  std::optional<Slot> parts;
-  if (shares_parts) {
-    parts.emplace(tape.slots(), bytes_of(attend_part_floats(layout, most_tiles * shape.heads_per_tile) * kMostParts));
-    attention.parts = parts->place();
+  const bool shares_splits = n_threads > 1 && q.rows <= kSplitRows && !by_head;
+  std::optional<Slot> splits;
+  if (shares_splits) {
+    splits.emplace(tape.slots(), bytes_of(attend_split_floats(layout, most_tiles * shape.heads_per_tile) * kMostSplits));
+    attention.splits = splits->place();
     attention.done.reset(new std::atomic<int64_t>[static_cast<size_t>(most_tiles)]());
     // Before a step, not after the merge: a step that is stopped never comes to merge some tiles.
-    tape.add_check([done = attention.done, most_tiles](const Step&) {
+    tape.before_run([done = attention.done, most_tiles](const Step&) {
       std::fill_n(done.get(), most_tiles, 0);
     });
-    touches.push_back(writes(parts->place()));
+    touches.push_back(writes(splits->place()));
   }
-  const Step& step = tape.step();
-  const int64_t n_pieces = by_head ? head_pieces : tape.pieces(shares_parts ? most_tiles * kMostParts : most_tiles);
+  const int64_t n_pieces = by_head ? head_pieces : tape.pieces(shares_splits ? most_tiles * kMostSplits : most_tiles);
   tape.add({"attend", std::move(touches), by_head ? n_pieces : 0, n_pieces,
-            [attention, shares_parts, &step, n_pieces](const Worker& w, int64_t piece) {
-              if (shares_parts) return attention.run_parts(step, piece, n_pieces, w);
-              attention.run_tiles(step, piece, n_pieces, w);
+            [attention, shares_splits, n_pieces](const Worker& w, int64_t piece) {
+              if (shares_splits) return attention.run_splits(piece, n_pieces, w);
+              attention.run_tiles(piece, n_pieces, w);
             }});
   return out;
 }
@@ -231,7 +205,7 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options) {
   auto store = std::make_shared<KVStore>(tape.runtime(), k.width / head_dim, head_dim, KVFormat::F32);
-  tape.add_check([store, length](const Step& step) {
+  tape.before_run([store, length](const Step& step) {
     for (const Span& span : step.spans) {
       const int64_t last = step.positions[static_cast<size_t>(span.first_row + span.n_rows - 1)];
       if (span.n_rows != length || last != length - 1) {

@@ -100,7 +100,7 @@ Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorR
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude) {
   Activation out = new_activation(tape, positions.size, 2 * half);
   const size_t which = tape.add_frequencies();
-  tape.add_check([which, half](const Step& step) {
+  tape.before_run([which, half](const Step& step) {
     if (static_cast<int64_t>(step.frequencies[which].size()) != half) {
       throw std::invalid_argument("rotary frequencies: expected " + std::to_string(half) + ", found " +
                                   std::to_string(step.frequencies[which].size()));
@@ -158,7 +158,7 @@ Activation add(Tape& tape, const Activation& x, const Activation& y) {
 }
 
 Activation take(Tape& tape, const Activation& x, Input indices) {
-  tape.add_check([indices, rows = x.rows](const Step& step) {
+  tape.before_run([indices, rows = x.rows](const Step& step) {
     for (const int32_t index : step.*indices.field) {
       if (index < 0 || index >= rows) {
         throw std::invalid_argument("wanted rows: expected 0 … " + std::to_string(rows - 1) + ", found " +

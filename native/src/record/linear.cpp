@@ -47,7 +47,7 @@ Place prepare(Tape& tape, Activation& x, Form form) {
 }  // namespace
 
 Activation embed(Tape& tape, MatrixRef table, Input ids) {
-  tape.add_check([table, ids](const Step& step) {
+  tape.before_run([table, ids](const Step& step) {
     for (const int32_t id : step.*ids.field) {
       if (id < 0 || id >= table->matrix.n_out) {
         throw std::invalid_argument(table->name + ": expected ids 0 … " + std::to_string(table->matrix.n_out - 1) +

@@ -29,6 +29,10 @@ size_t Tape::add_frequencies() {
 
 Place Tape::workplace(size_t n_bytes) { return workplaces_.try_emplace(n_bytes, slots_, n_bytes).first->second.place(); }
 
+const AttendSchedule& Tape::schedule(int64_t most_rows, int64_t window) {
+  return schedules_.try_emplace({most_rows, window}, most_rows, window).first->second;
+}
+
 int64_t Tape::pieces(int64_t n) const {
   const int n_threads = runtime_->pool.n_threads();
   if (n_threads == 1 && n_rows_ < kLongStep) return 1;
@@ -113,8 +117,9 @@ bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
       step.frequencies.size() != step_.frequencies.size()) {
     throw std::invalid_argument("a tape was given rows of another shape than it recorded");
   }
-  for (const auto& check : checks_) check(step);
+  for (const auto& hook : before_run_) hook(step);
   step_ = std::move(step);
+  for (auto& [_, schedule] : schedules_) schedule.make(step_);
   runtime_->arena.reserve(slots_->peak());
   std::byte* arena = runtime_->arena.data();
   if (stage_ahead_.empty()) look_ahead();

@@ -26,10 +26,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arena.h"
 #include "runtime.h"
+#include "schedule.h"
 #include "share.h"
 #include "step.h"
 
@@ -104,8 +106,10 @@ class Tape {
   int64_t row_pieces(int64_t n_rows) const { return pieces(n_rows); }
   // Pieces to cut the heads of a step's single row into: the same number for most numbers of heads.
   int64_t head_pieces(int64_t n_heads) const;
-  // Add something to verify, or to make ready, before every run; it throws std::invalid_argument.
-  void add_check(std::function<void(const Step&)> check) { checks_.push_back(std::move(check)); }
+  // How attention cuts the rows of every step, into tiles of so many at most; the same for all that ask for the same.
+  const AttendSchedule& schedule(int64_t most_rows, int64_t window);
+  // Add what is done before every run: verifying the step, with std::invalid_argument, or making something ready for it.
+  void before_run(std::function<void(const Step&)> hook) { before_run_.push_back(std::move(hook)); }
 
   // -- replaying --
   // Run the commands for these rows, then copy n_bytes at `result` out; or return false if `stop` ended it (pool.h).
@@ -143,12 +147,13 @@ class Tape {
   int64_t n_rows_, n_wanted_;
   std::shared_ptr<Slots> slots_ = std::make_shared<Slots>();
   std::map<size_t, Slot> workplaces_;  // by their bytes
+  std::map<std::pair<int64_t, int64_t>, AttendSchedule> schedules_;  // by the most rows of a tile, and the window
   Step step_;
   std::vector<Entry> commands_;
   std::vector<Stage> stages_;
   std::vector<uint32_t> stage_pieces_;
   std::vector<Ahead> stage_ahead_;  // for each stage and thread, the weights that it reads first after that stage
-  std::vector<std::function<void(const Step&)>> checks_;
+  std::vector<std::function<void(const Step&)>> before_run_;
   bool profiling_ = false;
   double ran_s_ = 0;  // while profiling
 };

@@ -1,7 +1,7 @@
 // Attention over the KV store, in one pass over the keys and values (online softmax).
 //
 // A tile is a few rows of one sequence times the query heads that share a key head, so keys and values are read and
-// converted once for all of them. The cache is walked in parts (kernels.h), and these in stretches of 128 tokens:
+// converted once for all of them. The cache is walked in splits (kernels.h), and these in stretches of 128 tokens:
 //
 //     scores   [queries][128] = queries . keys        a block of 16 tokens is a vector: no horizontal sum
 //     maximum, correction     running maximum m; what was summed so far is scaled by 2^(m_old - m_new)
@@ -24,7 +24,7 @@ namespace {
 
 constexpr float kNothing = -INFINITY, kLog2e = 1.44269504f;
 
-// What was summed for the queries of a tile: of a part, or of the parts merged so far.
+// What was summed for the queries of a tile: of a split, or of the splits merged so far.
 struct Sums {
   int64_t n, padded;
   float *sums, *maxima, *totals;  // [n][padded], [n], [n]
@@ -38,17 +38,17 @@ struct Sums {
     for (int64_t i = 0; i < n; i++) maxima[i] = kNothing, totals[i] = 0.0f;
   }
 
-  NEARLIGHT_MEMBER void merge(const Sums& part) {
+  NEARLIGHT_MEMBER void merge(const Sums& split) {
     for (int64_t i = 0; i < n; i++) {
-      if (part.maxima[i] == kNothing) continue;  // a part that this row does not see
-      const float most = maxima[i] > part.maxima[i] ? maxima[i] : part.maxima[i];
+      if (split.maxima[i] == kNothing) continue;  // one that this row does not see
+      const float most = maxima[i] > split.maxima[i] ? maxima[i] : split.maxima[i];
       const f32x16 of_own = exp2_of_negative(broadcast(maxima[i] - most));
-      const f32x16 of_part = exp2_of_negative(broadcast(part.maxima[i] - most));
+      const f32x16 of_split = exp2_of_negative(broadcast(split.maxima[i] - most));
       for (int64_t d = i * padded; d < (i + 1) * padded; d += 16) {
-        store(sums + d, fma(load(part.sums + d), of_part, load(sums + d) * of_own));
+        store(sums + d, fma(load(split.sums + d), of_split, load(sums + d) * of_own));
       }
       maxima[i] = most;
-      totals[i] = totals[i] * of_own.part[0][0] + part.totals[i] * of_part.part[0][0];
+      totals[i] = totals[i] * of_own.part[0][0] + split.totals[i] * of_split.part[0][0];
     }
   }
 
@@ -126,17 +126,17 @@ class Walk {
     }
   }
 
-  void part(int64_t number, Sums& part) {
-    part.clear();
-    const int64_t after = tile_.positions[tile_.n_rows - 1] + 1, end = (number + 1) * tile_.part_tokens;
+  void split(int64_t number, Sums& sums) {
+    sums.clear();
+    const int64_t after = tile_.positions[tile_.n_rows - 1] + 1, end = (number + 1) * tile_.split_tokens;
     const int64_t first = tile_.first_token(0) / kStretchTokens * kStretchTokens;
-    int64_t start = number * tile_.part_tokens;
+    int64_t start = number * tile_.split_tokens;
     if (start < first) start = first;
-    for (; start < (end < after ? end : after); start += kStretchTokens) stretch(start, part);
+    for (; start < (end < after ? end : after); start += kStretchTokens) stretch(start, sums);
   }
 
  private:
-  void stretch(int64_t start, Sums& part) {
+  void stretch(int64_t start, Sums& sums) {
     View view;
     int64_t begins[kMaxQueries];
     if (!look(start, view, begins)) return;
@@ -150,10 +150,10 @@ class Walk {
     // One thing for all queries, then the next: each waits long for its maximum, but they do not wait for each other.
     alignas(64) float risen[kMaxQueries] = {}, corrections[kMaxQueries];
     for (int64_t i = view.first; i < view.last; i++) {
-      const float before = part.maxima[i];
-      part.maxima[i] =
+      const float before = sums.maxima[i];
+      sums.maxima[i] =
           highest_score(scores_ + i * kStretchTokens, view.begin, begins[i], view.ends[i], tile_.softcap, before);
-      risen[i] = before - part.maxima[i];
+      risen[i] = before - sums.maxima[i];
     }
     for (int64_t i = view.first / 16 * 16; i < view.last; i += 16) {
       store(corrections + i, exp2_of_negative(load(risen + i)));
@@ -161,13 +161,13 @@ class Walk {
     for (int64_t i = view.first; i < view.last; i++) {
       auto weights = cache_.weights(view, i, scores_ + i * kStretchTokens);
       const int64_t end = (view.ends[i] + 15) / 16 * 16;
-      const float gained = soften(scores_ + i * kStretchTokens, view.begin, end, part.maxima[i],
+      const float gained = soften(scores_ + i * kStretchTokens, view.begin, end, sums.maxima[i],
                                   [&](int64_t token, const f32x16& p) { weights.put(token, p); });
-      part.totals[i] = part.totals[i] * corrections[i] + gained;
+      sums.totals[i] = sums.totals[i] * corrections[i] + gained;
       weights.end(end);
     }
     if (!alone && Cache::kTouches) touch(values, view.at + tile_.layout.stretch_bytes());
-    cache_.weigh(view, corrections, part.sums);
+    cache_.weigh(view, corrections, sums.sums);
   }
 
   // What the tile sees of the stretch from `start` on, and where each query begins; false if nothing.
@@ -230,29 +230,29 @@ void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, 
   }
 }
 
-void attend_part(const AttendTile& tile, int64_t number, float* part) {
+void attend_split(const AttendTile& tile, int64_t number, float* sums) {
   Scratch scratch{reinterpret_cast<std::byte*>(tile.scratch)};
-  Sums sums(tile, part);
-  with_walk(tile, scratch, [&](auto&& walk) { walk.part(number, sums); });
+  Sums split(tile, sums);
+  with_walk(tile, scratch, [&](auto&& walk) { walk.split(number, split); });
 }
 
-void merge_parts(const AttendTile& tile, float* parts, int64_t n_parts) {
-  const int64_t floats = attend_part_floats(tile.layout, tile.n_rows * tile.group);
+void merge_splits(const AttendTile& tile, float* sums) {
+  const int64_t floats = attend_split_floats(tile.layout, tile.n_rows * tile.group);
   Sums merged(tile, tile.scratch);
   merged.clear();
-  for (int64_t i = 0; i < n_parts; i++) merged.merge(Sums(tile, parts + i * floats));
+  for (int64_t i = 0; i < tile.n_splits; i++) merged.merge(Sums(tile, sums + i * floats));
   merged.write(tile);
 }
 
 void attend(const AttendTile& tile) {
   Scratch scratch{reinterpret_cast<std::byte*>(tile.scratch)};
-  const int64_t floats = attend_part_floats(tile.layout, tile.n_rows * tile.group);
-  Sums part(tile, scratch.take<float>(floats)), merged(tile, scratch.take<float>(floats));
+  const int64_t floats = attend_split_floats(tile.layout, tile.n_rows * tile.group);
+  Sums split(tile, scratch.take<float>(floats)), merged(tile, scratch.take<float>(floats));
   with_walk(tile, scratch, [&](auto&& walk) {
     merged.clear();
-    for (int64_t number = tile.first_part(); number < tile.end_part(); number++) {
-      walk.part(number, part);
-      merged.merge(part);
+    for (int64_t i = 0; i < tile.n_splits; i++) {
+      walk.split(tile.first_split + i, split);
+      merged.merge(split);
     }
   });
   merged.write(tile);

@@ -16,9 +16,10 @@ namespace nearlight {
 
 // Consecutive rows of one sequence, and the query heads that share one key head.
 //
-// A row's tokens are taken in parts of `part_tokens`, from multiples of that on. Every part has a maximum, a total and
-// sums of its own, and they are merged in ascending order: so parts can be given to several threads, and the result's
-// bits do not depend on whether they were.
+// Split-KV: a row's tokens are taken in splits of `split_tokens`, from multiples of that on. Every split has a maximum, a
+// total and sums of its own, and they are merged in ascending order: so splits can be given to several threads, and the
+// result's bits do not depend on whether they were.
+// Source: Flash-Decoding (Dao et al. 2023).
 struct AttendTile {
   KVLayout layout;
   std::byte* const* segments;  // of the sequence
@@ -26,7 +27,8 @@ struct AttendTile {
   int64_t group;               // query heads to a key head
   int64_t n_rows;              // times group at most kMaxQueries
   const int32_t* positions;    // [n_rows], ascending
-  int64_t part_tokens;         // the same for all rows
+  int64_t split_tokens;        // the same for all rows
+  int64_t first_split, n_splits;  // those of which some row sees something
   const float* q;              // the first row's first query head of the group: [group * head_dim]
   float* out;                  // likewise
   int64_t row_stride;          // floats between rows of q, and of out
@@ -39,30 +41,27 @@ struct AttendTile {
   [[gnu::always_inline]] int64_t first_token(int64_t row) const {
     return positions[row] < window ? 0 : positions[row] - window + 1;
   }
-  // Parts of which some row sees something.
-  [[gnu::always_inline]] int64_t first_part() const { return first_token(0) / part_tokens; }
-  [[gnu::always_inline]] int64_t end_part() const { return positions[n_rows - 1] / part_tokens + 1; }
 };
 
 constexpr int64_t kMaxQueries = 64;  // of a tile: rows times query heads to a key head
 
-// Parts are at least this long, and for many tokens so long that a row sees 16 at most. A window may begin and end
+// Splits are at least this long, and for many tokens so long that a row sees 16 at most. A window may begin and end
 // within one, and the rows of a tile are a little apart: two more.
-constexpr int64_t kLeastPartTokens = 512, kMostParts = 18;
+constexpr int64_t kLeastSplitTokens = 512, kMostSplits = 18;
 
-// Tokens of a part of a row that sees n tokens.
-[[gnu::always_inline]] constexpr int64_t part_tokens(int64_t n) {
-  int64_t tokens = kLeastPartTokens;
+// Tokens of a split of a row that sees n tokens.
+[[gnu::always_inline]] constexpr int64_t split_tokens(int64_t n) {
+  int64_t tokens = kLeastSplitTokens;
   while (n > 16 * tokens) tokens *= 2;
   return tokens;
 }
 
-// A part of a tile: sums, maxima, totals.
-[[gnu::always_inline]] constexpr int64_t attend_part_floats(const KVLayout& layout, int64_t n_queries) {
+// What a split of a tile leaves: sums, maxima, totals.
+[[gnu::always_inline]] constexpr int64_t attend_split_floats(const KVLayout& layout, int64_t n_queries) {
   return n_queries * (layout.padded_dim() + 2);
 }
 
-// Scratch of a tile: two parts; queries, scores, weights; what begins on a cache line.
+// Scratch of a tile: two splits; queries, scores, weights; what begins on a cache line.
 [[gnu::always_inline]] constexpr int64_t attend_scratch_floats(const KVLayout& layout, int64_t n_queries) {
   const int64_t padded = layout.padded_dim();
   const int64_t floats = n_queries * (3 * padded + 2 * kStretchTokens + 4) + padded + 256;
@@ -96,9 +95,9 @@ struct VectorKernels {
                const float* k, const float* v);
   // Attends causally over the cache: out = softmax(scale * q . keys) . values, over the tokens that each row sees.
   void (*attend)(const AttendTile& tile);
-  // The same in two steps: one part, into attend_part_floats() at `part`; and all parts, [n_parts], to the result.
-  void (*attend_part)(const AttendTile& tile, int64_t number, float* part);
-  void (*merge_parts)(const AttendTile& tile, float* parts, int64_t n_parts);
+  // The same in two steps: one split, into attend_split_floats() at `sums`; and those of all splits to the result.
+  void (*attend_split)(const AttendTile& tile, int64_t number, float* sums);
+  void (*merge_splits)(const AttendTile& tile, float* sums);
 
   // For sampling: scores are n floats, `highest` is the largest of them. These three give the same bits at all levels.
   // maxima[i] = the largest of the i-th kScoreBlock scores, NaN if one of them is.

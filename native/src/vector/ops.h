@@ -20,8 +20,8 @@ void gelu_tanh(const float* x, float* out, int64_t n);
 void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
           const float* k, const float* v);
 void attend(const AttendTile& tile);
-void attend_part(const AttendTile& tile, int64_t number, float* part);
-void merge_parts(const AttendTile& tile, float* parts, int64_t n_parts);
+void attend_split(const AttendTile& tile, int64_t number, float* sums);
+void merge_splits(const AttendTile& tile, float* sums);
 void block_maxima(const float* scores, int64_t n, float* maxima);
 int64_t scores_reaching(const float* scores, int64_t n, const float* maxima, float floor, int32_t* ids);
 double sum_of_powers(const float* scores, int64_t n, float highest, float factor);

@@ -1,0 +1,53 @@
+// See schedule.h.
+#include "schedule.h"
+
+#include <algorithm>
+
+#include "../vector/kernels.h"
+
+namespace nearlight {
+
+void AttendSchedule::make(const Step& step) {
+  tiles_.clear();
+  for (const Span& span : step.spans) {
+    const auto n_before = static_cast<std::ptrdiff_t>(tiles_.size());
+    for (int64_t begin = 0; begin < span.n_rows; begin += tiles_.back().n_rows) {
+      tiles_.push_back(cut(step, span, begin));
+    }
+    std::reverse(tiles_.begin() + n_before, tiles_.end());
+  }
+  int64_t n_splits = 0;
+  for (TileRows& tile : tiles_) {
+    tile.splits_before = n_splits;
+    n_splits += tile.n_splits;
+  }
+}
+
+int64_t AttendSchedule::with_split(int64_t split) const {
+  const auto after = std::ranges::upper_bound(tiles_, split, {}, &TileRows::splits_before);
+  return after - tiles_.begin() - 1;
+}
+
+int64_t AttendSchedule::split_tokens(const Step& step, int64_t row) const {
+  const int64_t n = int64_t{step.positions[static_cast<size_t>(row)]} + 1;
+  return nearlight::split_tokens(std::min(n, window_));
+}
+
+// The rows of `span` from `begin` on, as far as they have splits alike and lie so near each other that together they see
+// kMostSplits at most.
+TileRows AttendSchedule::cut(const Step& step, const Span& span, int64_t begin) const {
+  const int64_t first_row = span.first_row + begin, tokens = split_tokens(step, first_row);
+  const int32_t* const position = step.positions.data() + first_row;
+  int64_t n = std::min(most_rows_, span.n_rows - begin);
+  while (position[n - 1] - position[0] >= kLeastSplitTokens || split_tokens(step, first_row + n - 1) != tokens) n--;
+  const int64_t first_token = std::max<int64_t>(position[0] - window_ + 1, 0), first_split = first_token / tokens;
+  return {.sequence = span.sequence,
+          .first_row = first_row,
+          .n_rows = n,
+          .split_tokens = tokens,
+          .first_split = first_split,
+          .n_splits = position[n - 1] / tokens + 1 - first_split,
+          .splits_before = 0};
+}
+
+}  // namespace nearlight
