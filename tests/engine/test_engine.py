@@ -1,5 +1,7 @@
 """Steps over a real (random) model: what is kept, what is computed again, and what a failure leaves behind."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +116,18 @@ def test_closing_releases_the_storage(engine: Engine) -> None:
     assert engine.cache.n_bytes > before
     engine.close(sequence)
     assert engine.cache.n_bytes == before
+
+
+def test_a_dropped_model_gives_its_memory_back_at_once(tmp_path: Path) -> None:
+    """Without waiting for the garbage collector: whoever drops a model may want to load the next."""
+    write_model(tmp_path, CONFIGS["qwen3"])
+    model = nearlight.load(tmp_path)
+    model.logits([1, 2, 3])
+    gc.collect()
+    gc.disable()
+    try:
+        held = [weakref.ref(part) for part in (model.engine, model.engine.cache, model.engine.model, model.engine.ops)]
+        del model
+        assert [part() for part in held] == [None] * len(held)
+    finally:
+        gc.enable()

@@ -33,8 +33,8 @@ class Engine:
         self.model = model
         self.ops = ops
         self.context = min(context or model.max_positions, model.max_positions)
-        self.cache = KVCache(ops, model.states(), kv_format or kv_format_for(model.parameters()))
-        self._program = ops.program(lambda rows: model(rows, self.cache))
+        self.cache = cache = KVCache(ops, model.states(), kv_format or kv_format_for(model.parameters()))
+        self._program = ops.program(lambda rows: model(rows, cache))  # no cycle: a dropped engine is freed at once
 
     @property
     def program(self) -> Program:
