@@ -203,4 +203,4 @@ def test_unknown_models_are_refused():
     with pytest.raises(RequestError, match="no model of this name"):
         make_plan("qwen9-1t", "rtx4090")
     with pytest.raises(UnsupportedError, match="neither run nor plan"):
-        make_plan("mamba-130m", "rtx4090")
+        make_plan("deepseek-v3", "rtx4090")

@@ -1,8 +1,9 @@
-"""The KV cache: keys and values of every layer, for any number of sequences.
+"""What layers keep between steps, for any number of sequences: keys and values of every token, recurrences.
 
 A sequence is a number. The cache keeps how many tokens of each it holds; the kernel set's stores keep the bytes.
-Forgetting the last tokens costs nothing (they are just no longer counted), which is what reusing a conversation,
-rejecting a draft and restoring a saved state are made of.
+Forgetting the last tokens of keys and values costs nothing (they are just no longer counted). A recurrence cannot be
+unwound: it goes back to where a step began, or to a copy, and what lies between is computed again. Reusing a
+conversation, rejecting a draft and restoring a saved state are made of that.
 
 Layers with a sliding window keep whole sequences too. Tokens behind the window are not read, but going back to an
 earlier length may bring them into view again, and nothing here knows how far back its users will go.
@@ -11,12 +12,24 @@ earlier length may bring them into view again, and nothing here knows how far ba
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
-from typing import Protocol, Unpack
+from dataclasses import dataclass, field
+from typing import Protocol, Unpack, cast
 
 from nearlight.dtypes import F16, Format
 from nearlight.errors import RequestError
-from nearlight.kernels.ops import Array, AttendOptions, KVStore, Ops, Rows, WholeSequences
+from nearlight.kernels.ops import (
+    Array,
+    AttendOptions,
+    KVStore,
+    Ops,
+    RecurrentOps,
+    RecurrentStore,
+    Rows,
+    WholeSequences,
+)
+
+_KEPT_SNAPSHOTS = 4
+"""Copies of a sequence's recurrences: the ends of the last prompts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,23 +40,54 @@ class KVState:
     head_dim: int
 
 
-class AttentionCache(Protocol):
-    """What an attention layer asks of a cache."""
+@dataclass(frozen=True, eq=False)
+class RecurrentState:
+    """What a recurrence declares to keep of a sequence, however long. Units: `size` counts float32 values."""
+
+    size: int
+
+
+class LayerCache(Protocol):
+    """What layers ask of a cache."""
 
     def attend(
         self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
     ) -> Array:
         """Attend as `Ops.attend` does, with this state's keys and values; the other options are those there."""
 
+    def recurrent(self, state: RecurrentState) -> RecurrentStore:
+        """Return the store of a recurrence, for the ops that advance it."""
 
-class KVCache:
-    """Keys and values per layer, lengths per sequence."""
 
-    def __init__(self, ops: Ops, states: Iterable[KVState], format: Format = F16) -> None:
+@dataclass
+class _Held:
+    """A sequence: tokens counted, of which the first `computed` are; where the last step began, while it can be undone;
+    and copies of its recurrences, numbered as sequences are, by how many tokens they have seen."""
+
+    length: int = 0
+    computed: int = 0
+    before: int | None = None
+    snapshots: dict[int, int] = field(default_factory=dict)
+
+
+class Cache:
+    """What layers keep between steps, for any number of sequences.
+
+    Of a token counted by `extend`, keys and values are written by the step that follows, which `commit` ends.
+    """
+
+    def __init__(self, ops: Ops, states: Iterable[KVState | RecurrentState], format: Format = F16) -> None:
         self.ops = ops
         self.format = format
-        self._stores = {state: ops.kv_store(state.n_kv_heads, state.head_dim, format) for state in states}
-        self._lengths: dict[int, int] = {}
+        self._stores: dict[KVState, KVStore] = {}
+        self._recurrences: dict[RecurrentState, RecurrentStore] = {}
+        for state in states:
+            if isinstance(state, KVState):
+                self._stores[state] = ops.kv_store(state.n_kv_heads, state.head_dim, format)
+            else:
+                self._recurrences[state] = cast(RecurrentOps, ops).recurrent_store(state.size)
+        self._held: dict[int, _Held] = {}
+        self._snapshots: set[int] = set()
         self._rooms: dict[int, int] = {}  # for how many tokens all stores have room
         self._next = 0
 
@@ -55,62 +99,97 @@ class KVCache:
         """Keep the rows' keys and values in this state's store and attend over them; see `Ops.attend`."""
         return self.ops.attend(q, k, v, self._stores[kv], rows, head_dim=kv.head_dim, scale=scale, **options)
 
+    def recurrent(self, state: RecurrentState) -> RecurrentStore:
+        return self._recurrences[state]
+
     # -- what the engine calls -------------------------------------------------------------------------------------
 
     def open(self) -> int:
         """Start an empty sequence and return its number. Numbers of closed sequences are given out again."""
-        sequence = next((n for n in range(self._next) if n not in self._lengths), self._next)
-        self._next = max(self._next, sequence + 1)
-        self._lengths[sequence] = 0
+        sequence = self._new_number()
+        self._held[sequence] = _Held()
         return sequence
 
     def close(self, sequence: int) -> None:
         """Forget a sequence and release its storage."""
-        self.length(sequence)
+        held = self._find(sequence)
         for store in self.stores:
             store.free(sequence)
+        for recurrence in self._recurrences.values():
+            recurrence.free(sequence)
+        for length in list(held.snapshots):
+            self._drop_snapshot(held, length)
         self._rooms.pop(sequence, None)
-        del self._lengths[sequence]
+        del self._held[sequence]
 
     def length(self, sequence: int) -> int:
         """Return how many tokens of a sequence are held. Raises: RequestError when it is not open."""
-        if sequence not in self._lengths:
-            raise RequestError("sequence", expected=f"one of {sorted(self._lengths)}", found=sequence)
-        return self._lengths[sequence]
+        return self._find(sequence).length
 
     def extend(self, sequence: int, n_tokens: int) -> None:
         """Count n_tokens more, making room for them; the step that follows fills them."""
-        length = self.length(sequence) + n_tokens
+        held = self._find(sequence)
+        length = held.length + n_tokens
         if length > self._rooms.get(sequence, 0):
-            self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=length)
-        self._lengths[sequence] = length
+            self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=1 << 62)
+            for recurrence in self._recurrences.values():
+                recurrence.reserve(sequence)
+        held.length = length
+
+    def commit(self, sequence: int) -> None:
+        """Take in what a step computed: everything counted is there now.
+
+        Recurrences are copied after many rows at once, which is the end of a prompt, or of a part of it: a place to
+        come back to.
+        """
+        held = self._find(sequence)
+        n_rows, held.before, held.computed = held.length - held.computed, held.computed, held.length
+        for recurrence in self._recurrences.values():
+            recurrence.commit(sequence)
+        if self._recurrences and n_rows > 1:
+            self._take_snapshot(sequence, held)
+
+    def truncate(self, sequence: int, length: int) -> int:
+        """Forget all but the first `length` tokens, and what was counted and not computed; return how many are left.
+
+        Keys and values of any length are there. Recurrences go back one step, else to the last copy that has not seen
+        more: then fewer tokens are left, and the others are to be computed again.
+        """
+        held = self._find(sequence)
+        if not 0 <= length <= held.length:
+            raise RequestError("length to keep", expected=f"0 … {held.length}", found=length)
+        left = min(length, held.computed)
+        if self._recurrences and left < held.computed:
+            left = self._go_back(sequence, held, left)
+            held.before = None
+        held.length = held.computed = left
+        for seen in [seen for seen in held.snapshots if seen > left]:
+            self._drop_snapshot(held, seen)
+        return left
 
     def hold(self, sequence: int, n_tokens: int) -> None:
         """Count n_tokens of an empty sequence without computing them: it holds zeros."""
         self.extend(sequence, n_tokens)
         for store in self.stores:
             store.clear(sequence)
-
-    def truncate(self, sequence: int, length: int) -> None:
-        """Forget all but the first `length` tokens."""
-        held = self.length(sequence)
-        if not 0 <= length <= held:
-            raise RequestError("length to keep", expected=f"0 … {held}", found=length)
-        self._lengths[sequence] = length
+        held = self._find(sequence)
+        held.computed = held.length
 
     def fork(self, sequence: int) -> int:
         """Copy a sequence, as a snapshot to come back to or as another continuation of the same prompt."""
-        length = self.length(sequence)
+        computed = self._find(sequence).computed
         target = self.open()
         for store in self.stores:
-            if length:
-                store.copy(sequence, target, length)
-        self._lengths[target] = length
+            if computed:
+                store.copy(sequence, target, computed)
+        for recurrence in self._recurrences.values():
+            recurrence.copy(sequence, target)
+        self._held[target] = _Held(computed, computed)
         return target
 
     @property
     def stores(self) -> Collection[KVStore]:
-        """One for each state, in the order in which they were declared."""
+        """Of keys and values, in the order in which they were declared."""
         return self._stores.values()
 
     @property
@@ -119,7 +198,49 @@ class KVCache:
 
     @property
     def n_bytes(self) -> int:
-        return sum(store.n_bytes for store in self.stores)
+        kept = sum(store.n_bytes for store in self.stores)
+        return kept + sum(recurrence.n_bytes for recurrence in self._recurrences.values())
+
+    # -- going back ------------------------------------------------------------------------------------------------
+
+    def _go_back(self, sequence: int, held: _Held, length: int) -> int:
+        """Make recurrences those of `length` tokens or, where nobody has these, of fewer; return how many."""
+        best = max((seen for seen in held.snapshots if seen <= length), default=0)
+        if held.before is not None and best <= held.before <= length:
+            for recurrence in self._recurrences.values():
+                recurrence.undo(sequence)
+            return held.before
+        for recurrence in self._recurrences.values():
+            if best:
+                recurrence.copy(held.snapshots[best], sequence)
+            else:
+                recurrence.clear(sequence)
+        return best
+
+    def _take_snapshot(self, sequence: int, held: _Held) -> None:
+        number = held.snapshots[held.computed] = self._new_number()
+        self._snapshots.add(number)
+        for recurrence in self._recurrences.values():
+            recurrence.copy(sequence, number)
+        if len(held.snapshots) > _KEPT_SNAPSHOTS:
+            self._drop_snapshot(held, min(held.snapshots))
+
+    def _drop_snapshot(self, held: _Held, length: int) -> None:
+        number = held.snapshots.pop(length)
+        self._snapshots.discard(number)
+        for recurrence in self._recurrences.values():
+            recurrence.free(number)
+
+    def _new_number(self) -> int:
+        taken = self._held.keys() | self._snapshots
+        number = next((n for n in range(self._next) if n not in taken), self._next)
+        self._next = max(self._next, number + 1)
+        return number
+
+    def _find(self, sequence: int) -> _Held:
+        if sequence not in self._held:
+            raise RequestError("sequence", expected=f"one of {sorted(self._held)}", found=sequence)
+        return self._held[sequence]
 
 
 class NoCache:
@@ -133,3 +254,6 @@ class NoCache:
         self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
     ) -> Array:
         return self.ops.attend(q, k, v, self.whole, rows, head_dim=kv.head_dim, scale=scale, **options)
+
+    def recurrent(self, state: RecurrentState) -> RecurrentStore:
+        raise NotImplementedError("recurrences over whole sequences")

@@ -14,6 +14,7 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
+from nearlight.cache.kv import KVState
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
 from nearlight.engine.binding import declare
 from nearlight.engine.kv_format import usual_kv_format
@@ -141,6 +142,7 @@ def _guarded(found: Inspection, make: Any) -> Any:
 _KINDS: dict[str, tuple[Role, ...]] = {
     "embedding": ("embedding",),
     "attention": ("attention",),
+    "mixer": ("mixer", "recurrence"),
     "ffn": ("mlp", "router", "expert"),
     "norms": ("norm",),
     "head": ("head",),
@@ -193,7 +195,9 @@ def _measure(found: Inspection, model: Model) -> None:
     matrices = [parameter for parameter in model.parameters() if parameter.is_matrix]
     kv = usual_kv_format(tensor.format for matrix in matrices for tensor in _tensors_of(matrix, found.package))
     found.kv = kv.name.lower()
-    found.kv_bytes_per_token = sum(2 * state.n_kv_heads * kv.row_bytes(state.head_dim) for state in model.states())
+    found.kv_bytes_per_token = sum(
+        2 * state.n_kv_heads * kv.row_bytes(state.head_dim) for state in model.declared(KVState)
+    )
 
 
 def _tensors_of(parameter: Parameter, package: Package) -> list[StoredTensor]:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nearlight.cache.kv import KVCache
+from nearlight.cache.kv import Cache, KVState
 from nearlight.dtypes import F32, Format
 from nearlight.engine.binding import bounds_of, requantization, with_tied_head
 from nearlight.engine.kv_format import kv_format_for
@@ -124,7 +124,7 @@ class CountedModel:
     def kv_bytes_per_token(self) -> int:
         return sum(
             self.ops.target.kv_token_bytes(state.n_kv_heads, state.head_dim, self.kv_format)
-            for state in self.model.states()
+            for state in self.model.declared(KVState)
         )
 
     def kv_bytes(self, n_tokens: int) -> int:
@@ -171,8 +171,8 @@ class CountedModel:
             rows = Rows(rows.tokens, rows.positions, rows.sequences, rows.wanted[:0])
         return self.ops.count(lambda symbolic: self.model(symbolic, cache), rows)
 
-    def _cache(self) -> KVCache:
-        return KVCache(self.ops, self.model.states(), self.kv_format)
+    def _cache(self) -> Cache:
+        return Cache(self.ops, self.model.states(), self.kv_format)
 
 
 def shape_tensor(parameter: Parameter, format: Format) -> StoredTensor:

@@ -10,7 +10,7 @@ from collections.abc import Sequence as Ordered
 
 import numpy as np
 
-from nearlight.cache.kv import KVCache
+from nearlight.cache.kv import Cache
 from nearlight.dtypes import Format
 from nearlight.engine.kv_format import kv_format_for
 from nearlight.engine.sequence import Sequence, Share, plan_step
@@ -33,7 +33,7 @@ class Engine:
         self.model = model
         self.ops = ops
         self.context = min(context or model.max_positions, model.max_positions)
-        self.cache = cache = KVCache(ops, model.states(), kv_format or kv_format_for(model.parameters()))
+        self.cache = cache = Cache(ops, model.states(), kv_format or kv_format_for(model.parameters()))
         self._program = ops.program(lambda rows: model(rows, cache))  # no cycle: a dropped engine is freed at once
 
     @property
@@ -73,13 +73,12 @@ class Engine:
         keep = min(sequence.common_prefix(tokens), len(tokens) - 1)
         self.rewind(sequence, keep)
         self.extend(sequence, tokens[keep:])
-        return keep
+        return sequence.computed
 
     def rewind(self, sequence: Sequence, length: int) -> None:
         """Forget all but the first `length` tokens."""
         del sequence.tokens[length:]
-        sequence.computed = min(sequence.computed, length)
-        self.cache.truncate(sequence.number, sequence.computed)
+        sequence.computed = self.cache.truncate(sequence.number, min(sequence.computed, length))
 
     def step(
         self, sequences: Ordered[Sequence], max_rows: int = CHUNK_ROWS, watch: Watch | None = None
@@ -113,6 +112,7 @@ class Engine:
                 self.cache.truncate(share.sequence.number, share.sequence.computed)
             raise
         for share in shares:
+            self.cache.commit(share.sequence.number)
             share.sequence.computed += share.n_rows
         return logits
 

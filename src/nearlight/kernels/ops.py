@@ -84,6 +84,36 @@ class KVStore(Protocol):
         """Bytes that a token takes."""
 
 
+class RecurrentStore(Protocol):
+    """The state of one recurrence, float32 [size], for any number of sequences.
+
+    A sequence has two places: a step reads the one and writes the other, so that until it is committed nothing has
+    happened.
+    """
+
+    def reserve(self, sequence: int) -> None:
+        """Make room for a sequence; a new one's state is zeros."""
+
+    def commit(self, sequence: int) -> None:
+        """Make what the last step wrote the sequence's state; what it was before is what the next step writes over."""
+
+    def undo(self, sequence: int) -> None:
+        """Take the last commit back. Allowed once after it, before another step."""
+
+    def copy(self, source: int, target: int) -> None:
+        """Make the state of `target` that of `source`."""
+
+    def clear(self, sequence: int) -> None:
+        """Begin anew: zeros."""
+
+    def free(self, sequence: int) -> None:
+        """Release a sequence's storage; an unknown sequence is nothing to release."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes allocated now."""
+
+
 @dataclass(frozen=True)
 class WholeSequences:
     """In place of a store: the rows are whole sequences of this length, and nothing is kept. For training."""
@@ -224,8 +254,8 @@ class Ops(Protocol):
 
 EXTRA_OPS: dict[str, frozenset[str]] = {
     "cpu": frozenset(),
-    "reference": frozenset({"experts"}),
-    "count": frozenset({"experts", "biased_experts", "scale", "softcap", "geglu", "longrope"}),
+    "reference": frozenset({"experts", "recurrences"}),
+    "count": frozenset({"experts", "biased_experts", "scale", "softcap", "geglu", "longrope", "recurrences"}),
 }
 """What each kernel set, by name, can do beyond `Ops`; counting leaves a few operations on single values out."""
 
@@ -242,4 +272,49 @@ class ExpertOps(Ops, Protocol):
         Shapes: x [R, M], scores [R, E]; gate, up [E * I, M] and down [E * M, I] hold the experts one after the other;
         -> [R, M].
         Source: arXiv:1701.06538; arXiv:2401.04088.
+        """
+
+
+class RecurrentOps(Ops, Protocol):
+    """A kernel set that also has recurrences: what state space models need.
+
+    Their ops read a sequence's state, take its rows of the step one after the other, and write the state after the last
+    of them beside the one they read (`RecurrentStore`).
+    """
+
+    def recurrent_store(self, size: int) -> RecurrentStore:
+        """Make an empty store of states of `size` float32 values."""
+
+    def causal_conv(self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows) -> Array:
+        """Convolve every channel with its own kernel over its sequence's last inputs, then apply SiLU.
+
+        Shapes: x [R, C], weight [C * K] (a channel's K factors side by side, the last for the row itself), bias [C] ->
+        [R, C]; the state holds the K - 1 inputs before, [K - 1, C].
+        """
+
+    def grouped_rms_norm(self, x: Array, weight: Array, eps: float, n_groups: int) -> Array:
+        """Scale every one of n_groups parts of a row to unit root mean square, then the row by weight [width]."""
+
+    def selective_scan(
+        self,
+        x: Array,
+        dt: Array,
+        b: Array,
+        c: Array,
+        a_log: Array,
+        d: Array,
+        dt_bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_heads: int,
+        n_groups: int = 1,
+    ) -> Array:
+        """Advance the linear recurrence of Mamba, row by row of a sequence.
+
+        With s = softplus(dt + dt_bias) of a head and A = -exp(a_log), the head's state [P, N] becomes
+        exp(s A) * state + s * x b^T, and gives y = state c + d x.
+        Shapes: x [R, H * P], dt [R, H], b and c [R, G * N], head h using group h // (H / G); a_log [H * N], or [H]
+        where a head has one A; d and dt_bias [H]; -> [R, H * P]. The state is [H, P, N].
+        Source: arXiv:2312.00752 (Mamba: heads of one value), arXiv:2405.21060 (Mamba-2).
         """

@@ -14,7 +14,17 @@ import torch.nn.functional as F  # noqa: N812, the name everyone knows
 from nearlight.dtypes import F16, Q8_0, Format
 from nearlight.errors import PackageError, ShapeError
 from nearlight.formats import dequantize
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Watch, WholeSequences
+from nearlight.kernels.ops import (
+    Array,
+    Float32,
+    Frequencies,
+    KVStore,
+    Program,
+    RecurrentStore,
+    Rows,
+    Watch,
+    WholeSequences,
+)
 from nearlight.package.tensors import StoredTensor
 
 KEY_GROUP = 32
@@ -91,6 +101,44 @@ class TorchKVStore:
         return 2 * n_kv_heads * head_dim * self._dtype.itemsize
 
 
+class TorchRecurrentStore:
+    """Two tensors [size] a sequence: its state, and what the next step makes of it, or what the last one made it of."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self._size, self._device = size, device
+        self._pairs: dict[int, list[torch.Tensor]] = {}
+
+    def reserve(self, sequence: int) -> None:
+        if sequence not in self._pairs:
+            self.clear(sequence)
+
+    def read(self, sequence: int) -> torch.Tensor:
+        return self._pairs[sequence][0]
+
+    def write(self, sequence: int, state: torch.Tensor) -> None:
+        self._pairs[sequence][1] = state.reshape(-1)
+
+    def commit(self, sequence: int) -> None:
+        self._pairs[sequence].reverse()
+
+    def undo(self, sequence: int) -> None:
+        self.commit(sequence)
+
+    def copy(self, source: int, target: int) -> None:
+        state = self.read(source)
+        self._pairs[target] = [state.clone(), torch.zeros_like(state)]
+
+    def clear(self, sequence: int) -> None:
+        self._pairs[sequence] = [torch.zeros(self._size, device=self._device) for _ in range(2)]
+
+    def free(self, sequence: int) -> None:
+        self._pairs.pop(sequence, None)
+
+    @property
+    def n_bytes(self) -> int:
+        return 2 * 4 * self._size * len(self._pairs)
+
+
 class ReferenceOps:
     """The `Ops` of `kernels.ops` in PyTorch."""
 
@@ -117,6 +165,9 @@ class ReferenceOps:
 
     def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> TorchKVStore:
         return TorchKVStore(n_kv_heads, head_dim, format, self.device)
+
+    def recurrent_store(self, size: int) -> TorchRecurrentStore:
+        return TorchRecurrentStore(size, self.device)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         def run(rows: Rows, watch: Watch | None = None) -> Float32:
@@ -193,6 +244,59 @@ class ReferenceOps:
             keys, values = (x[:seen].to(q.dtype) for x in store.entry(sequence))
             visible = _visible(positions, seen, window)
             out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
+        return out.flatten(-2)
+
+    def causal_conv(
+        self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows
+    ) -> torch.Tensor:
+        assert isinstance(store, TorchRecurrentStore)
+        channels = x.shape[-1]
+        kernel = weight.reshape(channels, -1)
+        width, out = kernel.shape[1], torch.empty_like(x)
+        for sequence in rows.sequences.unique().tolist():
+            mine = rows.sequences == sequence
+            inputs = torch.cat([store.read(sequence).reshape(width - 1, channels), x[mine]])
+            windows = inputs.unfold(0, width, 1)  # [rows, channels, width]
+            out[mine] = (windows * kernel).sum(-1) + (0 if bias is None else bias)
+            store.write(sequence, inputs[len(inputs) - (width - 1) :].clone())
+        return F.silu(out)
+
+    def grouped_rms_norm(self, x: Array, weight: Array, eps: float, n_groups: int) -> torch.Tensor:
+        groups = _split(x, x.shape[-1] // n_groups)
+        scaled: torch.Tensor = groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + eps)
+        normed: torch.Tensor = scaled.flatten(-2) * weight
+        return normed
+
+    def selective_scan(
+        self,
+        x: Array,
+        dt: Array,
+        b: Array,
+        c: Array,
+        a_log: Array,
+        d: Array,
+        dt_bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_heads: int,
+        n_groups: int = 1,
+    ) -> torch.Tensor:
+        assert isinstance(store, TorchRecurrentStore)
+        steps = F.softplus(dt if dt_bias is None else dt + dt_bias)
+        x = _split(x, x.shape[-1] // n_heads)  # [R, H, P]
+        b, c = (
+            _split(values, values.shape[-1] // n_groups).repeat_interleave(n_heads // n_groups, 1) for values in (b, c)
+        )
+        decay = torch.exp(steps[..., None] * -torch.exp(a_log.reshape(n_heads, -1)))  # [R, H, N], or [R, H, 1]
+        out = torch.empty_like(x)
+        for sequence in rows.sequences.unique().tolist():
+            state = store.read(sequence).reshape(n_heads, x.shape[-1], b.shape[-1])
+            for row in torch.nonzero(rows.sequences == sequence)[:, 0].tolist():
+                gained = (steps[row, :, None] * x[row])[..., None] * b[row, :, None]
+                state = decay[row, :, None] * state + gained
+                out[row] = (state * c[row, :, None]).sum(-1) + d[:, None] * x[row]
+            store.write(sequence, state)
         return out.flatten(-2)
 
     def swiglu(self, gate: Array, up: Array) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearlight.cache.kv import AttentionCache, KVState
+from nearlight.cache.kv import KVState, LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.basic import Linear, RMSNorm
 from nearlight.layers.parameters import Layer, Part
@@ -82,7 +82,7 @@ class Attention(Layer):
         self.window = window
         self.kv = KVState(shape.n_kv_heads, shape.head_dim)
 
-    def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: AttentionCache) -> Array:
+    def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: LayerCache) -> Array:
         q, k, v = self.projections.q(x), self.projections.k(x), self.projections.v(x)
         if self.norms:
             q, k = self.norms[0](q), self.norms[1](k)

@@ -16,7 +16,7 @@ from nearlight.dtypes import Format
 from nearlight.kernels.ops import Ops
 from nearlight.package.tensors import StoredTensor
 
-Role: TypeAlias = Literal["embedding", "head", "attention", "mlp", "router", "expert", "norm"]
+Role: TypeAlias = Literal["embedding", "head", "attention", "mlp", "router", "expert", "norm", "mixer", "recurrence"]
 """What a parameter is for. Whoever treats some unlike others (formats, counts, lists) asks this, and no name."""
 
 _T = TypeVar("_T")
@@ -55,7 +55,8 @@ class Parameter:
 
     @property
     def is_matrix(self) -> bool:
-        return len(self.shape) == 2
+        """Whether it is multiplied with in its stored bits; all else is small, and kept as float32."""
+        return len(self.shape) == 2 and self.role != "recurrence"
 
     @property
     def size(self) -> int:
@@ -88,7 +89,7 @@ class Layer:
         """Yield every parameter below this layer, in order of declaration, each once."""
         return self.declared(Parameter)
 
-    def declared(self, kind: type[_T]) -> Iterator[_T]:
+    def declared(self, kind: type[_T] | tuple[type[_T], ...]) -> Iterator[_T]:
         """Yield everything of a kind that this layer and those below it hold, in order of declaration, each once."""
         seen: set[int] = set()
         for found in self._walk(kind):
@@ -96,7 +97,7 @@ class Layer:
                 seen.add(id(found))
                 yield found
 
-    def _walk(self, kind: type[_T]) -> Iterator[_T]:
+    def _walk(self, kind: type[_T] | tuple[type[_T], ...]) -> Iterator[_T]:
         for member in vars(self).values():
             for part in member if isinstance(member, list | tuple) else (member,):
                 if isinstance(part, kind):

@@ -18,6 +18,7 @@ from nearlight.models.gpt2 import GPT2
 from nearlight.models.gpt_oss import GptOss
 from nearlight.models.granite import Granite
 from nearlight.models.llama import Llama
+from nearlight.models.mamba import Mamba, Mamba2
 from nearlight.models.mistral import Mistral
 from nearlight.models.mixtral import Mixtral
 from nearlight.models.model import Family, Model
@@ -35,6 +36,8 @@ FAMILIES: dict[str, Family] = {
     "gpt_oss": GptOss,
     "granite": Granite,
     "llama": Llama,
+    "mamba": Mamba,
+    "mamba2": Mamba2,
     "mistral": Mistral,
     "mixtral": Mixtral,
     "olmo2": Olmo2,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.cache.kv import AttentionCache
+from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.basic import RMSNorm
@@ -47,7 +47,7 @@ class SandwichBlock(Block):
     def _norm(self, name: str, width: int) -> RMSNorm:
         return RMSNorm(self.ops, f"{self.name}.{name}", width, self.eps)
 
-    def __call__(self, h: Array, rows: Rows, angles: Array, cache: AttentionCache) -> Array:
+    def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         attended = self.attention(self.attention_norm(h), rows, angles, cache)
         h = self.ops.add(h, self.attention_out_norm(attended))
         return self.ops.add(h, self.mlp_out_norm(self.mlp(self.mlp_norm(h))))

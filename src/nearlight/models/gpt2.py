@@ -6,7 +6,7 @@ Source: "Language Models are Unsupervised Multitask Learners", Radford et al. 20
 
 from __future__ import annotations
 
-from nearlight.cache.kv import AttentionCache
+from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Embedding, Head, LayerNorm
@@ -37,7 +37,7 @@ class Block(Layer):
         self.mlp_norm = LayerNorm(ops, f"{name}.ln_2", width, eps)
         self.mlp = GeluMLP(ops, *mlp, width, config.size("n_inner", 4 * width), approximation)
 
-    def __call__(self, h: Array, rows: Rows, cache: AttentionCache) -> Array:
+    def __call__(self, h: Array, rows: Rows, cache: LayerCache) -> Array:
         h = self.ops.add(h, self.attention(self.attention_norm(h), rows, None, cache))
         return self.ops.add(h, self.mlp(self.mlp_norm(h)))
 
@@ -55,7 +55,7 @@ class GPT2(Model):
         self.norm = LayerNorm(ops, "transformer.ln_f", width, _eps(config))
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", True))
 
-    def hidden(self, rows: Rows, cache: AttentionCache) -> Array:
+    def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.ops.add(self.embedding(rows.tokens), self.positions(rows.positions))
         for block in self.blocks:
             h = block(h, rows, cache)

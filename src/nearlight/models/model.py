@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol
 
-from nearlight.cache.kv import AttentionCache, KVState
+from nearlight.cache.kv import KVState, LayerCache, RecurrentState
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
@@ -37,17 +37,17 @@ class Model(Layer, ABC):
         self.vocab_size, self.max_positions = vocab_size, max_positions
 
     @abstractmethod
-    def hidden(self, rows: Rows, cache: AttentionCache) -> Array:
+    def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         """Compute the wanted rows' last hidden states, after the last norm. Shapes: rows of R -> [W, M]."""
 
     @abstractmethod
     def logits(self, hidden: Array) -> Array:
         """Compute the logits of hidden states. Shapes: [W, M] -> [W, V]."""
 
-    def __call__(self, rows: Rows, cache: AttentionCache) -> Array:
+    def __call__(self, rows: Rows, cache: LayerCache) -> Array:
         """Compute the wanted rows' logits. Shapes: rows of R -> [W, V]."""
         return self.logits(self.hidden(rows, cache))
 
-    def states(self) -> Iterator[KVState]:
+    def states(self) -> Iterator[KVState | RecurrentState]:
         """Yield what the layers keep between steps, each once, in order of declaration."""
-        return self.declared(KVState)
+        return self.declared((KVState, RecurrentState))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.cache.kv import AttentionCache
+from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.basic import RMSNorm
@@ -26,7 +26,7 @@ class PostNormBlock(Block):
         self.attention = Attention(ops, shape, Projections.of(ops, name, shape), norms)
         self.mlp_norm = RMSNorm(ops, f"{self.name}.post_feedforward_layernorm", shape.hidden_size, self.eps)
 
-    def __call__(self, h: Array, rows: Rows, angles: Array, cache: AttentionCache) -> Array:
+    def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         h = self.ops.add(h, self.attention_norm(self.attention(h, rows, angles, cache)))
         return self.ops.add(h, self.mlp_norm(self.mlp(h)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.cache.kv import AttentionCache
+from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.basic import Embedding, Head, RMSNorm
@@ -40,7 +40,7 @@ class Block(Layer):
         self.mlp_norm = RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, eps)
         self.mlp = GatedMLP(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size"))
 
-    def __call__(self, h: Array, rows: Rows, angles: Array, cache: AttentionCache) -> Array:
+    def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         h = self.ops.add(h, self.attention(self.attention_norm(h), rows, angles, cache))
         return self.ops.add(h, self.mlp(self.mlp_norm(h)))
 
@@ -60,7 +60,7 @@ class Qwen3(Model):
         self.norm = RMSNorm(ops, "model.norm", width, config.number("rms_norm_eps", 1e-6))
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", False))
 
-    def hidden(self, rows: Rows, cache: AttentionCache) -> Array:
+    def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.embedding(rows.tokens)
         angles = self.rope.angles(rows.positions)
         for block in self.blocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.cache.kv import AttentionCache
+from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
@@ -19,7 +19,7 @@ class NopeBlock(Block):
         self.rotates = _rotates(config)[index]
         self.attention.window = None if self.rotates else window_in_use(config)
 
-    def __call__(self, h: Array, rows: Rows, angles: Array, cache: AttentionCache) -> Array:
+    def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         return super().__call__(h, rows, angles if self.rotates else None, cache)
 
 

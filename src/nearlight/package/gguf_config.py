@@ -25,6 +25,8 @@ from nearlight.package.gguf_names import (
     GEMMA,
     GPT2,
     GPT_OSS,
+    MAMBA,
+    MAMBA2,
     MIXTRAL,
     OLMO2,
     PHI3,
@@ -123,6 +125,31 @@ def _gpt2_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dic
     }
 
 
+def _mamba_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Read what mamba and mamba2 have; there the rank of the steps is the number of heads."""
+    size = _sizes(metadata, architecture)
+    inner_size, rank = size("ssm.inner_size"), size("ssm.time_step_rank")
+    config = {
+        "hidden_size": size("embedding_length"),
+        "num_hidden_layers": size("block_count", most=MAX_LAYERS),
+        "intermediate_size": inner_size,
+        "state_size": size("ssm.state_size"),
+        "conv_kernel": size("ssm.conv_kernel"),
+        "layer_norm_epsilon": metadata.number(f"{architecture}.attention.layer_norm_rms_epsilon", above=0),
+        "vocab_size": _vocab_size(metadata, architecture, tensors),
+        "tie_word_embeddings": "output.weight" not in tensors,
+        "use_bias": "blk.0.ssm_in.bias" in tensors,
+        "use_conv_bias": "blk.0.ssm_conv1d.bias" in tensors,
+    }
+    if architecture == "mamba2":
+        heads = {"num_heads": rank, "head_dim": max(inner_size // rank, 1), "n_groups": size("ssm.group_count")}
+        return config | heads
+    if metadata.values.get(f"{architecture}.ssm.dt_b_c_rms"):
+        where = metadata.path
+        raise UnsupportedError(f"{architecture}.ssm.dt_b_c_rms", where=where, expected="false", found="FalconMamba")
+    return config | {"time_step_rank": rank}
+
+
 @dataclass(frozen=True)
 class Architecture:
     """How files of one `general.architecture` become a Hugging Face model of `model_type`.
@@ -145,6 +172,8 @@ ARCHITECTURES = {
     "gemma3": Architecture("gemma3_text", _decoder_config, GEMMA),
     "gpt-oss": Architecture("gpt_oss", _decoder_config, GPT_OSS),
     "granite": Architecture("granite", _decoder_config, DECODER, permuted=True),
+    "mamba": Architecture("mamba", _mamba_config, MAMBA),
+    "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
     "olmo2": Architecture("olmo2", _decoder_config, OLMO2),
     "phi3": Architecture("phi3", _decoder_config, PHI3),
     "qwen3moe": Architecture("qwen3_moe", _decoder_config, QWEN3_MOE),

@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from nearlight import formats
+from nearlight.dtypes import F32
 from nearlight.errors import PackageError
 from nearlight.package.tensors import Bytes, StoredTensor
 
-_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>\w+)\.(?P<kind>weight|bias)")
+_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>\w+?)(?:\.(?P<kind>weight|bias))?")
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,15 @@ class Names:
     layer: str
     inside: Mapping[str, str]
 
-    def hugging_face(self, layer: str | None, module: str, kind: str) -> str | None:
-        """Return the full name, or None where the family has no such module."""
-        if layer is None:
-            return f"{self.outside[module]}.{kind}" if module in self.outside else None
-        return f"{self.layer}.{int(layer)}.{self.inside[module]}.{kind}" if module in self.inside else None
+    def hugging_face(self, layer: str | None, module: str, kind: str | None) -> str | None:
+        """Return the full name, or None where the family has no such module. A name with a dot at its end is whole."""
+        names = self.outside if layer is None else self.inside
+        whole = f"{module}.{kind}" in names  # where weight and bias go different ways
+        name = names.get(f"{module}.{kind}" if whole else module)
+        if name is None:
+            return None
+        place = "" if layer is None else f"{self.layer}.{int(layer)}."
+        return place + name if whole or kind is None else f"{place}{name}.{kind}"
 
 
 DECODER = Names(
@@ -96,6 +102,17 @@ GPT2 = Names(
         "ffn_down": "mlp.c_proj",
     },
 )
+_MAMBA = {
+    "attn_norm": "norm",
+    "ssm_in": "mixer.in_proj",
+    "ssm_conv1d": "mixer.conv1d",
+    "ssm_a": "mixer.A_log",
+    "ssm_d": "mixer.D",
+    "ssm_out": "mixer.out_proj",
+}
+_BACKBONE = {"token_embd": "backbone.embeddings", "output_norm": "backbone.norm_f", "output": "lm_head"}
+MAMBA = Names(_BACKBONE, "backbone.layers", {**_MAMBA, "ssm_x": "mixer.x_proj", "ssm_dt": "mixer.dt_proj"})
+MAMBA2 = Names(_BACKBONE, "backbone.layers", {**_MAMBA, "ssm_dt.bias": "mixer.dt_bias", "ssm_norm": "mixer.norm"})
 _USED_OTHERWISE = {"rope_freqs.weight"}
 """Tensors that become part of the config."""
 
@@ -130,6 +147,8 @@ def rename(
                 raise PackageError(f"tensor '{tensor.name}' gives '{name}' a second time", where=path)
             if module in rotated:
                 piece = _unpermuted(path, piece, config[rotated[module]])
+            if module in _RESHAPED and kind != "bias":
+                piece = _RESHAPED[module](piece)
             renamed[name] = piece.renamed(name)
     return renamed, [name for name in unknown if name not in _USED_OTHERWISE]
 
@@ -180,3 +199,36 @@ def _check_rows_move(path: Path, tensor: StoredTensor, n_rows: int) -> None:
         raise PackageError(f"shape of tensor '{tensor.name}'", where=path, expected=f"{n_rows} rows", found=found)
     if len(tensor.shape) == 1 and tensor.format.block_size > 1:
         raise PackageError(f"type of tensor '{tensor.name}'", where=path, expected="F32 or F16", found=tensor.format)
+
+
+# -- state space models: other shapes, and decays in place of their logarithms ----------------------------------------
+
+
+def _logarithm_of_decay(tensor: StoredTensor) -> StoredTensor:
+    """Files have A = -exp(A_log), and one A for a head as [H, 1]."""
+
+    def read() -> Bytes:
+        values = formats.dequantize(tensor.format, tensor.read(), tensor.row_length)
+        with np.errstate(all="ignore"):  # what is no decay becomes NaN, and is noticed in the logits
+            return np.ascontiguousarray(np.log(-values), np.float32).view(np.uint8).reshape(-1, 4 * shape[-1])
+
+    shape = _without_ones(tensor.shape)
+    return replace(tensor, format=F32, shape=shape, read=read)
+
+
+def _flat(tensor: StoredTensor) -> StoredTensor:
+    """A norm of groups, or one value a head, as a vector."""
+    size = tensor.n_rows * tensor.row_length
+    return replace(tensor, shape=(size,), read=lambda: tensor.read().reshape(1, -1))
+
+
+def _one_input_each(tensor: StoredTensor) -> StoredTensor:
+    """A convolution's factors [C, K] as [C, 1, K]."""
+    return replace(tensor, shape=(tensor.shape[0], 1, *tensor.shape[1:])) if len(tensor.shape) == 2 else tensor
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(axis for axis in shape if axis != 1) or (1,)
+
+
+_RESHAPED = {"ssm_a": _logarithm_of_decay, "ssm_d": _flat, "ssm_norm": _flat, "ssm_conv1d": _one_input_each}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nearlight.cache.kv import KVState
 from nearlight.engine.counting import CountedModel
 from nearlight.errors import RequestError
 from nearlight.limits.convention import KV_BITS, WEIGHT_BITS, BlogCosts, BlogShape, bits_of
@@ -19,9 +20,10 @@ def blog_shape(model: CountedModel) -> BlogShape:
 
     Raises: RequestError for a mixture of experts.
     """
-    parameters, states = list(model.model.parameters()), list(model.model.states())
-    if any(parameter.role == "expert" for parameter in parameters):
-        raise RequestError("the blog convention knows no experts", advice="leave --convention out")
+    parameters, states = list(model.model.parameters()), list(model.model.declared(KVState))
+    for role, what in (("expert", "experts"), ("mixer", "recurrences")):
+        if any(parameter.role == role for parameter in parameters):
+            raise RequestError(f"the blog convention knows no {what}", advice="leave --convention out")
     _, hidden_size = next(parameter.shape for parameter in parameters if parameter.role == "embedding")
     n_kv_heads = states[0].n_kv_heads
     return BlogShape(

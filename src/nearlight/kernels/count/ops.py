@@ -82,6 +82,36 @@ class CountedKVStore:
         return self.token_bytes * sum(self._room.values())
 
 
+class CountedRecurrentStore:
+    """States of one recurrence, as numbers of sequences; each has two places."""
+
+    def __init__(self, size: int) -> None:
+        self.state_bytes = 4 * size
+        self._sequences: set[int] = set()
+
+    def reserve(self, sequence: int) -> None:
+        self._sequences.add(sequence)
+
+    def commit(self, sequence: int) -> None:
+        pass  # there is nothing in it
+
+    def undo(self, sequence: int) -> None:
+        pass
+
+    def copy(self, source: int, target: int) -> None:
+        self._sequences.add(target)
+
+    def clear(self, sequence: int) -> None:
+        pass
+
+    def free(self, sequence: int) -> None:
+        self._sequences.discard(sequence)
+
+    @property
+    def n_bytes(self) -> int:
+        return 2 * self.state_bytes * len(self._sequences)
+
+
 class CountOps:
     """Counts for the kernels that `target` describes. `ledger` takes what is counted, `room` the activations."""
 
@@ -110,6 +140,9 @@ class CountOps:
 
     def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> CountedKVStore:
         return CountedKVStore(n_kv_heads, head_dim, format, self.target)
+
+    def recurrent_store(self, size: int) -> CountedRecurrentStore:
+        return CountedRecurrentStore(size)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         """Make a program that enters its steps in `ledger` and returns zeros, so that an engine can run on counts."""
@@ -250,6 +283,74 @@ class CountOps:
             weight_bytes=round(stored * touched / n_experts),
             operations=kinds,
             expected=True,
+        )
+
+    def causal_conv(
+        self,
+        x: Activation,
+        weight: CountedVector,
+        bias: CountedVector | None,
+        store: CountedRecurrentStore,
+        rows: Rows,
+    ) -> Activation:
+        _expect_multiple(f"factors of {weight.name}", x.width, weight.size)
+        kernel = weight.size // x.width
+        _expect("state of the convolution", 4 * (kernel - 1) * x.width, store.state_bytes)
+        read = weight.n_bytes + (bias.n_bytes if bias else 0)
+        return self._advanced("causal_conv", (x,), store, rows, 2 * kernel * x.rows * x.width, read)
+
+    def selective_scan(
+        self,
+        x: Activation,
+        dt: Activation,
+        b: Activation,
+        c: Activation,
+        a_log: CountedVector,
+        d: CountedVector,
+        dt_bias: CountedVector | None,
+        store: CountedRecurrentStore,
+        rows: Rows,
+        *,
+        n_heads: int,
+        n_groups: int = 1,
+    ) -> Activation:
+        """Count the state read and written once for every sequence, and three multiply-adds for each of its values."""
+        _expect("steps of selective_scan", (x.rows, n_heads), dt.shape)
+        _expect("outputs of the state", b.shape, c.shape)
+        _expect_multiple("heads", n_groups, n_heads)
+        _expect_multiple(f"decays {a_log.name}", n_heads, a_log.size)
+        _expect(f"skips {d.name}", n_heads, d.size)
+        state = x.width * b.width // n_groups
+        _expect("state of selective_scan", 4 * state, store.state_bytes)
+        read = a_log.n_bytes + d.n_bytes + (dt_bias.n_bytes if dt_bias else 0)
+        return self._advanced("selective_scan", (x, dt, b, c), store, rows, 6 * x.rows * state, read)
+
+    def grouped_rms_norm(self, x: Activation, weight: CountedVector, eps: float, n_groups: int) -> Activation:
+        _expect(f"input of {weight.name}", weight.size, x.width)
+        _expect_multiple(f"groups of {weight.name}", n_groups, x.width)
+        return self._by_value("rms_norm", NORM_OPERATIONS, x, name=weight.name, weight_bytes=weight.n_bytes)
+
+    def _advanced(
+        self,
+        kind: str,
+        inputs: tuple[Activation, ...],
+        store: CountedRecurrentStore,
+        rows: Rows,
+        operations: int,
+        weight_bytes: int,
+    ) -> Activation:
+        """Enter an op that reads and writes the state of every sequence of the step."""
+        moved = len({int(sequence) for sequence in rows.sequences}) * store.state_bytes
+        x = inputs[0]
+        return self._result(
+            kind,
+            x.rows,
+            x.width,
+            *inputs,
+            weight_bytes=weight_bytes,
+            kv_read_bytes=moved,
+            kv_written_bytes=moved,
+            operations={"fp32": operations},
         )
 
     def gelu(self, x: Activation, approximation: str) -> Activation:

@@ -1,0 +1,150 @@
+"""Mamba and Mamba-2 against transformers, and what a recurrence's state must stand: any chunks, going back, copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import transformers
+
+import nearlight
+from nearlight.engine.engine import Engine
+from nearlight.engine.sequence import Sequence
+from nearlight.errors import UnsupportedError
+from tests.models.random_models import relative_error, transformers_logits, write_model
+
+SIZES = {"vocab_size": 103, "hidden_size": 20, "num_hidden_layers": 3, "conv_kernel": 4}
+CONFIGS: dict[str, Any] = {
+    "mamba": transformers.MambaConfig(**SIZES, state_size=6, time_step_rank=3),
+    "mamba-biases": transformers.MambaConfig(
+        **SIZES, state_size=5, time_step_rank=2, expand=3, use_bias=True, use_conv_bias=False, tie_word_embeddings=False
+    ),
+    "mamba2": transformers.Mamba2Config(**SIZES, state_size=6, num_heads=5, head_dim=8, n_groups=1),
+    "mamba2-groups": transformers.Mamba2Config(**SIZES, state_size=7, num_heads=4, head_dim=10, n_groups=2),
+}
+SAME = 5e-5
+"""Products of other numbers of rows add up in another order; a state that is off by a row shows in the second digit."""
+IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
+
+
+@pytest.fixture(params=CONFIGS)
+def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Engine:
+    write_model(tmp_path, CONFIGS[request.param])
+    return nearlight.load(tmp_path, backend="reference").engine
+
+
+def logits(engine: Engine, sequence: Sequence, ids: list[int]) -> np.ndarray:
+    engine.extend(sequence, ids)
+    return engine.logits(sequence)
+
+
+def test_logits_are_those_of_transformers(tmp_path: Path) -> None:
+    for name, config in CONFIGS.items():
+        theirs = write_model(tmp_path / name, config)
+        model = nearlight.load(tmp_path / name, backend="reference")
+        assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4, name
+
+
+def test_chunks_of_any_size_equal_the_whole(engine: Engine) -> None:
+    whole, sequence, found = logits(engine, engine.open(), IDS), engine.open(), []
+    for start, stop in ((0, 1), (1, 2), (2, 9), (9, 10), (10, 29)):
+        found.append(logits(engine, sequence, IDS[start:stop]))
+    assert relative_error(np.concatenate(found), whole) <= SAME
+
+
+def test_sequences_side_by_side_do_not_meet(engine: Engine) -> None:
+    first, second = engine.open(), engine.open()
+    engine.extend(first, IDS[:7])
+    engine.extend(second, IDS[7:20])
+    together = engine.step([first, second])
+    for sequence, ids in ((first, IDS[:7]), (second, IDS[7:20])):
+        assert relative_error(together[sequence], logits(engine, engine.open(), ids)[-1]) <= SAME
+
+
+@pytest.mark.parametrize("kept", range(8, 14))
+def test_a_step_taken_back_to_any_of_its_rows_was_never_run(engine: Engine, kept: int) -> None:
+    """Rows 8 … 12 are a draft's; those that are kept are computed again where the state has gone past them."""
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:5])
+    logits(engine, sequence, IDS[5:8])
+    logits(engine, sequence, IDS[8:13])
+    engine.rewind(sequence, kept)
+    assert sequence.computed <= min(kept, 13) == len(sequence.tokens)
+    assert sequence.computed == (13 if kept == 13 else 8)
+    found = logits(engine, sequence, IDS[20:23])
+    wanted = logits(engine, engine.open(), IDS[: min(kept, 13)] + IDS[20:23])
+    assert relative_error(found[-3:], wanted[-3:]) <= SAME
+
+
+def test_an_interrupted_step_leaves_the_state_before_it(engine: Engine) -> None:
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:6])
+    engine.extend(sequence, IDS[6:9])
+    program, engine._program = engine._program, _failing(engine._program)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step([sequence])
+    engine._program = program
+    assert (sequence.computed, engine.cache.length(sequence.number)) == (6, 6)
+    wanted = logits(engine, engine.open(), IDS[:9])[-1]
+    assert relative_error(engine.step([sequence])[sequence], wanted) <= SAME
+
+
+def _failing(program: Any) -> Any:
+    def run(*arguments: Any) -> Any:
+        program(*arguments)
+        raise KeyboardInterrupt
+
+    return run
+
+
+def test_a_fork_goes_its_own_way(engine: Engine) -> None:
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:6])
+    copy = Sequence(engine.cache.fork(sequence.number), list(sequence.tokens), sequence.computed)
+    for each, ids in ((sequence, IDS[6:10]), (copy, IDS[10:15])):
+        wanted = logits(engine, engine.open(), IDS[:6] + ids)[-len(ids) :]
+        assert relative_error(logits(engine, each, ids), wanted) <= SAME
+
+
+def test_what_continues_a_conversation_is_computed_alone(engine: Engine) -> None:
+    sequence = engine.open()
+    assert engine.replace(sequence, IDS[:9]) == 0
+    engine.logits(sequence)
+    logits(engine, sequence, [44])
+    assert engine.replace(sequence, [*IDS[:9], 44, *IDS[9:14]]) == 10
+    engine.logits(sequence)
+    assert engine.replace(sequence, [*IDS[:9], 45, 46]) == 9  # another answer to the first prompt
+    wanted = logits(engine, engine.open(), [*IDS[:9], 45, 46])[-2:]
+    assert relative_error(engine.logits(sequence), wanted) <= SAME
+
+
+def test_the_state_does_not_grow(engine: Engine) -> None:
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:1])
+    once = engine.cache.n_bytes
+    for id in IDS[1:9]:
+        logits(engine, sequence, [id])
+    assert engine.cache.n_bytes == once > 0
+    engine.close(sequence)
+    assert engine.cache.n_bytes == 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path, CONFIGS[name])
+    model = nearlight.load(tmp_path, backend="reference")
+    sequence = model.engine.open()
+    logits(model.engine, sequence, IDS[:1])
+    for n_tokens in (1, 1000):
+        assert model.counted.kv_bytes(n_tokens) == model.engine.cache.n_bytes
+    assert model.counted.kv_bytes_per_token == 0
+    decode = model.counted.decode(5)
+    assert decode.kv_read_bytes == decode.bytes_written == model.engine.cache.n_bytes // 2
+
+
+def test_the_cpu_kernels_refuse_it_in_one_line(tmp_path: Path) -> None:
+    write_model(tmp_path, CONFIGS["mamba"])
+    with pytest.raises(UnsupportedError, match="cannot run models of the family mamba yet; it can plan them"):
+        nearlight.load(tmp_path, backend="cpu")
