@@ -16,7 +16,7 @@ from nearlight.bench import session, steady
 from nearlight.cli import bench, roofline
 from nearlight.cli.main import main
 from nearlight.errors import RequestError
-from nearlight.kernels.cpu import probe, threads
+from nearlight.machine import probe, threads
 from tests.bench.tiny import CONFIG
 from tests.cli.conftest import Command
 

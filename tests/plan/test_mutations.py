@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from nearlight.counting import counted_model as counting
 from nearlight.dtypes import Format
-from nearlight.engine import counting
 from nearlight.kernels.count import CPU_TARGETS, CountOps, Target
 from nearlight.kernels.count.rows import Visible
 from nearlight.limits import roofline, speculation

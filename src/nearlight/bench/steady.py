@@ -17,7 +17,7 @@ from statistics import median
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from nearlight.kernels.cpu.levels import levels, same_level
+from nearlight.machine.bandwidth_states import levels, same_level
 
 MOST_WAITING = 0.06
 """The part of a repetition that may be spent waiting for a processor that something else has."""

@@ -11,17 +11,17 @@ from typing import Any
 
 from nearlight.bench.results import Setting
 from nearlight.bench.synthetic import FormatOf, Progress, formats_named, synthetic_model
+from nearlight.cache.kv_format import kv_format_named, kv_name
+from nearlight.counting.counted_model import CountedModel
 from nearlight.dtypes import Format
-from nearlight.engine.backends import make_ops
-from nearlight.engine.binding import bind, declare, requantization, with_tied_head
-from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import Engine
-from nearlight.engine.kv_format import kv_format_named, kv_name
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import CountOps, Target, cpu_target
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.cpu.probe import last_cache_bytes, processor_name
 from nearlight.layers.parameters import Parameter
+from nearlight.loading.backends import make_ops
+from nearlight.loading.binding import bind, declare, requantization, with_tied_head
+from nearlight.machine.probe import last_cache_bytes, processor_name
 from nearlight.models import build_model, not_written
 from nearlight.models.catalogue import find_in_catalogue
 from nearlight.package import open_package

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from nearlight import dtypes
 from nearlight.dtypes import F32, Format
-from nearlight.engine.binding import REQUANTIZATIONS, Requantization
 from nearlight.errors import RequestError
 from nearlight.formats import dequantize
 from nearlight.kernels.ops import Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
+from nearlight.loading.binding import REQUANTIZATIONS, Requantization
 from nearlight.models import build_model
 from nearlight.package.tensors import Bytes, StoredTensor
 

@@ -15,7 +15,7 @@ from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, is_terminal, styled, width
 from nearlight.cli.units import bytes_text, count_text
 from nearlight.cli.wrapping import cells, filled
-from nearlight.kernels.cpu.levels import levels
+from nearlight.machine.bandwidth_states import levels
 from nearlight.quantities import memory_text, significant
 
 FORMATS = ("md", "csv", "json", "jsonl")

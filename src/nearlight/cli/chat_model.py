@@ -65,7 +65,7 @@ def name_of(argument: str, path: Path) -> str:
 
 
 def _fits_beside(package: Package) -> bool:
-    from nearlight.kernels.cpu.memory import available_memory
+    from nearlight.machine.memory import available_memory
 
     return _weight_bytes(package) + _MARGIN_BYTES <= available_memory().left
 

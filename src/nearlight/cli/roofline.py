@@ -15,8 +15,8 @@ from nearlight.cli.terminal import BOLD, styled
 from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import filled
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.cpu.memory import total_memory
-from nearlight.kernels.cpu.probe import (
+from nearlight.machine.memory import total_memory
+from nearlight.machine.probe import (
     Ceilings,
     cache_bytes,
     cache_file,

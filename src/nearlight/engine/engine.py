@@ -11,8 +11,8 @@ from collections.abc import Sequence as Ordered
 import numpy as np
 
 from nearlight.cache.kv import KVCache
+from nearlight.cache.kv_format import kv_format_for
 from nearlight.dtypes import Format
-from nearlight.engine.kv_format import kv_format_for
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch

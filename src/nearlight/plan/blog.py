@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.errors import RequestError
 from nearlight.layers.experts import SparseMLP
 from nearlight.limits.convention import KV_BITS, WEIGHT_BITS, BlogCosts, BlogShape, bits_of

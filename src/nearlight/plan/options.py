@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nearlight.cache.kv_format import kv_format_named
 from nearlight.dtypes import Format
-from nearlight.engine.kv_format import kv_format_named
 from nearlight.errors import RequestError
 from nearlight.limits.convention import CONVENTIONS
 

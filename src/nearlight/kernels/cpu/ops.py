@@ -21,8 +21,8 @@ from nearlight.dtypes import ALL, F16, F32, Q8_0, Format
 from nearlight.errors import PackageError, RequestError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.cpu.program import CpuProgram, Recording
-from nearlight.kernels.cpu.threads import default_threads
 from nearlight.kernels.ops import Array, Frequencies, KVStore, Rows, WholeSequences
+from nearlight.machine.threads import default_threads
 from nearlight.package.tensors import StoredTensor
 
 _FORMAT_NUMBERS = {format: number for number, format in enumerate(ALL)}

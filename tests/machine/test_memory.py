@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nearlight.kernels.cpu.memory import AvailableMemory, available_memory, total_memory
+from nearlight.machine.memory import AvailableMemory, available_memory, total_memory
 
 MB = 1 << 20
 

@@ -21,9 +21,9 @@ import numpy as np
 
 import nearlight
 from nearlight.dtypes import Format
-from nearlight.engine.packed_cache import PackedCache, entry_name
 from nearlight.formats import quantize
 from nearlight.kernels.cpu import packed
+from nearlight.loading.packed_cache import PackedCache, entry_name
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 import nearlight
-from nearlight.engine import backends, packed_model
-from nearlight.engine.binding import bind, requantization, with_tied_head
 from nearlight.engine.engine import Engine
 from nearlight.engine.language_model import LanguageModel
-from nearlight.engine.packed_cache import PackedCache, default_cache
-from nearlight.engine.packed_model import PackedModel
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps, packed
+from nearlight.loading import backends, packed_model
+from nearlight.loading.binding import bind, requantization, with_tied_head
+from nearlight.loading.packed_cache import PackedCache, default_cache
+from nearlight.loading.packed_model import PackedModel
 from nearlight.models import build_model
 from nearlight.package import open_package
 from tests.models.random_models import CONFIGS, write_model
@@ -316,8 +316,8 @@ def test_only_kernels_that_pack_have_a_cache(source: Path) -> None:
 _RACER = """
 import sys, zlib
 from pathlib import Path
-from nearlight.engine.packed_cache import PackedCache
-from tests.engine.test_packed_cache import IDS, load
+from nearlight.loading.packed_cache import PackedCache
+from tests.loading.test_packed_cache import IDS, load
 source, directory = Path(sys.argv[1]), Path(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -353,7 +353,7 @@ def test_processes_that_race_all_end_well(source: Path, cache: PackedCache) -> N
 _LEAVER = """
 import sys
 from pathlib import Path
-from nearlight.engine import packed_model
+from nearlight.loading import packed_model
 packed_model.WORTH_S = 0.0
 import nearlight
 nearlight.load(sys.argv[1], threads=1)

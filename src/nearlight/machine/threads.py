@@ -13,7 +13,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from nearlight.kernels.cpu.cgroup import groups, text_of
+from nearlight.machine.cgroup import groups, text_of
 
 
 def default_threads(root: Path = Path("/")) -> int:

@@ -1,6 +1,6 @@
 """What other programs call the formats of weights, and the nearest kind of ours.
 
-Ours are bf16, w8, w6 and w4 (`engine/binding.py`). Of two that are near, the one with more bits is taken, so that no
+Ours are bf16, w8, w6 and w4 (`loading/binding.py`). Of two that are near, the one with more bits is taken, so that no
 model becomes worse than was asked for; what has fewer bits than any of ours becomes w4.
 """
 

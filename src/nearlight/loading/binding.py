@@ -18,17 +18,17 @@ from nearlight import dtypes
 from nearlight.dtypes import Format
 from nearlight.errors import PackageError, RequestError
 from nearlight.formats import dequantize, first_non_finite_row, quantize
-from nearlight.kernels.cpu.threads import default_threads
 from nearlight.kernels.ops import ExpertOps, Ops
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
+from nearlight.machine.threads import default_threads
 from nearlight.models import build_counted, build_model
 from nearlight.models.config import Bounds
 from nearlight.package.package import Package
 from nearlight.package.tensors import Bytes, StoredTensor
 
 if TYPE_CHECKING:
-    from nearlight.engine.packed_model import PackedModel
+    from nearlight.loading.packed_model import PackedModel
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told the bytes taken in so far, and in all."""

@@ -27,8 +27,8 @@ from typing import Any, TypeAlias
 
 from nearlight import _native
 from nearlight.errors import RequestError
-from nearlight.kernels.cpu.levels import distinct_levels
-from nearlight.kernels.cpu.memory import total_memory
+from nearlight.machine.bandwidth_states import distinct_levels
+from nearlight.machine.memory import total_memory
 
 READ_SECONDS, PEAK_SECONDS, GLANCE_SECONDS = {"read": 0.3, "cache": 0.1}, 0.25, 0.02
 LEAST_BUFFER_BYTES = 256 << 20

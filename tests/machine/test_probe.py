@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nearlight import _native
-from nearlight.kernels.cpu import probe
+from nearlight.machine import probe
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from nearlight.cli.report import closing_line
-from nearlight.engine import machine
 from nearlight.engine.completion import Completion, Timing
-from nearlight.engine.machine import limit_beside, limit_here, this_machine
-from nearlight.kernels.cpu import probe
 from nearlight.limits.cache import Cache
 from nearlight.limits.run import RunLimit
+from nearlight.machine import hardware as machine
+from nearlight.machine import probe
+from nearlight.machine.hardware import limit_beside, limit_here, this_machine
 from tests.limits.machines import LinearCosts
 
 COSTS = LinearCosts(weight_bytes=20e6, kv_token_bytes=0)

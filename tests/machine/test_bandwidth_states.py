@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nearlight.kernels.cpu.levels import distinct_levels, levels, same_level
+from nearlight.machine.bandwidth_states import distinct_levels, levels, same_level
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [(100.0, 94.0, True), (94.0, 100.0, True), (100.0, 93.9, False)])

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 import nearlight
-from nearlight.engine.binding import bind
-from nearlight.engine.packed_cache import PackedCache
-from nearlight.engine.packed_model import WORTH_BYTES, WORTH_S, PackedModel, PackedWeights
 from nearlight.kernels.cpu import CpuOps
+from nearlight.loading.binding import bind
+from nearlight.loading.packed_cache import PackedCache
+from nearlight.loading.packed_model import WORTH_BYTES, WORTH_S, PackedModel, PackedWeights
 from nearlight.models import build_model
 from nearlight.package import open_package
 from tests.attacks.sound import write_sound_directory
@@ -111,7 +111,7 @@ def test_a_loaded_model_says_it(source: Path, tmp_path: Path, monkeypatch: pytes
 
 _WRITER = """
 import sys, threading
-from nearlight.engine import packed_model
+from nearlight.loading import packed_model
 from nearlight.kernels.cpu import packed
 whole = packed.write_packed
 

@@ -21,9 +21,9 @@ def this_machine(threads: int | None = None) -> Hardware:
 
     The first call on a machine measures for a few seconds.
     """
-    from nearlight.kernels.cpu import probe
-    from nearlight.kernels.cpu.memory import total_memory
-    from nearlight.kernels.cpu.threads import default_threads
+    from nearlight.machine import probe
+    from nearlight.machine.memory import total_memory
+    from nearlight.machine.threads import default_threads
 
     found = probe.ceilings(threads or default_threads())
     name = f"{probe.processor_name()}, {found.threads} thread" + ("s" if found.threads > 1 else "")
@@ -44,7 +44,7 @@ def limit_here(costs: Costs, threads: int, *, fresh: bool = False) -> RunLimit:
 
     The peaks take seconds to measure, so they are known only where they were.
     """
-    from nearlight.kernels.cpu import probe
+    from nearlight.machine import probe
 
     memory_bytes_per_s = probe.read_bytes_per_s(threads, fresh=fresh)
     n_bytes = probe.cache_bytes(threads)
@@ -74,7 +74,7 @@ def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: C
     shows another state of memory at most: the cache is the processor's own and has no states, and where the run was
     faster than the glances, they were of another moment than the run.
     """
-    from nearlight.kernels.cpu.levels import same_level
+    from nearlight.machine.bandwidth_states import same_level
 
     source = limit.reads_from(context)
     on_file, seen = limit.bandwidth(source), 0.0
@@ -91,7 +91,7 @@ def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: C
 def glance(threads: int, source: str) -> float:
     """Probe memory, or the cache, for 0.05 s; 0 where other programs had the processor meanwhile, which is no state of
     memory."""
-    from nearlight.kernels.cpu import probe
+    from nearlight.machine import probe
 
     used, started = process_time(), perf_counter()
     seen = probe.read_now(threads, source)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from nearlight.engine import source
-from nearlight.engine.source import Place, find_model, locate, repository_named
 from nearlight.errors import RequestError, UnsupportedError
+from nearlight.loading import source
+from nearlight.loading.source import Place, find_model, locate, repository_named
 from nearlight.package import hub
 from nearlight.package.hub import HubId
 

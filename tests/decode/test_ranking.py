@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearlight.kernels.cpu.ranking import Ranking
+from nearlight.decode.ranking import Ranking
 
 BLOCK = 256  # as in native/src/vector/kernels.h
 SIZES = [1, 7, 16, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17, 40_003]

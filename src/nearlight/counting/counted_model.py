@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nearlight.cache.kv import KVCache
+from nearlight.cache.kv_format import kv_format_for
 from nearlight.dtypes import F32, Format
-from nearlight.engine.binding import bounds_of, requantization, with_tied_head
-from nearlight.engine.kv_format import kv_format_for
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
 from nearlight.kernels.ops import Rows
 from nearlight.layers.experts import SparseMLP
 from nearlight.layers.parameters import Parameter
+from nearlight.loading.binding import bounds_of, requantization, with_tied_head
 from nearlight.models import build_counted
 from nearlight.models.config import Bounds
 from nearlight.package.package import Package

@@ -9,10 +9,10 @@ from safetensors.numpy import load_file, save_file
 
 import nearlight
 from nearlight.dtypes import F32, Q4_0
-from nearlight.engine import binding
 from nearlight.errors import PackageError
 from nearlight.formats import quantize
 from nearlight.kernels.cpu import CpuOps
+from nearlight.loading import binding
 from nearlight.models import build_model
 from nearlight.package import open_package
 from nearlight.package.tensors import StoredTensor

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nearlight.kernels.cpu.cgroup import groups, text_of
+from nearlight.machine.cgroup import groups, text_of
 
 _FILES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
 _IDLE_FILE_PAGES = ("total_inactive_file", "inactive_file")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nearlight.kernels.cpu import threads
-from nearlight.kernels.cpu.threads import cpu_quota, default_threads, physical_cores
+from nearlight.machine import threads
+from nearlight.machine.threads import cpu_quota, default_threads, physical_cores
 
 
 def write(path: Path, text: str) -> None:

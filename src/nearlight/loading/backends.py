@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nearlight.engine.binding import requantization
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Ops
+from nearlight.loading.binding import requantization
 from nearlight.package.package import Package
 
 if TYPE_CHECKING:
-    from nearlight.engine.packed_model import PackedModel
+    from nearlight.loading.packed_model import PackedModel
 
 BACKENDS = ("auto", "cpu", "reference")
 
@@ -44,9 +44,9 @@ def packed_model(package: Package, ops: Ops, weights: str | None) -> PackedModel
     """
     if ops.name != "cpu":
         return None
-    from nearlight.engine.packed_cache import default_cache
-    from nearlight.engine.packed_model import PackedModel
     from nearlight.kernels.cpu import CpuOps
+    from nearlight.loading.packed_cache import default_cache
+    from nearlight.loading.packed_model import PackedModel
 
     assert isinstance(ops, CpuOps)
     formats = requantization(weights)

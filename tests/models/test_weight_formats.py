@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nearlight.engine.binding import REQUANTIZATIONS
-from nearlight.engine.weight_names import nearest_kind, said_of
+from nearlight.loading.binding import REQUANTIZATIONS
+from nearlight.models.weight_formats import nearest_kind, said_of
 
 
 @pytest.mark.parametrize(

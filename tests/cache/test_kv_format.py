@@ -9,8 +9,8 @@ import torch
 
 import nearlight
 from nearlight.bench.subject import packaged
+from nearlight.cache.kv_format import kv_format_for, kv_name
 from nearlight.dtypes import BF16, F16, F32, Q4_0, Q8_0, Format
-from nearlight.engine.kv_format import kv_format_for, kv_name
 from nearlight.errors import RequestError
 from nearlight.layers.parameters import Parameter
 from nearlight.plan import make_plan

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nearlight.counting.counted_model import CountedModel, shape_tensor
 from nearlight.dtypes import ALL, F16, F32, Q4_0, Q8_0, Format
-from nearlight.engine import machine
 from nearlight.engine.completion import Completion, Timing
-from nearlight.engine.counting import CountedModel, shape_tensor
 from nearlight.engine.engine import Engine
 from nearlight.engine.language_model import LanguageModel
 from nearlight.errors import PackageError, RequestError
 from nearlight.kernels.count import cpu_target
-from nearlight.kernels.cpu import CpuOps, probe
+from nearlight.kernels.cpu import CpuOps
 from nearlight.layers.decoder import Decoder
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import steps_time
+from nearlight.machine import hardware as machine
+from nearlight.machine import probe
 from nearlight.models import build_model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
