@@ -16,8 +16,7 @@ from nearlight.kernels.cpu import CpuOps
 from nearlight.layers.decoder import Decoder
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import steps_time
-from nearlight.machine import hardware as machine
-from nearlight.machine import probe
+from nearlight.machine import hardware, probe
 from nearlight.models import build_model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
@@ -131,7 +130,7 @@ def test_limit_of_a_running_model_is_the_counted_one(name, weights, monkeypatch)
     engine = Engine(bound_model(ops, name, Q8_0), ops)
     model = LanguageModel(package_of(CONFIGS[name], {}), engine, weights=weights)
     monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
-    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)
+    monkeypatch.setattr(hardware, "cache_bytes", lambda threads: 0)
     monkeypatch.setattr(probe, "known_ceilings", lambda threads: None)
     limit = model.limits()
     step = CountedModel.of_package(model.package, weights, target=cpu_target(ops.isa)).decode(19)
@@ -150,9 +149,9 @@ def test_the_limit_of_an_answer_is_probed_beside_it_once(monkeypatch):
         return 90e9
 
     monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
-    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 1 << 30)
+    monkeypatch.setattr(hardware, "cache_bytes", lambda threads: 1 << 30)
     monkeypatch.setattr(probe, "cache_bytes_per_s", lambda threads, fresh=False: 70e9)
-    monkeypatch.setattr(machine, "glance", glance)
+    monkeypatch.setattr(hardware, "glance", glance)
     short, answer = (
         Completion(token_ids=list(range(n)), timing=Timing(decode_s=1.0, decode_steps=n - 1)) for n in (19, 20)
     )
@@ -170,7 +169,7 @@ def test_limit_of_a_prompt_is_that_of_its_chunks(monkeypatch):
     model = LanguageModel(package_of(LLAMA, {}), Engine(bound_model(ops, "llama", Q8_0), ops))
     peaks = {"fp32": 1e9, "bf16": 2e9, "int8": 3e9}
     monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh=False: 2e9)
-    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)
+    monkeypatch.setattr(hardware, "cache_bytes", lambda threads: 0)
     monkeypatch.setattr(probe, "known_ceilings", lambda threads: probe.Ceilings(threads, 2e9, peaks))
     machine = Hardware("m", "cpu", 1, 2e9, peaks, "by hand")
     steps = model.counted.prefill(7, 4, 3)

@@ -11,8 +11,7 @@ from nearlight.cli.report import closing_line
 from nearlight.engine.completion import Completion, Timing
 from nearlight.limits.cache import Cache
 from nearlight.limits.run import RunLimit
-from nearlight.machine import hardware as machine
-from nearlight.machine import probe
+from nearlight.machine import hardware, probe
 from nearlight.machine.hardware import limit_beside, limit_here, this_machine
 from tests.limits.machines import LinearCosts
 
@@ -74,9 +73,9 @@ def test_glances_that_had_no_processor_say_nothing(monkeypatch: pytest.MonkeyPat
     assert limit_beside(IN_MEMORY, 100, CONTEXT, scripted([0.0, 0.0])[0]) is IN_MEMORY
     assert limit_beside(IN_MEMORY, 100, CONTEXT, scripted([0.0, 30e9])[0]).read_bytes_per_s == 30e9
     monkeypatch.setattr(probe, "read_now", lambda threads, source: threads * 7e9)
-    monkeypatch.setattr(machine, "perf_counter", iter([1.0, 1.1] * 2).__next__)
-    monkeypatch.setattr(machine, "process_time", iter([5.0, 5.1, 5.0, 5.05]).__next__)
-    assert [machine.glance(2, "memory"), machine.glance(2, "memory")] == [14e9, 0.0]
+    monkeypatch.setattr(hardware, "perf_counter", iter([1.0, 1.1] * 2).__next__)
+    monkeypatch.setattr(hardware, "process_time", iter([5.0, 5.1, 5.0, 5.05]).__next__)
+    assert [hardware.glance(2, "memory"), hardware.glance(2, "memory")] == [14e9, 0.0]
 
 
 def test_a_file_that_is_too_low_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +85,13 @@ def test_a_file_that_is_too_low_is_written_anew(monkeypatch: pytest.MonkeyPatch)
         asked.append(fresh)
         return 40e9
 
-    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)
+    monkeypatch.setattr(hardware, "cache_bytes", lambda threads: 0)
     monkeypatch.setattr(probe, "read_bytes_per_s", read)
     monkeypatch.setattr(probe, "known_ceilings", lambda threads: None)
     for seen, expected in ((41e9, [False]), (30e9, [False]), (60e9, [False, True])):
-        monkeypatch.setattr(machine, "glance", lambda threads, source, seen=seen: seen)
+        monkeypatch.setattr(hardware, "glance", lambda threads, source, seen=seen: seen)
         asked.clear()
-        machine.limit_after(COSTS, 2, 1000, CONTEXT)
+        hardware.limit_after(COSTS, 2, 1000, CONTEXT)
         assert asked == expected
 
 
@@ -132,7 +131,7 @@ def test_ten_times_beside_a_memory_that_moves() -> None:
 
 
 def test_this_machine_is_what_was_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 8_000_000 * threads)
+    monkeypatch.setattr(hardware, "cache_bytes", lambda threads: 8_000_000 * threads)
     monkeypatch.setattr(probe, "cache_bytes_per_s", lambda threads, fresh: 70e9 if fresh else 80e9)
     monkeypatch.setattr(probe, "read_bytes_per_s", lambda threads, fresh: 30e9 if fresh else 40e9)
     monkeypatch.setattr(probe, "known_ceilings", lambda threads: None)
@@ -142,5 +141,5 @@ def test_this_machine_is_what_was_probed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(probe, "ceilings", lambda threads: found)
     assert this_machine(2).cache == Cache(16e6, 80e9)
     monkeypatch.setattr(probe, "ceilings", lambda threads: replace(found, cache_bytes_per_s=None))
-    monkeypatch.setattr(probe, "cache_bytes", lambda threads: 0)  # as where the system tells of no caches
+    monkeypatch.setattr(hardware, "cache_bytes", lambda threads: 0)  # as where the system tells of no caches
     assert this_machine(2).cache is limit_here(COSTS, 2).cache is None

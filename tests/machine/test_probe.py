@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nearlight import _native
-from nearlight.machine import probe
+from nearlight.machine import figures, probe, processor
 
 
 @pytest.fixture
@@ -16,13 +16,13 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     figures: list[float] = []
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(_native, "probe_read", lambda n_bytes, n_threads, seconds: figures.pop(0) * n_threads)
-    monkeypatch.setattr(probe, "last_caches", lambda root: [])
+    monkeypatch.setattr(processor, "last_caches", lambda root: [])
     monkeypatch.setattr(_native, "probe_peak", lambda type, n_threads, seconds: figures.pop(0) * n_threads)
     return figures
 
 
 def kept() -> list[float]:
-    return [figure["per_s"] for figure in json.loads(probe.cache_file().read_text()).values()]
+    return [figure["per_s"] for figure in json.loads(figures.figures_file().read_text()).values()]
 
 
 # A loop that the compiler removed would seem to read or multiply so fast: 10,000 times as fast as any processor.
@@ -80,12 +80,12 @@ def test_ceilings_are_kept_by_figure_and_threads(measured: list[float]) -> None:
     assert datetime.fromisoformat(two.taken) <= datetime.now(UTC)
 
 
-def test_the_level_that_held_is_the_bandwidth_and_the_other_is_told(measured: list[float]) -> None:
+def test_the_state_that_held_is_the_bandwidth_and_the_other_is_told(measured: list[float]) -> None:
     measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 62e9, 1e12, 64e9]
-    assert (probe.ceilings(1).read_bytes_per_s, probe.ceilings(1).other_levels) == (64e9, ())
+    assert (probe.ceilings(1).read_bytes_per_s, probe.ceilings(1).other_states) == (64e9, ())
     measured += [36e9, 1e12, 63e9, 1e12, 62e9, 1e12, 62e9, 1e12, 35e9]
     again = probe.ceilings(1, fresh=True)
-    assert (again.read_bytes_per_s, again.other_levels) == (63e9, (36e9,))
+    assert (again.read_bytes_per_s, again.other_states) == (63e9, (36e9,))
     assert probe.known_ceilings(1) == again
 
 
@@ -103,7 +103,7 @@ def read_buffers(measured: list[float], monkeypatch: pytest.MonkeyPatch) -> list
         sizes.append(n_bytes >> 20)
         return 60e9 if n_bytes <= 32 << 20 else 20e9
 
-    monkeypatch.setattr(probe, "last_caches", lambda root: [40 << 20, 24 << 20])
+    monkeypatch.setattr(processor, "last_caches", lambda root: [40 << 20, 24 << 20])
     monkeypatch.setattr(_native, "probe_read", read)
     return sizes
 
@@ -117,7 +117,7 @@ def test_caches_are_read_in_half_of_their_size(read_buffers: list[int]) -> None:
 def test_glances_read_what_they_are_asked_for(read_buffers: list[int]) -> None:
     assert [probe.read_now(2), probe.read_now(2, "cache"), probe.read_now(1, "cache")] == [20e9, 60e9, 60e9]
     assert read_buffers == [4 * 64, 32, 20]
-    assert not probe.cache_file().exists()
+    assert not figures.figures_file().exists()
 
 
 def test_the_cache_is_a_ceiling_like_the_others(read_buffers: list[int], measured: list[float]) -> None:
@@ -132,11 +132,11 @@ def test_the_cache_is_a_ceiling_like_the_others(read_buffers: list[int], measure
 def test_files_from_before_caches_were_probed_are_completed(
     read_buffers: list[int], measured: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "last_caches", lambda root: [])
+    monkeypatch.setattr(processor, "last_caches", lambda root: [])
     measured += [1e12, 2e12, 2.5e12, 3e12]
     assert probe.ceilings(1).cache_bytes_per_s is None
     read_buffers.clear()
-    monkeypatch.setattr(probe, "last_caches", lambda root: [64 << 20])
+    monkeypatch.setattr(processor, "last_caches", lambda root: [64 << 20])
     assert probe.ceilings(1).cache_bytes_per_s == 60e9
     assert read_buffers == [32] * 5
 
@@ -166,8 +166,8 @@ def test_few_numbers_of_threads_are_measured(most: int, expected: list[int]) -> 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"x": "y"}', '{"x": 3e9}', '{"x": {"per_s": 1}}', "\x00"])
 def test_a_damaged_file_is_replaced(measured: list[float], text: str) -> None:
     measured += [3e9]
-    probe.cache_file().parent.mkdir(parents=True)
-    probe.cache_file().write_text(text)
+    figures.figures_file().parent.mkdir(parents=True)
+    figures.figures_file().write_text(text)
     assert probe.read_bytes_per_s(1) == 3e9
     assert kept() == [3e9]
 
@@ -176,28 +176,3 @@ def test_without_a_place_to_write_it_is_measured_again(measured: list[float], tm
     measured += [3e9, 4e9]
     (tmp_path / "nearlight").write_text("a file where the directory should be")
     assert [probe.read_bytes_per_s(1), probe.read_bytes_per_s(1)] == [3e9, 4e9]
-
-
-def test_processor_name_is_read_where_it_is_told(tmp_path: Path) -> None:
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text("processor\t: 0\nmodel name\t: Fast One 9000\nflags\t: a b\n")
-    assert probe.processor_name(cpuinfo) == "Fast One 9000"
-    assert probe.processor_name(tmp_path / "missing")
-
-
-def test_last_caches_are_added_up_and_shared_ones_counted_once(tmp_path: Path) -> None:
-    def cache(cpu: int, index: int, level: int, size: str, shared: str) -> None:
-        directory = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cache/index{index}"
-        directory.mkdir(parents=True)
-        for name, text in (("level", str(level)), ("size", size), ("shared_cpu_list", shared)):
-            (directory / name).write_text(text + "\n")
-
-    for cpu, pair in ((0, "0-1"), (1, "0-1"), (2, "2-3"), (3, "2-3")):
-        cache(cpu, 0, 1, "32K", str(cpu))
-        cache(cpu, 3, 3, "16M", pair)
-    cache(4, 3, 3, "96M", "4-5")
-    assert probe.last_cache_bytes(tmp_path) == (96 + 2 * 16) << 20
-    assert probe.last_cache_bytes(tmp_path / "missing") == 0
-    # A thread reads through one of them.
-    assert [probe.cache_bytes(threads, tmp_path) >> 20 for threads in (1, 2, 3, 9)] == [96, 112, 128, 128]
-    assert probe.cache_bytes(1, tmp_path / "missing") == 0

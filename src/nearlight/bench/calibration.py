@@ -24,7 +24,8 @@ from nearlight.bench.subject import Description, target_of
 from nearlight.counting.counted_model import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS, Engine
 from nearlight.kernels.count import ACCELERATOR, Entry, Ledger
-from nearlight.machine.probe import CACHES, last_cache_bytes
+from nearlight.machine.probe import CACHES
+from nearlight.machine.processor import last_cache_bytes
 
 DEPTH = 1024
 LEAST_LAYERS = 2

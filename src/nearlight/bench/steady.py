@@ -17,7 +17,7 @@ from statistics import median
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from nearlight.machine.bandwidth_states import levels, same_level
+from nearlight.machine.bandwidth_states import same_state, states
 
 MOST_WAITING = 0.06
 """The part of a repetition that may be spent waiting for a processor that something else has."""
@@ -47,7 +47,7 @@ class Try(Generic[T]):
     @property
     def disturbance(self) -> str | None:
         """What changed under the work, None where nothing did."""
-        if not same_level(self.before, self.after):
+        if not same_state(self.before, self.after):
             return f"reading went at {self.before / 1e9:.1f} GB/s before and {self.after / 1e9:.1f} GB/s after"
         if self.waited > MOST_WAITING:
             return f"other programs or machines took {self.waited:.0%} of a processor"
@@ -128,7 +128,7 @@ def _of_one_state(tries: Sequence[Try[T]]) -> list[Try[T]]:
     quiet = [one for one in tries if one.disturbance is None]
     if not quiet:
         return []
-    group = levels(one.read_bytes_per_s for one in quiet)[0]
+    group = states(one.read_bytes_per_s for one in quiet)[0]
     return [one for one in quiet if group[-1] <= one.read_bytes_per_s <= group[0]]
 
 

@@ -21,7 +21,7 @@ from nearlight.kernels.cpu import CpuOps
 from nearlight.layers.parameters import Parameter
 from nearlight.loading.backends import make_ops
 from nearlight.loading.binding import bind, declare, requantization, with_tied_head
-from nearlight.machine.probe import last_cache_bytes, processor_name
+from nearlight.machine.processor import last_cache_bytes, processor_name
 from nearlight.models import build_model, not_written
 from nearlight.models.catalogue import find_in_catalogue
 from nearlight.package import open_package

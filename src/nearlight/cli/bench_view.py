@@ -15,7 +15,7 @@ from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, is_terminal, styled, width
 from nearlight.cli.units import bytes_text, count_text
 from nearlight.cli.wrapping import cells, filled
-from nearlight.machine.bandwidth_states import levels
+from nearlight.machine.bandwidth_states import states
 from nearlight.quantities import memory_text, significant
 
 FORMATS = ("md", "csv", "json", "jsonl")
@@ -90,8 +90,8 @@ def _states(rows: Sequence[Row]) -> list[str]:
     lines = []
     for source, name in (("memory", "memory"), ("cache", "the processor's cache")):
         found = [row.expectation for row in rows if row.expectation and row.expectation.limit_of == source]
-        states = " or ".join(f"{bytes_text(group[0])}/s" for group in levels(one.read_bytes_per_s for one in found))
-        lines += [f"{name} was read at {states} around these repetitions"] if found else []
+        seen = " or ".join(f"{bytes_text(group[0])}/s" for group in states(one.read_bytes_per_s for one in found))
+        lines += [f"{name} was read at {seen} around these repetitions"] if found else []
     return [*lines, *_discarded(rows)]
 
 

@@ -174,7 +174,7 @@ def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:
 
     if name is None:
         from nearlight.machine.hardware import this_machine
-        from nearlight.machine.probe import instruction_level
+        from nearlight.machine.processor import instruction_level
 
         isa = instruction_level()
         return this_machine(threads), isa

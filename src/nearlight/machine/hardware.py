@@ -10,6 +10,11 @@ from nearlight.limits.cache import Cache
 from nearlight.limits.costs import Costs
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.run import IMPRECISION, RunLimit
+from nearlight.machine import probe
+from nearlight.machine.bandwidth_states import same_state
+from nearlight.machine.memory import total_memory
+from nearlight.machine.processor import cache_bytes, processor_name
+from nearlight.machine.threads import default_threads
 
 _GLANCES = 2
 _LEAST_PRESENCE = 0.9
@@ -21,12 +26,8 @@ def this_machine(threads: int | None = None) -> Hardware:
 
     The first call on a machine measures for a few seconds.
     """
-    from nearlight.machine import probe
-    from nearlight.machine.memory import total_memory
-    from nearlight.machine.threads import default_threads
-
     found = probe.ceilings(threads or default_threads())
-    name = f"{probe.processor_name()}, {found.threads} thread" + ("s" if found.threads > 1 else "")
+    name = f"{processor_name()}, {found.threads} thread" + ("s" if found.threads > 1 else "")
     return Hardware(
         name,
         "cpu",
@@ -35,7 +36,7 @@ def this_machine(threads: int | None = None) -> Hardware:
         found.flops,
         "nearlight roofline",
         "measured",
-        Cache(probe.cache_bytes(found.threads), found.cache_bytes_per_s) if found.cache_bytes_per_s else None,
+        Cache(cache_bytes(found.threads), found.cache_bytes_per_s) if found.cache_bytes_per_s else None,
     )
 
 
@@ -44,10 +45,8 @@ def limit_here(costs: Costs, threads: int, *, fresh: bool = False) -> RunLimit:
 
     The peaks take seconds to measure, so they are known only where they were.
     """
-    from nearlight.machine import probe
-
     memory_bytes_per_s = probe.read_bytes_per_s(threads, fresh=fresh)
-    n_bytes = probe.cache_bytes(threads)
+    n_bytes = cache_bytes(threads)
     cache = Cache(n_bytes, probe.cache_bytes_per_s(threads, fresh=fresh)) if n_bytes else None
     known = probe.known_ceilings(threads)
     return RunLimit(costs, memory_bytes_per_s, known.flops if known else None, cache=cache)
@@ -74,13 +73,11 @@ def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: C
     shows another state of memory at most: the cache is the processor's own and has no states, and where the run was
     faster than the glances, they were of another moment than the run.
     """
-    from nearlight.machine.bandwidth_states import same_level
-
     source = limit.reads_from(context)
     on_file, seen = limit.bandwidth(source), 0.0
     for _ in range(_GLANCES):
         seen = max(seen, glance(source))
-        if same_level(seen, on_file):
+        if same_state(seen, on_file):
             return limit
     beside = limit.seen_beside(source, seen) if seen else limit
     if seen < on_file and (source == "cache" or beside.share(tokens_per_s, context) > IMPRECISION):
@@ -91,8 +88,6 @@ def limit_beside(limit: RunLimit, tokens_per_s: float, context: float, glance: C
 def glance(threads: int, source: str) -> float:
     """Probe memory, or the cache, for 0.05 s; 0 where other programs had the processor meanwhile, which is no state of
     memory."""
-    from nearlight.machine import probe
-
     used, started = process_time(), perf_counter()
     seen = probe.read_now(threads, source)
     return seen if process_time() - used >= _LEAST_PRESENCE * (perf_counter() - started) else 0.0
