@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 import nearlight
 from nearlight.bench.subject import packaged
-from nearlight.cache.kv_format import kv_format_for, kv_name
+from nearlight.cache.kv_format import kv_name, usual_kv_format
 from nearlight.dtypes import BF16, F16, F32, Q4_0, Q8_0, Format
 from nearlight.errors import RequestError
-from nearlight.layers.parameters import Parameter
 from nearlight.plan import make_plan
 from tests.models.random_models import CONFIGS, write_model
 
@@ -28,9 +29,17 @@ from tests.models.random_models import CONFIGS, write_model
         ([F32, Q4_0], "f16"),
     ],
 )
-def test_matrices_decide_and_vectors_do_not(formats: list[Format], kv: str) -> None:
-    matrices = [Parameter(f"w{i}", (3, 5), format=format) for i, format in enumerate(formats)]
-    assert kv_name(kv_format_for([*matrices, Parameter("norm", (5,), format=F32)])) == kv
+def test_the_formats_of_matrices_decide(formats: list[Format], kv: str) -> None:
+    assert kv_name(usual_kv_format(formats)) == kv
+
+
+def test_vectors_do_not(tmp_path: Path) -> None:
+    write_model(tmp_path, CONFIGS["qwen2"], torch.float32)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(np.float16)
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    model = nearlight.load(tmp_path)
+    assert model.engine.cache.format is model.counted.kv_format is F32
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from nearlight.plan import make_plan, subject_of
 from nearlight.quantities import memory_text
 from tests.cli.conftest import Command
 from tests.cli.screen import Screen
-from tests.engine.test_counting import package_of
+from tests.counting.test_counted_model import package_of
 from tests.kernels.counted_models import LLAMA, counted
 
 CONTRACT = {

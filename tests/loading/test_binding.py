@@ -8,14 +8,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import nearlight
-from nearlight.dtypes import F32, Q4_0
 from nearlight.errors import PackageError
-from nearlight.formats import quantize
 from nearlight.kernels.cpu import CpuOps
-from nearlight.loading import binding
+from nearlight.loading.binding import bind
 from nearlight.models import build_model
 from nearlight.package import open_package
-from nearlight.package.tensors import StoredTensor
 from tests.models.random_models import CONFIGS, relative_error, transformers_logits, write_model
 
 IDS = [7, 3, 90, 41, 5, 66, 12, 99, 4, 8, 15]
@@ -72,31 +69,6 @@ def test_requantized_weights_stay_near(tmp_path: Path, weights: str, bound: floa
         assert 1e-4 < relative_error(got, wanted) < bound
 
 
-@pytest.mark.parametrize("n_rows", [1, 16, 23, 50])
-@pytest.mark.parametrize("values_at_a_time", [1, 128, 500, 10_000])
-def test_rows_are_requantized_in_pieces_of_any_size(
-    n_rows: int, values_at_a_time: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(binding, "_REQUANTIZED_VALUES", values_at_a_time)
-    values = np.random.default_rng(1).normal(size=(37, 64)).astype(np.float32)
-    released = []
-    tensor = StoredTensor("w", F32, (37, 64), lambda: values.view(np.uint8), lambda: released.append(1))
-    made = binding.requantized(tensor, Q4_0)
-    pieces = list(made.in_pieces(n_rows))
-    assert [len(piece) for piece in pieces[:-1]] == [n_rows] * (len(pieces) - 1)
-    assert len(released) == len(pieces)
-    assert np.array_equal(np.concatenate(pieces), quantize(Q4_0, values))
-    assert np.array_equal(made.read(), quantize(Q4_0, values))
-
-
-def test_what_cannot_be_requantized_is_named() -> None:
-    values = np.ones((37, 64), np.float32)
-    values[19, 3] = np.inf
-    tensor = StoredTensor("w.weight", F32, (37, 64), lambda: values.view(np.uint8))
-    with pytest.raises(PackageError, match=r"w\.weight, rows from 0: expected finite numbers"):
-        binding.requantized(tensor, Q4_0).read()
-
-
 def test_pages_of_the_file_are_given_back(tmp_path: Path) -> None:
     """Every tensor that is taken in lets go of what it touched, large ones while they are taken in."""
     write_model(tmp_path, CONFIGS["qwen3"])
@@ -108,5 +80,5 @@ def test_pages_of_the_file_are_given_back(tmp_path: Path) -> None:
     }
     ops = CpuOps(1)
     model = build_model(ops, package.config)
-    binding.bind(model, replace(package, tensors=tensors), ops)
+    bind(model, replace(package, tensors=tensors), ops)
     assert set(released) == {parameter.name for parameter in model.parameters()}

@@ -17,11 +17,14 @@ from nearlight.engine.engine import Engine
 from nearlight.engine.language_model import LanguageModel
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps, packed
-from nearlight.loading import backends, packed_model
-from nearlight.loading.binding import bind, requantization, with_tied_head
+from nearlight.loading import packed_model
+from nearlight.loading.backends import make_ops
+from nearlight.loading.binding import bind
 from nearlight.loading.packed_cache import PackedCache, default_cache
-from nearlight.loading.packed_model import PackedModel
+from nearlight.loading.packed_model import PackedModel, packed_model_of
 from nearlight.models import build_model
+from nearlight.models.of_package import config_of
+from nearlight.models.weight_formats import requantization
 from nearlight.package import open_package
 from tests.models.random_models import CONFIGS, write_model
 
@@ -46,9 +49,10 @@ def load(source: Path, cache: PackedCache, weights: str | None = None, worth_s: 
     """Load through a cache that keeps every model, and wait until it is written."""
     ops = CpuOps(1)
     package = open_package(source)
-    kept = PackedModel(cache, package, weights, ops, worth_s=worth_s)
-    model = build_model(ops, with_tied_head(package.config, package))
-    bind(model, package, ops, requantization(weights), kept=kept)
+    formats = requantization(weights)
+    kept = PackedModel(cache, package, ops, formats, worth_s)
+    model = build_model(ops, config_of(package))
+    bind(model, package, ops, formats, kept=kept)
     kept.finish()
     return LanguageModel(package, Engine(model, ops))
 
@@ -92,7 +96,7 @@ def test_progress_is_told_to_the_end(source: Path, cache: PackedCache) -> None:
     for _ in range(2):
         ops, package = CpuOps(1), open_package(source)
         told: list[tuple[int, int]] = []
-        kept = PackedModel(cache, package, None, ops, worth_s=ALWAYS_S)
+        kept = PackedModel(cache, package, ops, worth_s=ALWAYS_S)
         bind(
             build_model(ops, package.config), package, ops, None, lambda *figures, told=told: told.append(figures), kept
         )
@@ -181,10 +185,9 @@ def test_another_layout_or_quantizer_makes_entries_stale(
     assert stamp(the_entry(cache)) != written
     package, ops = open_package(source), CpuOps(1)
     formats = requantization("w4")
-    assert formats
-    w4 = PackedModel(cache, package, "w4", ops, [formats.layers])
+    w4 = PackedModel(cache, package, ops, formats)
     monkeypatch.setattr(packed_model, "quantize", lambda format, values: values.astype(np.float16))
-    assert PackedModel(cache, package, "w4", ops, [formats.layers]).key != w4.key
+    assert PackedModel(cache, package, ops, formats).key != w4.key
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="owners are a matter of POSIX")
@@ -240,9 +243,9 @@ def test_a_disk_with_too_little_room_is_left_alone(
 
 def test_writing_that_is_stopped_leaves_nothing(source: Path, cache: PackedCache) -> None:
     ops, package = CpuOps(1), open_package(source)
-    kept = PackedModel(cache, package, None, ops)
+    kept = PackedModel(cache, package, ops)
     model = build_model(ops, package.config)
-    bind(model, package, ops, kept=PackedModel(cache, package, None, ops, worth_s=1e9))
+    bind(model, package, ops, kept=PackedModel(cache, package, ops, worth_s=1e9))
     (parameter, *_) = model.parameters()
     matrices = [(package.tensors[parameter.name].format, parameter.value)]
     assert not cache.write(kept.name, kept.key, matrices, stopped=lambda: True)
@@ -307,8 +310,8 @@ def test_settings_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.
 
 def test_only_kernels_that_pack_have_a_cache(source: Path) -> None:
     package = open_package(source)
-    assert backends.packed_model(package, backends.make_ops("cpu", 1), "w4") is not None
-    assert backends.packed_model(package, backends.make_ops("reference"), "w4") is None
+    assert packed_model_of(package, make_ops("cpu", 1), requantization("w4")) is not None
+    assert packed_model_of(package, make_ops("reference"), requantization("w4")) is None
 
 
 # -- several processes -------------------------------------------------------------------------------------------------

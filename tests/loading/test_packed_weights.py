@@ -36,7 +36,7 @@ def load(
 ) -> PackedWeights:
     """Load with a clock that shows these times before and after packing; return what became of the packed weights."""
     ops, package, clock = CpuOps(1), open_package(source), iter(times)
-    kept = PackedModel(PackedCache(directory, bound), package, None, ops)
+    kept = PackedModel(PackedCache(directory, bound), package, ops)
     bind(build_model(ops, package.config), package, ops, kept=kept, clock=lambda: next(clock))
     kept.finish()
     assert kept.outcome is not None
@@ -63,7 +63,7 @@ def test_it_is_kept_only_where_packing_took_long(source: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize(("seconds", "worth"), [(1.9, False), (3 * WORTH_S - 0.1, False), (3 * WORTH_S, True)])
 def test_more_disk_must_save_more_time(source: Path, tmp_path: Path, seconds: float, worth: bool) -> None:
-    kept = PackedModel(PackedCache(tmp_path / "packed", bound=1), open_package(source), None, CpuOps(1))
+    kept = PackedModel(PackedCache(tmp_path / "packed", bound=1), open_package(source), CpuOps(1))
     large: Any = SimpleNamespace(n_bytes=int(3 * WORTH_BYTES))
     kept.keep([(None, large)], seconds)  # type: ignore[list-item]
     assert kept.outcome is not None

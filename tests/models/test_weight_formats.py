@@ -1,11 +1,10 @@
-"""What others call the formats of weights."""
+"""What others call the formats of weights, and which of ours that is."""
 
 from __future__ import annotations
 
 import pytest
 
-from nearlight.loading.binding import REQUANTIZATIONS
-from nearlight.models.weight_formats import nearest_kind, said_of
+from nearlight.models.weight_formats import REQUANTIZATIONS, nearest_kind, said_of
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,14 @@ from collections.abc import Iterable
 
 from nearlight.dtypes import F16, F32, Q8_0, Format
 from nearlight.errors import RequestError
-from nearlight.layers.parameters import Parameter
 
 KV_FORMATS: dict[str, Format] = {"f16": F16, "q8": Q8_0, "f32": F32}
 """Formats of the KV cache, by the names people give them."""
 
 
-def usual_kv_format(formats: Iterable[Format | None]) -> Format:
+def usual_kv_format(matrices: Iterable[Format | None]) -> Format:
     """Return the format of the KV cache beside matrices of these formats, where nothing else is asked for."""
-    return F32 if set(formats) == {F32} else F16
-
-
-def kv_format_for(parameters: Iterable[Parameter]) -> Format:
-    """Return the usual format beside a model's parameters, which must be bound."""
-    return usual_kv_format(parameter.format for parameter in parameters if parameter.is_matrix)
+    return F32 if set(matrices) == {F32} else F16
 
 
 def kv_format_named(kv: str | None) -> Format | None:

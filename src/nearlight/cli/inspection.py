@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from nearlight.cache.kv_format import usual_kv_format
+from nearlight.counting.counted_model import declare_counted
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
 from nearlight.errors import NearlightError
 from nearlight.kernels.ops import ExpertOps
 from nearlight.layers.decoder import Decoder
 from nearlight.layers.parameters import Parameter
-from nearlight.loading.binding import declare_counted
 from nearlight.models import build_counted, why_not_run
 from nearlight.models.catalogue import CatalogueEntry
 from nearlight.package.package import Package

@@ -6,29 +6,29 @@ No tensor is read and nothing is allocated, so a model that fits no machine can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearlight.cache.kv import KVCache
-from nearlight.cache.kv_format import kv_format_for
+from nearlight.cache.kv_format import usual_kv_format
 from nearlight.dtypes import F32, Format
-from nearlight.errors import PackageError, RequestError
+from nearlight.errors import RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
-from nearlight.kernels.ops import Rows
+from nearlight.kernels.ops import ExpertOps, Rows
+from nearlight.layers.decoder import Decoder
 from nearlight.layers.experts import SparseMLP
 from nearlight.layers.parameters import Parameter
-from nearlight.loading.binding import bounds_of, requantization, with_tied_head
 from nearlight.models import build_counted
 from nearlight.models.config import Bounds
+from nearlight.models.of_package import bounds_of, config_of, stored_formats
+from nearlight.models.weight_formats import FormatOf, requantization
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
-
-FormatOf: TypeAlias = Callable[[Parameter], Format]
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ class CountedModel:
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
             parameter.bind(self.ops, shape_tensor(parameter, format_of(parameter)))
-        self.kv_format = kv_format or kv_format_for(self._parameters)
+        matrices = (parameter.format for parameter in self._parameters if parameter.is_matrix)
+        self.kv_format = kv_format or usual_kv_format(matrices)
 
     @classmethod
     def of_package(cls, package: Package, weights: str | None = None, **options: Any) -> CountedModel:
@@ -82,18 +83,9 @@ class CountedModel:
 
         Raises: PackageError when a tensor is missing; RequestError for unknown weights.
         """
-        config, options = with_tied_head(package.config, package), {**options, "bounds": bounds_of(package)}
-        if weights is not None:
-            return cls.of_config(config, weights, **options)
-
-        def format_of(parameter: Parameter) -> Format:
-            first_expert = parameter.name.replace(".*.", ".0.")  # a stack of experts has the format of its first
-            for name in (parameter.name, first_expert):
-                if name in package.tensors:
-                    return package.tensors[name].format
-            raise PackageError(f"tensor {first_expert} is missing", where=package.source)
-
-        return cls(config, format_of, **options)
+        formats = requantization(weights)
+        format_of = formats.format_of if formats else stored_formats(package)
+        return cls(config_of(package), format_of, bounds=bounds_of(package), **options)
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], weights: str = "bf16", **options: Any) -> CountedModel:
@@ -178,6 +170,14 @@ class CountedModel:
     def _tables(self) -> list[Any]:
         tables = (self.model.embedding, self.model.position_embedding)
         return [table for table in tables if table is not None]
+
+
+def declare_counted(package: Package, ops: ExpertOps) -> Decoder:
+    """Declare a package's model for planning, once its tensors have confirmed the sizes in its config.
+
+    Raises: UnsupportedError, PackageError.
+    """
+    return build_counted(ops, config_of(package), bounds_of(package))
 
 
 def shape_tensor(parameter: Parameter, format: Format) -> StoredTensor:

@@ -11,7 +11,7 @@ from collections.abc import Sequence as Ordered
 import numpy as np
 
 from nearlight.cache.kv import KVCache
-from nearlight.cache.kv_format import kv_format_for
+from nearlight.cache.kv_format import usual_kv_format
 from nearlight.dtypes import Format
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
@@ -35,7 +35,8 @@ class Engine:
         self.model = model
         self.ops = ops
         self.context = min(context or model.max_positions, model.max_positions)
-        self.cache = KVCache(ops, model.kv_shapes, kv_format or kv_format_for(model.parameters()))
+        matrices = (parameter.format for parameter in model.parameters() if parameter.is_matrix)
+        self.cache = KVCache(ops, model.kv_shapes, kv_format or usual_kv_format(matrices))
         self._program = ops.program(lambda rows: model(rows, self.cache))
 
     @property

@@ -32,10 +32,10 @@ from nearlight.engine.options import (
 from nearlight.engine.prompts import Prompt, Prompts, token_ids
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
-from nearlight.loading.backends import make_ops, packed_model
-from nearlight.loading.binding import Progress, bind, declare, requantization
+from nearlight.loading.backends import make_ops
+from nearlight.loading.binding import Progress, load_model
 from nearlight.loading.source import find_model
-from nearlight.models.weight_formats import nearest_kind, said_of
+from nearlight.models.weight_formats import nearest_kind, requantization, said_of
 from nearlight.package import open_package
 from nearlight.package.package import Package
 from nearlight.text.answer import AnswerStream
@@ -75,8 +75,7 @@ def load(
     for name, value in (("weights", weights), ("kv", kv), ("backend", backend)):
         if value is not None and not isinstance(value, str):
             raise RequestError(name, expected="a name", found=repr(value)[:80])
-    weights = _kind_of(weights)
-    formats = requantization(weights)
+    formats = requantization(_kind_of(weights))
     kv_format = kv_format_named(kv)
     check_whole("context", context, at_least=1)
     check_whole("threads", threads, at_least=1)
@@ -87,10 +86,9 @@ def load(
     prompts = Prompts(package)
     prompts.begin()
     ops = make_ops(backend, threads)
-    model = declare(package, ops)
-    kept = packed_model(package, ops, weights) if cache else None
-    bind(model, package, ops, formats, progress, kept)
+    model, kept = load_model(package, ops, formats, progress, keep=cache)
     engine = Engine(model, ops, kv_format=kv_format, context=context)
+    weights = formats.name if formats else None
     return LanguageModel(package, engine, prompts, load_s=perf_counter() - started, weights=weights, kept=kept)
 
 

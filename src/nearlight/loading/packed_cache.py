@@ -25,16 +25,13 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
+from nearlight.dtypes import Format
 from nearlight.errors import RequestError
-from nearlight.kernels.cpu import packed
+from nearlight.kernels.cpu import CpuOps, packed
 from nearlight.package.tensors import StoredTensor
 from nearlight.quantities import read_bytes
-
-if TYPE_CHECKING:
-    from nearlight.dtypes import Format
-    from nearlight.kernels.cpu import CpuOps
 
 LARGEST_BYTES, LARGEST_SHARE = 50_000_000_000, 0.2
 """What all entries may take, unless NEARLIGHT_CACHE_BYTES says: this much, or this share of the disk's free space."""

@@ -15,20 +15,18 @@ import zlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 import nearlight
 from nearlight.dtypes import Format
 from nearlight.formats import quantize
-from nearlight.kernels.cpu import packed
-from nearlight.loading.packed_cache import PackedCache, entry_name
+from nearlight.kernels.cpu import CpuOps, packed
+from nearlight.kernels.ops import Ops
+from nearlight.loading.packed_cache import PackedCache, default_cache, entry_name
+from nearlight.models.weight_formats import Requantization
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
-
-if TYPE_CHECKING:
-    from nearlight.kernels.cpu import CpuOps
 
 WORTH_S, WORTH_BYTES = 2.0, 4e9
 """A model is kept if packing it took so long, and as much again for every further such size of what is kept.
@@ -58,7 +56,7 @@ _ENDS_BYTES = 1 << 16
 class PackedModel:
     """Where one model's packed matrices are kept.
 
-    `formats` are those that `weights` has matrices re-quantized to.
+    `formats` are those that matrices are re-quantized to, None for the stored bits.
     Units: `worth_s` is seconds of packing, processor time over threads.
     Raises: OSError when the model's files cannot be read.
     """
@@ -67,9 +65,8 @@ class PackedModel:
         self,
         cache: PackedCache,
         package: Package,
-        weights: str | None,
         ops: CpuOps,
-        formats: Collection[Format] = (),
+        formats: Requantization | None = None,
         worth_s: float | None = None,
     ) -> None:
         self.cache = cache
@@ -77,6 +74,7 @@ class PackedModel:
         self.outcome: PackedWeights | None = None
         self._worth_s = WORTH_S if worth_s is None else worth_s
         self._writing: _Writing | None = None
+        weights = formats.name if formats else None
         self.name = entry_name(package.name, weights, package.files)
         self.key: packed.Key = {
             "model": package.name,
@@ -84,7 +82,7 @@ class PackedModel:
             "weights": weights or "stored",
             "nearlight": nearlight.__version__,
             "layout": packed.layout_fingerprint(),
-            "quantizer": _quantizer_fingerprint(formats),
+            "quantizer": _quantizer_fingerprint((formats.layers, formats.embedding) if formats else ()),
             "files": [_identity(file) for file in package.files],
         }
 
@@ -126,6 +124,19 @@ class PackedModel:
         """Wait until what is to be kept is written; a program that ends does so by itself."""
         if self._writing:
             self._writing.finish()
+
+
+def packed_model_of(package: Package, ops: Ops, formats: Requantization | None) -> PackedModel | None:
+    """Return where a model's packed matrices are kept; None for a kernel set that packs nothing.
+
+    Raises: RequestError when the cache is set up wrongly.
+    """
+    if not isinstance(ops, CpuOps):
+        return None
+    try:
+        return PackedModel(default_cache(), package, ops, formats)
+    except OSError:
+        return None
 
 
 class _Writing(threading.Thread):

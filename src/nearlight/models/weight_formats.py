@@ -1,10 +1,42 @@
-"""What other programs call the formats of weights, and the nearest kind of ours.
+"""The formats that a person may have a model's weights in, by name: bf16, w8, w6 and w4.
 
-Ours are bf16, w8, w6 and w4 (`loading/binding.py`). Of two that are near, the one with more bits is taken, so that no
-model becomes worse than was asked for; what has fewer bits than any of ours becomes w4.
+Other programs have other names, and each means the nearest of ours. Of two that are near, the one with more bits is
+taken, so that no model becomes worse than was asked for; what has fewer bits than any of ours becomes w4.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from nearlight import dtypes
+from nearlight.dtypes import Format
+from nearlight.errors import RequestError
+from nearlight.layers.parameters import Parameter
+
+FormatOf: TypeAlias = Callable[[Parameter], Format]
+"""Says in which format the matrix of a parameter is stored."""
+
+
+@dataclass(frozen=True)
+class Requantization:
+    """Formats to store matrices in: those of the layers, and the embedding with the head."""
+
+    name: str
+    layers: Format
+    embedding: Format
+
+    def format_of(self, parameter: Parameter) -> Format:
+        return self.embedding if "embed" in parameter.name or "lm_head" in parameter.name else self.layers
+
+
+_BF16 = Requantization("bf16", dtypes.BF16, dtypes.BF16)
+_W8 = Requantization("w8", dtypes.Q8_0, dtypes.Q8_0)
+_W6 = Requantization("w6", dtypes.Q6_K, dtypes.Q6_K)
+_W4 = Requantization("w4", dtypes.Q4_0, dtypes.Q6_K)  # the head's errors go straight into the logits
+
+REQUANTIZATIONS: dict[str, Requantization] = {formats.name: formats for formats in (_BF16, _W8, _W6, _W4)}
 
 _OTHERS = {
     "bf16": "bfloat16 f16 fp16 float16 half 16bit",
@@ -21,6 +53,15 @@ _MADE_OF = {
     "w6": "blocks of Q6_K",
     "w4": "blocks of Q4_0, with embedding and head in Q6_K",
 }
+
+
+def requantization(weights: str | None) -> Requantization | None:
+    """Return what `weights` asks for; None keeps the stored bits. Raises: RequestError naming the choices."""
+    if weights is None:
+        return None
+    if weights not in REQUANTIZATIONS:
+        raise RequestError("weights", expected="one of " + ", ".join(REQUANTIZATIONS), found=repr(weights))
+    return REQUANTIZATIONS[weights]
 
 
 def nearest_kind(name: str) -> str:
