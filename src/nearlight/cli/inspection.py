@@ -14,7 +14,7 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any, cast
 
-from nearlight.cache.kv_format import usual_kv_format
+from nearlight.cache.kv_format import kv_name, usual_kv_format
 from nearlight.counting.counted_model import declare_counted
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
 from nearlight.errors import NearlightError
@@ -26,7 +26,7 @@ from nearlight.models.catalogue import CatalogueEntry
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.text.template import ChatTemplate, select_template
-from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+from nearlight.text.tokenizer import Tokenizer, build_tokenizer, stop_ids_of
 
 EXAMPLE = (
     {"role": "system", "content": "Be brief."},
@@ -191,7 +191,7 @@ def _measure(found: Inspection, model: Decoder) -> None:
     found.context, found.vocab_size = model.max_positions, model.vocab_size
     matrices = [parameter for parameter in model.parameters() if parameter.is_matrix]
     kv = usual_kv_format(tensor.format for matrix in matrices for tensor in _tensors_of(matrix, found.package))
-    found.kv = kv.name.lower()
+    found.kv = kv_name(kv)
     found.kv_bytes_per_token = sum(2 * shape.n_kv_heads * kv.row_bytes(shape.head_dim) for shape in model.kv_shapes)
 
 
@@ -236,7 +236,7 @@ def _read_tokens(found: Inspection, tokenizer: Tokenizer) -> None:
         found.special_tokens[name] = (id, text)
         if id is None:
             found.problems.append(f"{name} {text!r} is not in the vocabulary")
-    ids = set(package.generation.get("eos_token_id", ())) | tokenizer.stop_ids
+    ids = stop_ids_of(package, tokenizer)
     for id in sorted(ids):
         if id < tokenizer.n_tokens:
             found.stop_tokens[id] = tokenizer.token_text(id)

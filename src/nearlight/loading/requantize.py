@@ -11,7 +11,7 @@ import numpy as np
 
 from nearlight.dtypes import Format
 from nearlight.errors import PackageError
-from nearlight.formats import dequantize, quantize
+from nearlight.formats import dequantize, quantize, row_slices
 from nearlight.machine.threads import default_threads
 from nearlight.package.tensors import Bytes, StoredTensor
 
@@ -24,32 +24,30 @@ def requantized(tensor: StoredTensor, format: Format) -> StoredTensor:
 
     Reading it raises PackageError for values that are not finite, of which no block of codes can be made.
     """
-    step = max(1, _VALUES // tensor.row_length)
 
     def make_rows(n_rows: int) -> Iterator[Bytes]:
         from concurrent.futures import ThreadPoolExecutor
 
-        stored = tensor.read()
+        first = 0
         with ThreadPoolExecutor(default_threads()) as threads:
-            for first in range(0, len(stored), n_rows):
-                source = stored[first : first + n_rows]
-                made = np.empty((len(source), format.row_bytes(tensor.row_length)), np.uint8)
-                steps = range(0, len(source), step)
-                rows = [(source[start : start + step], made[start : start + step]) for start in steps]
-                for start, fault in zip(steps, threads.map(convert, rows), strict=True):
-                    if fault:
-                        where = f"{tensor.name}, rows from {first + start}"
+            for stored in tensor.in_pieces(n_rows):
+                made = np.empty((len(stored), format.row_bytes(tensor.row_length)), np.uint8)
+                slices = list(row_slices(len(stored), tensor.row_length, _VALUES))
+                done = threads.map(convert, (stored[rows] for rows in slices), (made[rows] for rows in slices))
+                for rows, fine in zip(slices, done, strict=True):
+                    if not fine:
+                        where = f"{tensor.name}, rows from {first + rows.start}"
                         raise PackageError(where, expected=f"finite numbers, to make {format} of", found="others")
                 yield made
-                tensor.release()
+                first += len(stored)
 
-    def convert(rows: tuple[Bytes, Bytes]) -> bool:
-        source, target = rows
-        values = dequantize(tensor.format, source, tensor.row_length)
+    def convert(stored: Bytes, made: Bytes) -> bool:
+        """Fill `made`; say whether the values allowed that."""
+        values = dequantize(tensor.format, stored, tensor.row_length)
         if format.block_size > 1 and not np.isfinite(values).all():
-            return True
-        target[:] = quantize(format, values)
-        return False
+            return False
+        made[:] = quantize(format, values)
+        return True
 
     def read() -> Bytes:
         return next(make_rows(tensor.n_rows))
