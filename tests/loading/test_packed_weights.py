@@ -54,9 +54,9 @@ def test_it_is_written_once_and_read_from_then_on(source: Path, tmp_path: Path) 
 
 def test_it_is_kept_only_where_packing_took_long(source: Path, tmp_path: Path) -> None:
     quick = load(source, tmp_path / "packed", times=(5.0, 5.0 + WORTH_S - 0.01))
-    assert (quick.state, quick.reason) == ("not kept", "packing took 2.0 s, which is not worth 0.1 MB")
+    assert (quick.state, quick.reason) == ("not kept", "packing took 2.0 s, which is not worth 61 kB")
     at_once = load(source, tmp_path / "packed", times=(5.0, 5.01))
-    assert at_once.reason == "packing took under 0.1 s, which is not worth 0.1 MB"
+    assert at_once.reason == "packing took under 0.1 s, which is not worth 61 kB"
     assert not (tmp_path / "packed").exists()
     assert load(source, tmp_path / "packed", times=(5.0, 5.0 + WORTH_S)).state == "written"
 
@@ -77,9 +77,9 @@ def test_why_it_is_not_kept_can_be_asked(source: Path, tmp_path: Path, monkeypat
     (tmp_path / "open").chmod(0o777)
     assert "file/packed cannot be made (Not a directory)" in load(source, tmp_path / "file" / "packed").reason
     assert load(source, tmp_path / "open").reason == f"{tmp_path}/open is not this user's alone"
-    assert "and all together may take 0 MB" in load(source, tmp_path / "packed", bound=0).reason
+    assert "and all together may take 0 B" in load(source, tmp_path / "packed", bound=0).reason
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    assert "and 0 MB are free" in load(source, tmp_path / "packed").reason
+    assert "and 1.0 kB are free" in load(source, tmp_path / "packed").reason
     monkeypatch.undo()
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert load(source, tmp_path / "packed").reason == f"{tmp_path}/packed cannot be written"

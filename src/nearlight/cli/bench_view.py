@@ -13,10 +13,10 @@ from nearlight.bench.memory import Memory
 from nearlight.bench.results import Expectation, Row
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, is_terminal, styled, width
-from nearlight.cli.units import bytes_text, count_text
+from nearlight.cli.units import count_text
 from nearlight.cli.wrapping import cells, filled
 from nearlight.machine.bandwidth_states import states
-from nearlight.quantities import memory_text, significant
+from nearlight.quantities import bytes_text, memory_text, number_of, significant
 
 FORMATS = ("md", "csv", "json", "jsonl")
 
@@ -25,7 +25,7 @@ _COMMON: dict[str, Callable[[str], str]] = {
     "params": lambda params: f"{params} parameters",
     "size": lambda size: size,
     "weights": lambda weights: f"weights {weights}",
-    "threads": lambda threads: f"{threads} thread" + ("s" if threads != "1" else ""),
+    "threads": lambda threads: number_of(int(threads), "thread"),
 }
 """Columns that are told once where all rows agree, and how."""
 

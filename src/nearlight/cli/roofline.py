@@ -12,14 +12,13 @@ from nearlight.cli.arguments import Parser, thread_count
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import filled
 from nearlight.kernels.cpu import CpuOps
 from nearlight.machine.figures import figures_file
 from nearlight.machine.memory import total_memory
 from nearlight.machine.probe import Ceilings, ceilings_by_threads
 from nearlight.machine.processor import cache_bytes, last_cache_bytes, processor_name
-from nearlight.quantities import memory_text, significant
+from nearlight.quantities import bytes_text, memory_text, number_of, significant
 
 _EXAMPLES = """\
   nearlight roofline
@@ -124,7 +123,7 @@ def _states(found: Sequence[Ceilings]) -> list[str]:
     for one in found:
         if one.other_states:
             held, others = f"{bytes_text(one.read_bytes_per_s)}/s", [f"{bytes_text(n)}/s" for n in one.other_states]
-            threads = f"{one.threads} thread" + ("s" if one.threads > 1 else "")
+            threads = number_of(one.threads, "thread")
             lines.append(
                 f"{threads} read at {held} for most of the time, and at {' and '.join(others)} at others: hosts of "
                 "virtual machines switch between such states. What held is the limit; bench probes again all the time."

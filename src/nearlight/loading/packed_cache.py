@@ -31,7 +31,7 @@ from nearlight.dtypes import Format
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuOps, packed
 from nearlight.package.tensors import StoredTensor
-from nearlight.quantities import read_bytes
+from nearlight.quantities import bytes_text, read_bytes
 
 LARGEST_BYTES, LARGEST_SHARE = 50_000_000_000, 0.2
 """What all entries may take, unless NEARLIGHT_CACHE_BYTES says: this much, or this share of the disk's free space."""
@@ -144,12 +144,12 @@ class PackedCache:
                 return f"{self.directory} cannot be written"
             bound = self.bound()
             if n_bytes > bound:
-                return f"they take {n_bytes / 1e6:.0f} MB, and all together may take {bound / 1e6:.0f} MB"
+                return f"they take {bytes_text(n_bytes)}, and all together may take {bytes_text(bound)}"
             entries = [entry for entry in self.entries() if entry.name != name]
             free = _free_bytes(self.directory) + sum(entry.n_bytes for entry in entries)
         except OSError as error:
             return f"{self.directory} cannot be made ({error.strerror})"
-        return None if free > n_bytes else f"they take {n_bytes / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free"
+        return None if free > n_bytes else f"they take {bytes_text(n_bytes)}, and {bytes_text(free)} are free"
 
     # -- all of them -----------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from nearlight.loading.packed_cache import PackedCache, default_cache, entry_nam
 from nearlight.models.weight_formats import Requantization
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
+from nearlight.quantities import bytes_text
 
 WORTH_S, WORTH_BYTES = 2.0, 4e9
 """A model is kept if packing it took so long, and as much again for every further such size of what is kept.
@@ -101,7 +102,7 @@ class PackedModel:
         n_bytes = sum(matrix.n_bytes for _, matrix in matrices)
         if seconds < self._worth_s * max(1.0, n_bytes / WORTH_BYTES):
             took = "under 0.1 s" if seconds < 0.1 else f"{seconds:.1f} s"
-            self._ended(NOT_KEPT, n_bytes, f"packing took {took}, which is not worth {n_bytes / 1e6:.1f} MB")
+            self._ended(NOT_KEPT, n_bytes, f"packing took {took}, which is not worth {bytes_text(n_bytes)}")
             return
         obstacle = self.cache.obstacle(self.name, n_bytes)
         if obstacle:

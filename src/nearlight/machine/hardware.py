@@ -15,6 +15,7 @@ from nearlight.machine.bandwidth_states import same_state
 from nearlight.machine.memory import total_memory
 from nearlight.machine.processor import cache_bytes, processor_name
 from nearlight.machine.threads import default_threads
+from nearlight.quantities import number_of
 
 _GLANCES = 2
 _LEAST_PRESENCE = 0.9
@@ -27,7 +28,7 @@ def this_machine(threads: int | None = None) -> Hardware:
     The first call on a machine measures for a few seconds.
     """
     found = probe.ceilings(threads or default_threads())
-    name = f"{processor_name()}, {found.threads} thread" + ("s" if found.threads > 1 else "")
+    name = f"{processor_name()}, {number_of(found.threads, 'thread')}"
     return Hardware(
         name,
         "cpu",
