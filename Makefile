@@ -9,6 +9,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE := $(shell find native)
+native_tests := tests/kernels tests/machine tests/decode/test_ranking.py
 pytest = $(BIN)/python -m pytest -n auto --maxprocesses 8
 
 .PHONY: run test everywhere lint format levels fuzz sanitize tsan clean
@@ -45,17 +46,17 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# The kernels' tests once for each instruction level that this processor has.
+# The tests of native code once for each instruction level that this processor has.
 levels: $(VENV)/.test
 	@for level in $$($(BIN)/python -c 'from nearlight import _native; print(*_native.isas())'); do \
-	  echo "level $$level"; NEARLIGHT_ISA=$$level $(pytest) tests/kernels $(ARGS) || exit 1; \
+	  echo "level $$level"; NEARLIGHT_ISA=$$level $(pytest) $(native_tests) $(ARGS) || exit 1; \
 	done
 
 # Spoiled packages of every family, loaded under limits of memory and time, until Ctrl-C. What fails is saved.
 fuzz: $(VENV)/.test
 	@$(BIN)/python -m tests.attacks.fuzzing $(ARGS)
 
-# The kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, on the plain level. The sanitized build lies
+# The tests of native code under AddressSanitizer and UndefinedBehaviorSanitizer, on the plain level. The sanitized build lies
 # beside the usual one, and is the one found because the base interpreter, which is given the venv's packages as a mere
 # path, does not run the venv's hook for editable installs.
 sanitize: SANITIZERS := address,undefined
@@ -63,7 +64,7 @@ sanitize: PRELOADED := libasan.so libstdc++.so
 sanitize: $(VENV)/.test
 	@$(build_sanitized)
 	@ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	$(run_sanitized) tests/kernels $(ARGS)
+	$(run_sanitized) $(native_tests) $(ARGS)
 
 # Recording and replaying with 1, 2 and 3 threads under ThreadSanitizer, likewise. Addresses are not randomized, as its
 # shadow memory has fixed places; and it cannot follow threads that are started after a fork.

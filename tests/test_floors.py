@@ -45,13 +45,14 @@ def test_module_says_what_it_is_for(path: Path):
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
-def test_native_code_is_called_by_the_cpu_kernels_only():
+def test_native_code_is_called_where_it_may_be():
     callers = {
-        path
+        path.relative_to(ROOT / "src/nearlight")
         for path in MODULES
         if re.search(r"^\s*(from nearlight import|import nearlight\.)\b.*_native", path.read_text(), re.M)
     }
-    assert {path.parent for path in callers} == {ROOT / "src/nearlight/kernels/cpu"}
+    homes = {str(path if path.parts[0] == "decode" else path.parent) for path in callers}
+    assert homes == {"kernels/cpu", "machine", "decode/ranking.py"}
 
 
 def test_import_loads_nothing_heavy():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nearlight.errors import RequestError
-from nearlight.quantities import read_bytes, read_count
+from nearlight.quantities import bytes_text, memory_text, number_of, read_bytes, read_count, significant
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,26 @@ def test_nonsense_is_refused(text: str) -> None:
     for read in (read_bytes, read_count):
         with pytest.raises(RequestError, match=r"^SIZE: expected a "):
             read(text, "SIZE")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (bytes_text(999), "999 B"),
+        (bytes_text(16_007_168), "16 MB"),
+        (bytes_text(999_600), "1.0 MB"),
+        (bytes_text(8_234_567_890), "8.2 GB"),
+        (memory_text(999), "999 B"),
+        (memory_text(32 << 20), "32 MiB"),
+        (memory_text(25_276_514_304, 3), "23.5 GiB"),
+        (memory_text(1023 << 20), "1.00 GiB"),
+        (significant(0.0312), "0.031"),
+        (significant(812.4), "812"),
+        (significant(0), "0"),
+        (number_of(0, "token"), "0 tokens"),
+        (number_of(1, "thread"), "1 thread"),
+        (number_of(2, "thread"), "2 threads"),
+    ],
+)
+def test_written(text: str, expected: str) -> None:
+    assert text == expected

@@ -1,4 +1,5 @@
-"""Types of the native library (native/src/bindings.cpp); `nearlight.kernels.cpu` is its only user."""
+"""Types of the native library (native/src/bindings.cpp); `nearlight.kernels.cpu`, `nearlight.machine` and
+`nearlight.decode.ranking` are its only users."""
 
 from collections.abc import Callable, Sequence
 from enum import Enum

@@ -1,4 +1,4 @@
-"""Numbers of bytes and of tokens as people write them: 8k, 500M, 1.5G, 2GiB. Here they are read, and memory is written.
+"""Numbers of bytes and of tokens as people write them: 8k, 500M, 1.5G, 2GiB. Here they are read and written.
 
 k, M, G and T count in thousands, as disks and bandwidths are sold; Ki, Mi, Gi and Ti in 1024s, as memory is. Capital or
 not makes no difference, a B behind the unit is allowed where bytes are meant, and a fraction must come out whole.
@@ -40,6 +40,21 @@ def memory_text(n_bytes: float, digits: int = 2) -> str:
             break
         size /= 1024
     return f"{size:.0f} {unit}" if size == round(size) else f"{significant(size, digits)} {unit}"
+
+
+def bytes_text(n_bytes: float, digits: int = 2) -> str:
+    """Write a size in decimal units, as disks and bandwidths are sold: "8.2 GB"."""
+    size, unit = float(n_bytes), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(size) < 999.5 or unit == "TB":
+            break
+        size = max(size / 1000, 1.0)
+    return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size, digits)} {unit}"
+
+
+def number_of(count: int, thing: str) -> str:
+    """Write how many there are of something: "1 thread", "2 threads"."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def significant(value: float, digits: int = 2) -> str:

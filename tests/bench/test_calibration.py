@@ -8,7 +8,7 @@ from nearlight.bench import calibration
 from nearlight.bench.calibration import calibrate, compute_work, from_profiles, memory_work, slice_of
 from nearlight.bench.profile import Profile, Timed, role_of
 from nearlight.bench.steady import Watch
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.kernels.count import Entry, Ledger, cpu_target
 from tests.bench.tiny import GPT2, description
 

@@ -13,7 +13,7 @@ from nearlight.bench.profile import role_of
 from nearlight.bench.steady import Watch
 from nearlight.bench.subject import setting_of
 from nearlight.bench.workload import Workload
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.kernels.count import cpu_target
 from nearlight.limits.cache import Cache
 from nearlight.limits.hardware import Hardware

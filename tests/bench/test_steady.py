@@ -56,7 +56,7 @@ def test_a_repetition_under_which_the_machine_changed_is_done_again() -> None:
     assert found.unsteady is None
     assert sorted(found.discarded) == [
         "reading went at 36.0 GB/s before and 63.0 GB/s after",
-        "reading went at 36.0 GB/s, and at 63.0 for the others",
+        "reading went at 36.0 GB/s, and at 63.0 GB/s for the others",
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from nearlight.cli import arguments
 from nearlight.cli.arguments import Parser, add_decoding, decoding_options, nearest_weights
 from nearlight.errors import RequestError
-from nearlight.kernels.cpu import threads
+from nearlight.machine import threads
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from nearlight.bench import session, steady
 from nearlight.cli import bench, roofline
 from nearlight.cli.main import main
 from nearlight.errors import RequestError
-from nearlight.kernels.cpu import probe, threads
+from nearlight.machine import processor, threads
 from tests.bench.tiny import CONFIG
 from tests.cli.conftest import Command
 
@@ -48,7 +48,7 @@ def rows_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[st
 def test_roofline_tells_all_ceilings(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, caches: list[int], columns: list[str]
 ) -> None:
-    monkeypatch.setattr(probe, "last_caches", lambda root: caches)
+    monkeypatch.setattr(processor, "last_caches", lambda root: caches)
     monkeypatch.setattr(threads, "processors", lambda: {0, 1})  # a test's worker has only one
     assert roofline.main(["--threads", "2", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -86,7 +86,7 @@ def test_what_was_predicted_stays_as_it_was_stored(
     # Memory gives 40 GB/s until the prediction is stored, and half of that while the model is run.
     figures = itertools.chain([40e9], itertools.repeat(20e9))
     monkeypatch.setattr(session, "read_now", lambda threads, source: next(figures))
-    monkeypatch.setattr(probe, "last_caches", lambda root: [])
+    monkeypatch.setattr(processor, "last_caches", lambda root: [])
     _, decode = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
     assert (decode["predicted_read_bytes_per_s"], decode["read_bytes_per_s"]) == (40e9, 20e9)
     assert decode["predicted_ts"] == pytest.approx(2 * decode["adjusted_ts"])
@@ -104,7 +104,7 @@ def test_a_small_model_is_held_against_the_cache(
         return 70e9
 
     monkeypatch.setattr(session, "read_now", glance)
-    monkeypatch.setattr(probe, "last_caches", lambda root: [8 << 20])
+    monkeypatch.setattr(processor, "last_caches", lambda root: [8 << 20])
     assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration"]) == 0
     told = capsys.readouterr()
     assert set(asked) == {"cache"}
@@ -112,7 +112,7 @@ def test_a_small_model_is_held_against_the_cache(
     assert "the processor's cache was read at 70 GB/s around these repetitions" in told.err
     (*_, decode) = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
     assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("cache", "bandwidth", 70e9)
-    monkeypatch.setattr(probe, "last_caches", lambda root: [1 << 14])
+    monkeypatch.setattr(processor, "last_caches", lambda root: [1 << 14])
     (*_, decode) = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
     assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("memory", "bandwidth", 70e9)
 

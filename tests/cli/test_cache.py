@@ -12,9 +12,9 @@ import pytest
 
 from nearlight.cli.cache import kept_line
 from nearlight.dtypes import Q4_0
-from nearlight.engine.packed_cache import PackedCache, entry_name
-from nearlight.engine.packed_model import PackedWeights
 from nearlight.kernels.cpu import CpuOps
+from nearlight.loading.packed_cache import PackedCache, entry_name
+from nearlight.loading.packed_model import PackedWeights
 from nearlight.package.tensors import StoredTensor
 from tests.cli.conftest import ROOT, Command
 
@@ -103,7 +103,7 @@ def test_run_without_the_cache_leaves_none(nearlight: Command, chat_model: Path,
 
 _ALWAYS_KEPT = """
 import sys
-from nearlight.engine import packed_model
+from nearlight.loading import packed_model
 packed_model.WORTH_S = 0.0
 from nearlight.cli.main import main
 sys.exit(main(sys.argv[1:]))

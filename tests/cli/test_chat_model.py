@@ -13,7 +13,7 @@ from nearlight.cli.chat_settings import Settings
 from nearlight.cli.chat_state import Opener, open_chat
 from nearlight.cli.source import find_model
 from nearlight.errors import RequestError
-from nearlight.kernels.cpu.memory import AvailableMemory
+from nearlight.machine.memory import AvailableMemory
 from tests.cli.chats import PROMPT, TypedChat
 from tests.cli.packages import TEMPLATE, write_chat_model
 
@@ -57,7 +57,7 @@ def chat(chat_model: Path, capsys: Capture) -> RealChat:
 
 def too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = AvailableMemory(1_000_000, 8_000_000_000, "this machine")
-    monkeypatch.setattr("nearlight.kernels.cpu.memory.available_memory", lambda: memory)
+    monkeypatch.setattr("nearlight.machine.memory.available_memory", lambda: memory)
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ from nearlight.cli.main import main
 from nearlight.cli.plan_list import listing_text
 from nearlight.cli.units import count_text
 from nearlight.dtypes import Q8_0
-from nearlight.kernels.cpu import memory
-from nearlight.kernels.cpu.memory import AvailableMemory
+from nearlight.machine import memory
+from nearlight.machine.memory import AvailableMemory
 from nearlight.models.catalogue import catalogue
 from nearlight.plan import make_plan, subject_of
 from nearlight.quantities import memory_text
 from tests.cli.conftest import Command
 from tests.cli.screen import Screen
-from tests.engine.test_counting import package_of
+from tests.counting.test_counted_model import package_of
 from tests.kernels.counted_models import LLAMA, counted
 
 CONTRACT = {

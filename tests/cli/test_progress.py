@@ -9,7 +9,7 @@ from wcwidth import wcswidth
 
 from nearlight.cli import terminal
 from nearlight.cli.progress import ProgressBar
-from nearlight.cli.units import bytes_text
+from nearlight.quantities import bytes_text
 
 
 class Stderr:

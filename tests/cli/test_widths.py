@@ -18,7 +18,7 @@ from nearlight.cli.chat_settings import Settings
 from nearlight.cli.chat_state import Opener
 from nearlight.cli.main import COMMANDS, main
 from nearlight.cli.plan_report import PlanReport
-from nearlight.engine.packed_cache import Entry, PackedCache
+from nearlight.loading.packed_cache import Entry, PackedCache
 from nearlight.package import hub
 from nearlight.package.hub import CachedModel
 from tests.cli.screen import Screen

@@ -12,8 +12,8 @@ from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWa
 
 from nearlight.decode import filters
 from nearlight.decode.policy import SamplingPolicy
+from nearlight.decode.ranking import Ranking
 from nearlight.decode.sampler import kept
-from nearlight.kernels.cpu.ranking import Ranking
 
 SIZES = [1, 2, 7, 63, 257, 2051, 20_011]
 

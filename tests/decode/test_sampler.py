@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nearlight.decode.policy import SamplingPolicy
+from nearlight.decode.ranking import Ranking
 from nearlight.decode.sampler import Sampler, draw
 from nearlight.errors import NearlightError, RequestError, ShapeError
-from nearlight.kernels.cpu.ranking import Ranking
 
 VOCAB = 61
 SEED_42 = [21, 59, 39, 26, 18, 24, 49, 21, 41, 59, 36]

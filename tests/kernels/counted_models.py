@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nearlight.counting.counted_model import CountedModel
 from nearlight.dtypes import F16, F32, Format
-from nearlight.engine.counting import CountedModel
 from nearlight.kernels.count import ACCELERATOR, Target
 
 V, M, F, L, H, K, D = 103, 42, 75, 3, 6, 2, 14

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nearlight.counting.counted_model import Span, shape_tensor
 from nearlight.dtypes import ALL, BF16, F16, F32, Q4_0, Q4_K, Q6_K, Q8_0
-from nearlight.engine.counting import Span, shape_tensor
 from nearlight.engine.engine import Engine
 from nearlight.errors import RequestError, ShapeError
 from nearlight.kernels.count import ACCELERATOR, CPU_TARGETS, CountOps, cpu_target

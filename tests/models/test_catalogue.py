@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.errors import RequestError, UnsupportedError
 from nearlight.models.catalogue import catalogue, entry_named, find_in_catalogue, in_catalogue, series_of
 

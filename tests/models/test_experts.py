@@ -9,8 +9,8 @@ import pytest
 import torch
 import transformers
 
+from nearlight.counting.counted_model import CountedModel, shape_tensor
 from nearlight.dtypes import F16, F32, Q8_0
-from nearlight.engine.counting import CountedModel, shape_tensor
 from nearlight.engine.engine import Engine
 from nearlight.errors import PackageError, RequestError, UnsupportedError
 from nearlight.kernels.count import CountOps

@@ -11,9 +11,9 @@ import transformers
 
 import nearlight
 from nearlight.dtypes import Q8_0
-from nearlight.engine.binding import bind
 from nearlight.engine.engine import Engine
 from nearlight.kernels.cpu import CpuOps
+from nearlight.loading.binding import bind
 from nearlight.models import build_model
 from nearlight.package import open_package
 from tests.models.gguf_models import convert, quantized

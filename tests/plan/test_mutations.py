@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+from nearlight.counting import counted_model
 from nearlight.dtypes import Format
-from nearlight.engine import counting
 from nearlight.kernels.count import CPU_TARGETS, CountOps, Target
 from nearlight.kernels.count.rows import Visible
 from nearlight.limits import roofline, speculation
 from nearlight.limits.convention import BlogCost, BlogCosts, BlogShape
 from nearlight.limits.hardware import Hardware
 from nearlight.plan import planner
-from tests.engine import test_counting
+from tests.counting import test_counted_model
 from tests.kernels import test_count
 from tests.limits import test_roofline, test_speculation
 from tests.plan import test_plan, test_published
@@ -177,9 +177,9 @@ def check_of_drafts_free(patch: pytest.MonkeyPatch) -> None:
 
 
 def prompt_rows_from_position_zero(patch: pytest.MonkeyPatch) -> None:
-    original = counting._rows
+    original = counted_model._rows
     patch.setattr(
-        counting, "_rows", lambda spans, all_wanted: original([replace(s, start=0) for s in spans], all_wanted)
+        counted_model, "_rows", lambda spans, all_wanted: original([replace(s, start=0) for s in spans], all_wanted)
     )
 
 
@@ -194,7 +194,7 @@ FAULTS: list[tuple[Fault, Callable[[], None]]] = [
     (keys_read_twice, test_count.test_attention_reads_keys_and_values_of_key_heads_once),
     (keys_of_a_batch_read_once, test_count.test_batch_reads_weights_once_and_every_sequence_of_keys),
     (scales_forgotten, test_count.test_blocks_are_counted_with_their_scales),
-    (tiles_not_padded, test_counting.test_packed_tiles_are_counted),
+    (tiles_not_padded, test_counted_model.test_packed_tiles_are_counted),
     (multiplication_counted_as_one_operation, test_count.test_operations_of_products_are_two_for_every_weight_and_row),
     (binary_units_by_default, test_plan.test_plan_by_hand),
     (decimal_units_in_the_blog, test_published.test_time_to_first_token_in_binary_units),

@@ -13,7 +13,7 @@ from nearlight.limits.hardware import Hardware, find_hardware
 from nearlight.limits.promise import Load, Promise
 from nearlight.plan import compare_weights, make_plan
 from nearlight.plan.memory import ACCELERATOR_RUNTIME_BYTES
-from tests.engine.test_counting import package_of
+from tests.counting.test_counted_model import package_of
 from tests.kernels.counted_models import LLAMA
 
 QWEN3_BYTES = 2 * 596049920 + 2 * (28 * (2 * 1024 + 2 * 128) + 1024)  # bf16 matrices; norms are float32

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from nearlight.quantities import number_of
+
 Record = Mapping[str, Any]
 
 _MARKS: dict[str, Callable[[Record], bool]] = {
@@ -102,7 +104,7 @@ def _summary(records: Sequence[Record]) -> str:
 
 def _details(records: Sequence[Record]) -> str:
     columns: dict[str, Callable[[Record], str]] = {
-        "machine": lambda record: f"{record['cpu']} {record['isa']}, {_threads(record['n_threads'])}",
+        "machine": lambda record: f"{record['cpu']} {record['isa']}, {number_of(record['n_threads'], 'thread')}",
         "model": lambda record: record["model"],
         "weights": lambda record: record["weights"],
         "test": lambda record: record["test"] + "".join(mark for mark, has in _MARKS.items() if has(record)),
@@ -116,10 +118,6 @@ def _details(records: Sequence[Record]) -> str:
         "from": lambda record: record["label"],
     }
     return _table(tuple(columns), [tuple(text(record) for text in columns.values()) for record in records])
-
-
-def _threads(n: int) -> str:
-    return f"{n} thread" + ("s" if n != 1 else "")
 
 
 def _footnote(records: Sequence[Record]) -> list[str]:

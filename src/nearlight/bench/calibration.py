@@ -21,10 +21,11 @@ from nearlight.bench.probing import profile_engine
 from nearlight.bench.profile import Profile, role_of
 from nearlight.bench.steady import Watch
 from nearlight.bench.subject import Description, target_of
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS, Engine
 from nearlight.kernels.count import ACCELERATOR, Entry, Ledger
-from nearlight.kernels.cpu.probe import CACHES, last_cache_bytes
+from nearlight.machine.probe import CACHES
+from nearlight.machine.processor import last_cache_bytes
 
 DEPTH = 1024
 LEAST_LAYERS = 2

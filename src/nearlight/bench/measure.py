@@ -17,11 +17,11 @@ from nearlight.bench.contestant import Contestant, OwnEngine, alternate
 from nearlight.bench.results import Expectation, Row, Setting
 from nearlight.bench.steady import Watch
 from nearlight.bench.workload import Workload
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.kernels.count import Ledger
-from nearlight.kernels.cpu.levels import same_level
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import steps_time
+from nearlight.machine.bandwidth_states import same_state
 
 MOST_COUNTED_STEPS = 32
 """Steps of a generation that are counted one by one; of more, as many are, evenly spread."""
@@ -89,7 +89,7 @@ class Forecast:
 
     def knows(self, read_bytes_per_s: float) -> bool:
         """Whether there is a calibration of this state."""
-        return any(same_level(one.read_bytes_per_s, read_bytes_per_s) for one in self.calibrations)
+        return any(same_state(one.read_bytes_per_s, read_bytes_per_s) for one in self.calibrations)
 
     def _calibration(self, read_bytes_per_s: float) -> Calibration | None:
         """Return the calibration of the nearest state."""

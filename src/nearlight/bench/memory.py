@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nearlight.bench.workload import Workload
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 
 _STATUS = Path("/proc/self/status")
 

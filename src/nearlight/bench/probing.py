@@ -10,9 +10,9 @@ import numpy as np
 
 from nearlight.bench.contestant import hold, random_tokens
 from nearlight.bench.profile import Profile, profile_step
+from nearlight.counting.counted_model import CountedModel, Span
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.decode.sampler import Sampler
-from nearlight.engine.counting import CountedModel, Span
 from nearlight.engine.engine import Engine
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu import CpuProgram

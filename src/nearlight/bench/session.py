@@ -26,12 +26,12 @@ from nearlight.bench.steady import Watch
 from nearlight.bench.subject import Description, setting_of
 from nearlight.bench.workload import Workload
 from nearlight.engine.engine import CHUNK_ROWS, Engine
-from nearlight.engine.machine import this_machine
 from nearlight.errors import RequestError
 from nearlight.kernels.count import cpu_target
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.cpu.probe import read_now
 from nearlight.limits.hardware import Hardware
+from nearlight.machine.hardware import this_machine
+from nearlight.machine.probe import read_now
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is being done, and how much of it."""

@@ -17,7 +17,8 @@ from statistics import median
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from nearlight.kernels.cpu.levels import levels, same_level
+from nearlight.machine.bandwidth_states import same_state, states
+from nearlight.quantities import bytes_text
 
 MOST_WAITING = 0.06
 """The part of a repetition that may be spent waiting for a processor that something else has."""
@@ -47,8 +48,8 @@ class Try(Generic[T]):
     @property
     def disturbance(self) -> str | None:
         """What changed under the work, None where nothing did."""
-        if not same_level(self.before, self.after):
-            return f"reading went at {self.before / 1e9:.1f} GB/s before and {self.after / 1e9:.1f} GB/s after"
+        if not same_state(self.before, self.after):
+            return f"reading went at {_speed(self.before)} before and {_speed(self.after)} after"
         if self.waited > MOST_WAITING:
             return f"other programs or machines took {self.waited:.0%} of a processor"
         return None
@@ -128,7 +129,7 @@ def _of_one_state(tries: Sequence[Try[T]]) -> list[Try[T]]:
     quiet = [one for one in tries if one.disturbance is None]
     if not quiet:
         return []
-    group = levels(one.read_bytes_per_s for one in quiet)[0]
+    group = states(one.read_bytes_per_s for one in quiet)[0]
     return [one for one in quiet if group[-1] <= one.read_bytes_per_s <= group[0]]
 
 
@@ -151,9 +152,13 @@ def _why(kept: Sequence[Try[T]]) -> str:
     disturbed = [one.disturbance for one in kept if one.disturbance]
     if disturbed:
         return f"{len(disturbed)} of {len(kept)} repetitions disturbed: {disturbed[-1]}"
-    slowest, fastest = (pick(one.read_bytes_per_s for one in kept) / 1e9 for pick in (min, max))
-    return f"the machine changed between repetitions: reading went at {slowest:.1f} to {fastest:.1f} GB/s"
+    slowest, fastest = (_speed(pick(one.read_bytes_per_s for one in kept)) for pick in (min, max))
+    return f"the machine changed between repetitions: reading went at {slowest} to {fastest}"
 
 
 def _other_state(one: Try[T], state: float) -> str:
-    return f"reading went at {one.read_bytes_per_s / 1e9:.1f} GB/s, and at {state / 1e9:.1f} for the others"
+    return f"reading went at {_speed(one.read_bytes_per_s)}, and at {_speed(state)} for the others"
+
+
+def _speed(bytes_per_s: float) -> str:
+    return f"{bytes_text(bytes_per_s, 3)}/s"

@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from nearlight.bench.results import Setting
-from nearlight.bench.synthetic import FormatOf, Progress, formats_named, synthetic_model
+from nearlight.bench.synthetic import formats_named, synthetic_model
+from nearlight.cache.kv_format import kv_format_named, kv_name
+from nearlight.counting.counted_model import CountedModel
 from nearlight.dtypes import Format
-from nearlight.engine.backends import make_ops
-from nearlight.engine.binding import bind, declare, requantization, with_tied_head
-from nearlight.engine.counting import CountedModel
 from nearlight.engine.engine import Engine
-from nearlight.engine.kv_format import kv_format_named, kv_name
-from nearlight.errors import PackageError, RequestError
+from nearlight.errors import RequestError
 from nearlight.kernels.count import CountOps, Target, cpu_target
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.cpu.probe import last_cache_bytes, processor_name
-from nearlight.layers.parameters import Parameter
+from nearlight.loading.backends import make_ops
+from nearlight.loading.binding import Progress, load_model
+from nearlight.machine.processor import last_cache_bytes, processor_name
 from nearlight.models import build_model, not_written
 from nearlight.models.catalogue import find_in_catalogue
+from nearlight.models.of_package import config_of, stored_formats
+from nearlight.models.weight_formats import FormatOf, requantization
 from nearlight.package import open_package
 from nearlight.package.package import Package
 
@@ -62,8 +63,7 @@ class Description:
         if self.package is None:
             model = synthetic_model(ops, dict(self.config), self.format_of, progress)
         else:
-            model = declare(self.package, ops)
-            bind(model, self.package, ops, requantization(self.requantized), progress)
+            model, _ = load_model(self.package, ops, requantization(self.requantized), progress)
         return Engine(model, ops, kv_format=self.kv_format)
 
 
@@ -91,16 +91,10 @@ def packaged(path: Path, weights: str | None = None, kv: str | None = None) -> D
     """Describe a model package in its stored bits, or re-quantized at load. Raises: NearlightError."""
     kv_format_named(kv)
     package = open_package(path)
-    config = with_tied_head(package.config, package)
     formats = requantization(weights)
-
-    def stored_format(parameter: Parameter) -> Format:
-        if parameter.name not in package.tensors:
-            raise PackageError(f"tensor {parameter.name} is missing", where=package.source)
-        return package.tensors[parameter.name].format
-
-    format_of = formats.format_of if formats else stored_format
-    return Description(package.name, config, weights or _stored_bits(package), format_of, kv, package, weights)
+    format_of = formats.format_of if formats else stored_formats(package)
+    bits = weights or _stored_bits(package)
+    return Description(package.name, config_of(package), bits, format_of, kv, package, weights)
 
 
 def setting_of(description: Description, engine: Engine, counted: CountedModel) -> Setting:

@@ -8,27 +8,22 @@ size. That needs no knowledge of any format's layout, works for all of them, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nearlight import dtypes
 from nearlight.dtypes import F32, Format
-from nearlight.engine.binding import REQUANTIZATIONS, Requantization
 from nearlight.errors import RequestError
 from nearlight.formats import dequantize
 from nearlight.kernels.ops import Ops
 from nearlight.layers.parameters import Parameter
+from nearlight.loading.binding import Progress
 from nearlight.models import build_model
 from nearlight.models.model import Model
+from nearlight.models.weight_formats import REQUANTIZATIONS, FormatOf, Requantization
 from nearlight.package.tensors import Bytes, StoredTensor
-
-FormatOf: TypeAlias = Callable[[Parameter], Format]
-Progress: TypeAlias = Callable[[int, int], None]
-"""Told the bytes made so far, and in all."""
 
 _TYPICAL = 0.02  # as weights are initialised: products with normalised activations stay near 1
 _SPREAD = 4.0
@@ -47,7 +42,7 @@ def formats_named(weights: str) -> Requantization:
     if format is None:
         known = ", ".join((*REQUANTIZATIONS, *(name.lower() for name in dtypes.BY_NAME)))
         raise RequestError("weights", expected=f"one of {known}", found=repr(weights))
-    return Requantization(format, format)
+    return Requantization(weights, format, format)
 
 
 def synthetic_model(

@@ -71,7 +71,7 @@ def token_count(text: str) -> int:
 
 def thread_count(text: str) -> int:
     """Read a number of threads, as a flag's type: at most the processors that this process may use."""
-    from nearlight.kernels.cpu.threads import processors
+    from nearlight.machine.threads import processors
 
     there = len(processors())
     expected = f"1 to {there}, the processors here" if there > 1 else "1, the only processor here"
@@ -136,7 +136,7 @@ def loading_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def nearest_weights(name: str | None) -> str | None:
     """Return the kind of weights that is nearest to a name, saying so on stderr where it is another one."""
-    from nearlight.engine.weight_names import nearest_kind, said_of
+    from nearlight.models.weight_formats import nearest_kind, said_of
 
     if name is None:
         return None

@@ -13,10 +13,10 @@ from nearlight.bench.memory import Memory
 from nearlight.bench.results import Expectation, Row
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, is_terminal, styled, width
-from nearlight.cli.units import bytes_text, count_text
+from nearlight.cli.units import count_text
 from nearlight.cli.wrapping import cells, filled
-from nearlight.kernels.cpu.levels import levels
-from nearlight.quantities import memory_text, significant
+from nearlight.machine.bandwidth_states import states
+from nearlight.quantities import bytes_text, memory_text, number_of, significant
 
 FORMATS = ("md", "csv", "json", "jsonl")
 
@@ -25,7 +25,7 @@ _COMMON: dict[str, Callable[[str], str]] = {
     "params": lambda params: f"{params} parameters",
     "size": lambda size: size,
     "weights": lambda weights: f"weights {weights}",
-    "threads": lambda threads: f"{threads} thread" + ("s" if threads != "1" else ""),
+    "threads": lambda threads: number_of(int(threads), "thread"),
 }
 """Columns that are told once where all rows agree, and how."""
 
@@ -90,8 +90,8 @@ def _states(rows: Sequence[Row]) -> list[str]:
     lines = []
     for source, name in (("memory", "memory"), ("cache", "the processor's cache")):
         found = [row.expectation for row in rows if row.expectation and row.expectation.limit_of == source]
-        states = " or ".join(f"{bytes_text(group[0])}/s" for group in levels(one.read_bytes_per_s for one in found))
-        lines += [f"{name} was read at {states} around these repetitions"] if found else []
+        seen = " or ".join(f"{bytes_text(group[0])}/s" for group in states(one.read_bytes_per_s for one in found))
+        lines += [f"{name} was read at {seen} around these repetitions"] if found else []
     return [*lines, *_discarded(rows)]
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
-from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import say
-from nearlight.engine.packed_cache import KEPT, Entry, PackedCache, default_cache
 from nearlight.errors import RequestError
+from nearlight.loading.packed_cache import KEPT, Entry, PackedCache, default_cache
+from nearlight.quantities import bytes_text
 
 if TYPE_CHECKING:
-    from nearlight.engine.packed_model import PackedWeights
+    from nearlight.loading.packed_model import PackedWeights
 
 _EXAMPLES = """\
   nearlight cache                     what is kept, the last used first

@@ -13,10 +13,9 @@ from nearlight.cli.chat_context import beginning, dropped_text
 from nearlight.cli.chat_settings import SETTINGS, Shown, known
 from nearlight.cli.chat_state import ChatState
 from nearlight.cli.report import closing_line
-from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import say
 from nearlight.errors import RequestError
-from nearlight.quantities import significant
+from nearlight.quantities import bytes_text, significant
 
 _CALL = re.compile(r"(/[A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
 _USAGE_WIDTH = 16

@@ -15,6 +15,7 @@ from typing import Any
 from nearlight.cli.chat_state import ChatState
 from nearlight.cli.terminal import printable
 from nearlight.errors import RequestError
+from nearlight.quantities import number_of
 
 
 def save(chat: ChatState, argument: str) -> str:
@@ -68,7 +69,7 @@ def load(chat: ChatState, argument: str) -> str:
 def _described(there: dict[str, Any]) -> str:
     messages = there.get("messages")
     if isinstance(messages, list):
-        size = f"{len(messages)} message" + ("s" if len(messages) != 1 else "")
+        size = number_of(len(messages), "message")
     else:
         size = f"{len(str(there.get('text', '')))} characters"
     return f"a chat with {_model_of(there)}: {size}, saved {there['saved']}"

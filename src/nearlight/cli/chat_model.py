@@ -16,8 +16,8 @@ from nearlight.cli.chat_context import OFFERS
 from nearlight.cli.chat_state import ChatState
 from nearlight.cli.dialogue import open_dialogue
 from nearlight.cli.terminal import DIM, styled
-from nearlight.cli.units import bytes_text
 from nearlight.errors import NearlightError
+from nearlight.quantities import bytes_text, number_of
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
@@ -65,7 +65,7 @@ def name_of(argument: str, path: Path) -> str:
 
 
 def _fits_beside(package: Package) -> bool:
-    from nearlight.kernels.cpu.memory import available_memory
+    from nearlight.machine.memory import available_memory
 
     return _weight_bytes(package) + _MARGIN_BYTES <= available_memory().left
 
@@ -93,7 +93,7 @@ def _how_it_goes_on(chat: ChatState) -> list[str]:
     dialogue, context = chat.dialogue, chat.model.context
     if not dialogue.n_turns:
         return []
-    n_turns = f"{dialogue.n_turns} turn" + ("s" if dialogue.n_turns > 1 else "")
+    n_turns = number_of(dialogue.n_turns, "turn")
     try:
         n_tokens = dialogue.prompt_tokens("?")
     except NearlightError as error:  # a template may refuse instructions, say

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
-from nearlight.cli.units import bytes_text, count_text
+from nearlight.cli.units import count_text
 from nearlight.cli.wrapping import filled
 from nearlight.errors import PackageError
 from nearlight.package import open_package
-from nearlight.quantities import memory_text
+from nearlight.quantities import bytes_text, memory_text, number_of
 
 if TYPE_CHECKING:
     from nearlight.cli.inspection import Inspection
@@ -98,7 +98,7 @@ def as_text(found: Inspection) -> str:
 def _overview(found: Inspection) -> str:
     package = found.package
     n_files = len(package.files)
-    files = f"{n_files} file" + ("s" if n_files != 1 else "")
+    files = number_of(n_files, "file")
     facts = [
         ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)")
         if package.files

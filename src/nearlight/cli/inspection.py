@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from nearlight.cache.kv import KVState
+from nearlight.cache.kv_format import kv_name, usual_kv_format
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
-from nearlight.engine.binding import declare
-from nearlight.engine.kv_format import usual_kv_format
 from nearlight.errors import NearlightError
 from nearlight.kernels.count import CountOps
 from nearlight.layers.parameters import Parameter, Role
 from nearlight.models import build_model, why_not_run
 from nearlight.models.catalogue import CatalogueEntry
 from nearlight.models.model import Model
+from nearlight.models.of_package import bounds_of, config_of
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.text.template import ChatTemplate, select_template
-from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+from nearlight.text.tokenizer import Tokenizer, build_tokenizer, stop_ids_of
 
 EXAMPLE = (
     {"role": "system", "content": "Be brief."},
@@ -94,7 +94,7 @@ def look_over(package: Package) -> Inspection:
     """Inspect a package; nothing wrong in it raises, all becomes a problem or a remark."""
     n_bytes = sum(tensor.n_bytes for tensor in package.tensors.values())
     found = Inspection(package, n_bytes, why_not_run(package.model_type), remarks=list(package.remarks))
-    model = _guarded(found, lambda: declare(package, CountOps()))
+    model = _guarded(found, lambda: build_model(CountOps(), config_of(package), bounds_of(package)))
     if model is None:
         found.kinds = [_as_stored(package)]
     else:
@@ -194,7 +194,7 @@ def _measure(found: Inspection, model: Model) -> None:
     found.context, found.vocab_size = model.max_positions, model.vocab_size
     matrices = [parameter for parameter in model.parameters() if parameter.is_matrix]
     kv = usual_kv_format(tensor.format for matrix in matrices for tensor in _tensors_of(matrix, found.package))
-    found.kv = kv.name.lower()
+    found.kv = kv_name(kv)
     found.kv_bytes_per_token = sum(
         2 * state.n_kv_heads * kv.row_bytes(state.head_dim) for state in model.declared(KVState)
     )
@@ -241,7 +241,7 @@ def _read_tokens(found: Inspection, tokenizer: Tokenizer) -> None:
         found.special_tokens[name] = (id, text)
         if id is None:
             found.problems.append(f"{name} {text!r} is not in the vocabulary")
-    ids = set(package.generation.get("eos_token_id", ())) | tokenizer.stop_ids
+    ids = stop_ids_of(package, tokenizer)
     for id in sorted(ids):
         if id < tokenizer.n_tokens:
             found.stop_tokens[id] = tokenizer.token_text(id)

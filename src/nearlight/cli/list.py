@@ -9,9 +9,9 @@ from datetime import datetime
 
 from nearlight.cli.arguments import Parser
 from nearlight.cli.table import table
-from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import say
 from nearlight.package import hub
+from nearlight.quantities import bytes_text
 
 _EXAMPLES = """\
   nearlight list

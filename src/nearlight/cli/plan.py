@@ -173,8 +173,8 @@ def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:
     from nearlight.limits.hardware import Hardware, find_hardware
 
     if name is None:
-        from nearlight.engine.machine import this_machine
-        from nearlight.kernels.cpu.probe import instruction_level
+        from nearlight.machine.hardware import this_machine
+        from nearlight.machine.processor import instruction_level
 
         isa = instruction_level()
         return this_machine(threads), isa
@@ -194,7 +194,7 @@ def _machine(name: str | None, threads: int | None) -> tuple[Hardware, str]:
 
 def _free_memory() -> dict[str, Any]:
     """Return what is left of this machine's memory, or of its container's, as options of `make_plan`."""
-    from nearlight.kernels.cpu.memory import available_memory
+    from nearlight.machine.memory import available_memory
 
     memory = available_memory()
     return {"available_bytes": memory.left, "available_is": f"free of {memory.owner}'s {memory_text(memory.total, 3)}"}

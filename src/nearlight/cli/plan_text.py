@@ -12,10 +12,10 @@ from nearlight.cli import terminal
 from nearlight.cli.plan_report import PlanReport
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, YELLOW, is_terminal, styled
-from nearlight.cli.units import bytes_text, count_text, latency_text
+from nearlight.cli.units import count_text, latency_text
 from nearlight.cli.wrapping import filled
 from nearlight.plan import Plan
-from nearlight.quantities import memory_text, significant
+from nearlight.quantities import bytes_text, memory_text, significant
 
 Facts = list[tuple[str, str]]
 

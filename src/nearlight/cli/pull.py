@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from nearlight.cli import source
 from nearlight.cli.arguments import Parser
 from nearlight.cli.wrapping import say
-from nearlight.engine.source import repository_named
 from nearlight.errors import RequestError
+from nearlight.loading.source import repository_named
 from nearlight.package import hub
 
 _EXAMPLES = """\

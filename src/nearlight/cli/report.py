@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.units import bytes_text, seconds_text
+from nearlight.cli.units import seconds_text
 from nearlight.limits.run import IMPRECISION
-from nearlight.quantities import significant
+from nearlight.quantities import bytes_text, number_of, significant
 
 if TYPE_CHECKING:
     from nearlight.engine.completion import Completion
@@ -28,7 +28,7 @@ def closing_line(completion: Completion, limit: RunLimit | None, *, verbose: boo
     """
     timing, context = completion.timing, completion.mean_context
     n_tokens = len(completion.token_ids)
-    parts = [f"{n_tokens} token" + ("s" if n_tokens != 1 else "")]
+    parts = [number_of(n_tokens, "token")]
     if timing.ttft_s is not None:
         parts.append(f"TTFT {seconds_text(timing.ttft_s)}")
     if timing.prefill_tok_s:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from nearlight.cli import terminal
 from nearlight.cli.arguments import Parser
 from nearlight.cli.pull import require_id
-from nearlight.cli.units import bytes_text
 from nearlight.errors import RequestError
 from nearlight.package import hub
+from nearlight.quantities import bytes_text
 
 _EXAMPLES = """\
   nearlight rm Qwen/Qwen3-0.6B

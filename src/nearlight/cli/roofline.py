@@ -12,19 +12,13 @@ from nearlight.cli.arguments import Parser, thread_count
 from nearlight.cli.progress import ProgressBar
 from nearlight.cli.table import table
 from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import filled
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.cpu.memory import total_memory
-from nearlight.kernels.cpu.probe import (
-    Ceilings,
-    cache_bytes,
-    cache_file,
-    ceilings_by_threads,
-    last_cache_bytes,
-    processor_name,
-)
-from nearlight.quantities import memory_text, significant
+from nearlight.machine.figures import figures_file
+from nearlight.machine.memory import total_memory
+from nearlight.machine.probe import Ceilings, ceilings_by_threads
+from nearlight.machine.processor import cache_bytes, last_cache_bytes, processor_name
+from nearlight.quantities import bytes_text, memory_text, number_of, significant
 
 _EXAMPLES = """\
   nearlight roofline
@@ -65,7 +59,7 @@ def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
         "cache_bytes_per_s": best.cache_bytes_per_s,
         "flops": dict(best.flops),
         "read_taken": best.taken,
-        "other_levels_bytes_per_s": list(best.other_levels),
+        "other_levels_bytes_per_s": list(best.other_states),
         "by_threads": [
             {
                 "threads": one.threads,
@@ -74,13 +68,13 @@ def as_json(isa: str, found: Sequence[Ceilings]) -> dict[str, Any]:
                 "cache_bytes": cache_bytes(one.threads),
                 "flops": dict(one.flops),
                 "read_taken": one.taken,
-                "other_levels_bytes_per_s": list(one.other_levels),
+                "other_levels_bytes_per_s": list(one.other_states),
             }
             for one in found
         ],
         "last_cache_bytes": last_cache_bytes(),
         "memory_bytes": total_memory(),
-        "cached_in": str(cache_file()),
+        "cached_in": str(figures_file()),
     }
 
 
@@ -99,7 +93,7 @@ def as_text(isa: str, found: Sequence[Ceilings]) -> str:
         f"A byte from memory takes as long as {balance} operations: with less work per byte, reading bounds.",
         *_cache(best),
         f"The machine has {memory_text(total_memory(), 3)} of memory.",
-        *_levels(found),
+        *_states(found),
         f"Probed {time_text(best.taken)}; --fresh measures again.",
     ]
     return "\n".join(
@@ -123,16 +117,16 @@ def _cache(best: Ceilings) -> list[str]:
     return [f"A model that reads up to {size} for a token stays in the last caches, and their speed is its limit."]
 
 
-def _levels(found: Sequence[Ceilings]) -> list[str]:
-    """Say where reading was seen at more than one level."""
+def _states(found: Sequence[Ceilings]) -> list[str]:
+    """Say where reading was seen at more than one speed."""
     lines = []
     for one in found:
-        if one.other_levels:
-            held, others = f"{bytes_text(one.read_bytes_per_s)}/s", [f"{bytes_text(n)}/s" for n in one.other_levels]
-            threads = f"{one.threads} thread" + ("s" if one.threads > 1 else "")
+        if one.other_states:
+            held, others = f"{bytes_text(one.read_bytes_per_s)}/s", [f"{bytes_text(n)}/s" for n in one.other_states]
+            threads = number_of(one.threads, "thread")
             lines.append(
                 f"{threads} read at {held} for most of the time, and at {' and '.join(others)} at others: hosts of "
-                "virtual machines switch between such levels. What held is the limit; bench probes again all the time."
+                "virtual machines switch between such states. What held is the limit; bench probes again all the time."
             )
     return lines
 

@@ -30,10 +30,10 @@ from nearlight.cli.progress import ProgressBar
 from nearlight.cli.prompt import compose
 from nearlight.cli.report import as_json, closing_line, limit_of
 from nearlight.cli.suspension import suspendable
-from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import say
 from nearlight.engine.options import check_options
 from nearlight.errors import RequestError
+from nearlight.quantities import bytes_text
 
 if TYPE_CHECKING:
     from nearlight.engine.generation import Stream

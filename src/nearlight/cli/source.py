@@ -16,11 +16,11 @@ from pathlib import Path
 
 from nearlight.cli import terminal
 from nearlight.cli.progress import ProgressBar
-from nearlight.cli.units import bytes_text
 from nearlight.cli.wrapping import say
-from nearlight.engine.source import EMBEDDED, embedded_model, existing_path, locate, not_downloaded, pull
 from nearlight.errors import RequestError
+from nearlight.loading.source import EMBEDDED, embedded_model, existing_path, locate, not_downloaded, pull
 from nearlight.package import hub
+from nearlight.quantities import bytes_text
 
 __all__ = ["EMBEDDED", "STDIN", "Words", "download", "find_model", "looks_like_model", "sort_words"]
 

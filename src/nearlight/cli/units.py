@@ -5,16 +5,6 @@ from __future__ import annotations
 from nearlight.quantities import significant
 
 
-def bytes_text(n_bytes: float, digits: int = 2) -> str:
-    """Write a size in decimal units, as disks and bandwidths are sold: "8.2 GB"."""
-    size, unit = float(n_bytes), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(size) < 999.5 or unit == "TB":
-            break
-        size = max(size / 1000, 1.0)
-    return f"{size:.0f} {unit}" if unit == "B" else f"{significant(size, digits)} {unit}"
-
-
 def count_text(count: float) -> str:
     """Write a number of parameters: "596 M", "7.62 B"."""
     for factor, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):

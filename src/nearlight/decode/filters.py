@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from nearlight.kernels.cpu.ranking import Ranking, Top
+from nearlight.decode.ranking import Ranking, Top
 
 # How deep to sort at first when a mass is asked for, and by how much to go deeper when that was not enough.
 _FIRST_DEPTH = 64

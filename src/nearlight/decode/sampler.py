@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from nearlight.decode import filters, penalties
 from nearlight.decode.policy import SamplingPolicy
+from nearlight.decode.ranking import Ranking
 from nearlight.decode.tally import Tally, TallyState
 from nearlight.errors import NearlightError, RequestError, ShapeError
-from nearlight.kernels.cpu.ranking import Ranking
 
 
 @dataclass(frozen=True, slots=True)

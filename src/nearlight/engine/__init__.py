@@ -1,1 +1,1 @@
-"""Sequences and steps: loads a model, decides which rows go next, and turns steps into answers."""
+"""Sequences and steps: decides which rows go next, turns steps into answers, and is the Python API."""

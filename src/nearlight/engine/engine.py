@@ -11,8 +11,8 @@ from collections.abc import Sequence as Ordered
 import numpy as np
 
 from nearlight.cache.kv import Cache
+from nearlight.cache.kv_format import usual_kv_format
 from nearlight.dtypes import Format
-from nearlight.engine.kv_format import kv_format_for
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch
@@ -33,7 +33,8 @@ class Engine:
         self.model = model
         self.ops = ops
         self.context = min(context or model.max_positions, model.max_positions)
-        self.cache = cache = Cache(ops, model.states(), kv_format or kv_format_for(model.parameters()))
+        matrices = (parameter.format for parameter in model.parameters() if parameter.is_matrix)
+        self.cache = cache = Cache(ops, model.states(), kv_format or usual_kv_format(matrices))
         self._program = ops.program(lambda rows: model(rows, cache))  # no cycle: a dropped engine is freed at once
 
     @property

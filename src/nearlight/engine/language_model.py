@@ -14,14 +14,12 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
+from nearlight.cache.kv_format import kv_format_named
 from nearlight.decode.policy import SamplingPolicy
-from nearlight.engine.backends import make_ops, packed_model
-from nearlight.engine.binding import Progress, bind, declare, requantization
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
 from nearlight.engine.generation import Rendered, Request, Stream
-from nearlight.engine.kv_format import kv_format_named
 from nearlight.engine.options import (
     AnswerOptions,
     check_options,
@@ -32,10 +30,12 @@ from nearlight.engine.options import (
     stops_of,
 )
 from nearlight.engine.prompts import Prompt, Prompts, token_ids
-from nearlight.engine.source import find_model
-from nearlight.engine.weight_names import nearest_kind, said_of
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
+from nearlight.loading.backends import make_ops
+from nearlight.loading.binding import Progress, load_model
+from nearlight.loading.source import find_model
+from nearlight.models.weight_formats import nearest_kind, requantization, said_of
 from nearlight.package import open_package
 from nearlight.package.package import Package
 from nearlight.text.answer import AnswerStream
@@ -43,9 +43,9 @@ from nearlight.text.template import ChatTemplate
 from nearlight.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from nearlight.engine.counting import CountedModel
-    from nearlight.engine.packed_model import PackedModel, PackedWeights
+    from nearlight.counting.counted_model import CountedModel
     from nearlight.limits.run import RunLimit
+    from nearlight.loading.packed_model import PackedModel, PackedWeights
 
 
 def load(
@@ -75,8 +75,7 @@ def load(
     for name, value in (("weights", weights), ("kv", kv), ("backend", backend)):
         if value is not None and not isinstance(value, str):
             raise RequestError(name, expected="a name", found=repr(value)[:80])
-    weights = _kind_of(weights)
-    formats = requantization(weights)
+    formats = requantization(_kind_of(weights))
     kv_format = kv_format_named(kv)
     check_whole("context", context, at_least=1)
     check_whole("threads", threads, at_least=1)
@@ -87,10 +86,9 @@ def load(
     prompts = Prompts(package)
     prompts.begin()
     ops = make_ops(backend, threads)
-    model = declare(package, ops)
-    kept = packed_model(package, ops, weights) if cache else None
-    bind(model, package, ops, formats, progress, kept)
+    model, kept = load_model(package, ops, formats, progress, keep=cache)
     engine = Engine(model, ops, kv_format=kv_format, context=context)
+    weights = formats.name if formats else None
     return LanguageModel(package, engine, prompts, load_s=perf_counter() - started, weights=weights, kept=kept)
 
 
@@ -174,7 +172,7 @@ class LanguageModel:
         no longer as it was, the limit is that of its present state. Answers too short to have a share are not worth it.
         The limit of prefill needs peaks that take seconds to measure, so it is known only where they were.
         """
-        from nearlight.engine.machine import limit_after, limit_here
+        from nearlight.machine.hardware import limit_after, limit_here
 
         if after and self._limit_after and self._limit_after[0] is after:
             return self._limit_after[1]  # whoever asks again is told the same
@@ -187,7 +185,7 @@ class LanguageModel:
     @cached_property
     def counted(self) -> CountedModel:
         """This model on the counting kernels: what it keeps, and what its steps cost."""
-        from nearlight.engine.counting import CountedModel
+        from nearlight.counting.counted_model import CountedModel
         from nearlight.kernels.count import ACCELERATOR, cpu_target
         from nearlight.kernels.cpu import CpuOps
 

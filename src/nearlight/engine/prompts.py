@@ -19,7 +19,7 @@ from nearlight.package.package import Package
 from nearlight.text.once import Once
 from nearlight.text.template import ChatTemplate
 from nearlight.text.thinking import Markers, find_markers
-from nearlight.text.tokenizer import Tokenizer, build_tokenizer
+from nearlight.text.tokenizer import Tokenizer, build_tokenizer, stop_ids_of
 
 Message: TypeAlias = Mapping[str, Any]
 Prompt: TypeAlias = str | Ordered[Message] | Ordered[int]
@@ -61,9 +61,7 @@ class Prompts:
     @property
     def stop_ids(self) -> frozenset[int]:
         """Token ids that end an answer: the package's and the tokenizer's."""
-        eos = self._package.generation.get("eos_token_id", ())
-        own = self.tokenizer.stop_ids if self._package.tokenizer else frozenset()
-        return frozenset(eos) | own
+        return stop_ids_of(self._package, self.tokenizer if self._package.tokenizer else None)
 
     def require_template(self) -> ChatTemplate:
         """Return the chat template. Raises: RequestError when there is none."""

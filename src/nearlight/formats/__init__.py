@@ -18,7 +18,7 @@ from nearlight.formats import codebooks, floats, kquants, legacy
 from nearlight.formats.affine import affine
 from nearlight.formats.codec import Codec, half
 
-__all__ = ["can_quantize", "dequantize", "first_non_finite_row", "quantize"]
+__all__ = ["can_quantize", "dequantize", "first_non_finite_row", "quantize", "row_slices"]
 
 CODECS: dict[Format, Codec] = {
     dtypes.F32: floats.F32,
@@ -58,7 +58,7 @@ def dequantize(format: Format, data: NDArray[np.uint8], row_length: int) -> NDAr
     decode = _codec(format).decode
     _check_rows(format, data, row_length)
     values = np.empty((len(data), row_length), np.float32)
-    for rows in _chunks(len(data), row_length):
+    for rows in row_slices(len(data), row_length, _CHUNK_VALUES):
         with np.errstate(over="ignore", invalid="ignore"):  # bad scales give NaN and infinity, as they should
             decoded = decode(_blocks(format, data[rows]))
         values[rows] = decoded.reshape(rows.stop - rows.start, -1)[:, :row_length]
@@ -81,7 +81,7 @@ def quantize(format: Format, values: NDArray[np.float32]) -> NDArray[np.uint8]:
     row_length = values.shape[1]
     data = np.empty((len(values), format.row_bytes(row_length)), np.uint8)
     padding = -row_length % format.block_size
-    for rows in _chunks(len(values), row_length):
+    for rows in row_slices(len(values), row_length, _CHUNK_VALUES):
         chunk = np.pad(values[rows].astype(np.float32, copy=False), ((0, 0), (0, padding)))
         if format.block_size > 1 and not np.isfinite(chunk).all():
             row = rows.start + int(np.flatnonzero(~np.isfinite(chunk).all(axis=1))[0])
@@ -98,7 +98,7 @@ def first_non_finite_row(format: Format, data: NDArray[np.uint8], row_length: in
     """
     codec = _codec(format)
     _check_rows(format, data, row_length)
-    for rows in _chunks(len(data), row_length):
+    for rows in row_slices(len(data), row_length, _CHUNK_VALUES):
         blocks = _blocks(format, data[rows])
         if codec.scales_at:
             finite = np.all([np.isfinite(half(blocks, offset)) for offset in codec.scales_at], axis=0)
@@ -130,10 +130,10 @@ def _blocks(format: Format, data: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(data).reshape(-1, format.block_bytes)
 
 
-def _chunks(n_rows: int, row_length: int) -> Iterator[slice[int, int, None]]:
-    """Cut rows into slices of about `_CHUNK_VALUES` values."""
+def row_slices(n_rows: int, row_length: int, n_values: int) -> Iterator[slice[int, int, None]]:
+    """Cut rows into slices of about n_values values, at least a row each."""
     if row_length == 0:
         return
-    step = max(1, _CHUNK_VALUES // row_length)
+    step = max(1, n_values // row_length)
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))

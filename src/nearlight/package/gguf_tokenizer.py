@@ -12,35 +12,14 @@ import numpy as np
 from nearlight.errors import PackageError
 from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.package import TokenizerTables
+from nearlight.package.special_tokens import END_TEXTS, GGUF_END_KEYS, GGUF_KEYS, SENTENCEPIECE_IDS
 from nearlight.package.string_table import find
 
 _PREFIX = "tokenizer.ggml."
 _TABLES = ("model", "tokens", "scores", "token_type", "merges")
 _NO_TOKENIZER = ("none", "no_vocab")
 
-_SPECIAL_TOKENS = {
-    "bos_token": "bos_token_id",
-    "eos_token": "eos_token_id",
-    "unk_token": "unknown_token_id",
-    "pad_token": "padding_token_id",
-    "sep_token": "seperator_token_id",  # sic
-    "cls_token": "cls_token_id",
-    "mask_token": "mask_token_id",
-}
-_SENTENCEPIECE_DEFAULTS = {"bos_token_id": 1, "eos_token_id": 2, "unknown_token_id": 0}
-
-_STOP_KEYS = (
-    "eos_token_id",
-    "eot_token_id",
-    "eom_token_id",
-    "fim_pad_token_id",
-    "fim_rep_token_id",
-    "fim_sep_token_id",
-)
-_STOP_TEXTS = {
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
-    "<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "</s>", "<｜end▁of▁sentence｜>",
-}  # fmt: skip
+_SENTENCEPIECE_IDS = {GGUF_KEYS[role]: id for role, id in SENTENCEPIECE_IDS.items()}
 
 _SAMPLING = {
     "temp": "temperature",
@@ -81,7 +60,7 @@ def read_special_tokens(metadata: Metadata, tokenizer: TokenizerTables | None) -
     if tokenizer is None:
         return {}
     special_tokens = {}
-    for name, key in _SPECIAL_TOKENS.items():
+    for name, key in GGUF_KEYS.items():
         token_id = _token_id(metadata, tokenizer, key)
         if token_id is not None:
             special_tokens[name] = tokenizer.tokens[token_id]
@@ -97,9 +76,9 @@ def read_generation(metadata: Metadata, tokenizer: TokenizerTables | None) -> di
             generation[ours] = int(number) if ours == "top_k" else number
     if generation:
         generation["do_sample"] = generation.get("temperature", 1.0) > 0
-    stop_ids = [token_id for key in _STOP_KEYS if (token_id := _token_id(metadata, tokenizer, key)) is not None]
+    stop_ids = [token_id for key in GGUF_END_KEYS if (token_id := _token_id(metadata, tokenizer, key)) is not None]
     if tokenizer is not None:
-        stop_ids += find(tokenizer.tokens, _STOP_TEXTS)
+        stop_ids += find(tokenizer.tokens, END_TEXTS)
     if stop_ids:
         generation["eos_token_id"] = list(dict.fromkeys(stop_ids))
     for ours, key in (("bos_token_id", "bos_token_id"), ("pad_token_id", "padding_token_id")):
@@ -120,8 +99,8 @@ def _token_id(metadata: Metadata, tokenizer: TokenizerTables | None, key: str) -
     """Read the id of a special token; one outside the vocabulary, as −1 or 2³² − 1, means that there is none."""
     if _PREFIX + key in metadata:
         token_id = metadata.integer(_PREFIX + key, least=-1, most=2**32 - 1)
-    elif tokenizer is not None and tokenizer.kind == "llama" and key in _SENTENCEPIECE_DEFAULTS:
-        token_id = _SENTENCEPIECE_DEFAULTS[key]
+    elif tokenizer is not None and tokenizer.kind == "llama" and key in _SENTENCEPIECE_IDS:
+        token_id = _SENTENCEPIECE_IDS[key]
     else:
         return None
     n_tokens = 2**31 if tokenizer is None else len(tokenizer.tokens)

@@ -21,6 +21,7 @@ from typing import TypeAlias
 
 from nearlight.errors import NearlightError, RequestError
 from nearlight.package.hub_files import INDEX, HubId, choose_gguf, gguf_models, parse_id, small_files, weight_files
+from nearlight.quantities import bytes_text
 
 __all__ = [
     "CachedModel",
@@ -240,8 +241,8 @@ class _Download:
             raise RequestError(
                 "not enough disk space",
                 where=existing,
-                expected=f"{n_bytes / 1e9:.1f} GB",
-                found=f"{free / 1e9:.1f} GB",
+                expected=bytes_text(n_bytes),
+                found=bytes_text(free),
                 advice="delete models with `nearlight rm`, or set HF_HOME to another disk",
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nearlight.cache.kv import KVState
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.errors import RequestError
 from nearlight.limits.convention import KV_BITS, WEIGHT_BITS, BlogCosts, BlogShape, bits_of
 from nearlight.plan.options import Options

@@ -9,7 +9,7 @@ forward itself. Pages of a mapped model file are not counted: the system takes t
 
 from __future__ import annotations
 
-from nearlight.engine.counting import CountedModel
+from nearlight.counting.counted_model import CountedModel
 from nearlight.limits.hardware import Hardware
 
 INTERPRETER_BYTES = 40_000_000

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nearlight.cache.kv_format import kv_format_named
 from nearlight.dtypes import Format
-from nearlight.engine.kv_format import kv_format_named
 from nearlight.errors import RequestError
 from nearlight.limits.convention import CONVENTIONS
+from nearlight.models.weight_formats import REQUANTIZATIONS, requantization
 
-WEIGHTS = ("bf16", "w8", "w6", "w4")
+WEIGHTS = tuple(REQUANTIZATIONS)
 
 _WEIGHT_NAMES = {"w16": "bf16"}
 _KV_NAMES = {"16": "f16", "8": "q8"}
@@ -36,8 +37,7 @@ class Options:
     convention: str = "physical"
 
     def __post_init__(self) -> None:
-        if self.weights is not None and self.weights not in WEIGHTS:
-            raise RequestError("weights", expected="one of " + ", ".join(WEIGHTS), found=repr(self.weights))
+        requantization(self.weights)
         kv_format_named(self.kv)
         if self.convention not in CONVENTIONS:
             raise RequestError("convention", expected="one of " + ", ".join(CONVENTIONS), found=repr(self.convention))

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nearlight.engine.counting import ParameterCounts
+from nearlight.counting.counted_model import ParameterCounts
 from nearlight.limits.costs import Costs
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.promise import Load, Promise, Users, users_under

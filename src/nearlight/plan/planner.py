@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from nearlight.engine.counting import CountedModel
+from nearlight.cache.kv_format import kv_name
+from nearlight.counting.counted_model import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS
-from nearlight.engine.kv_format import kv_name
 from nearlight.kernels.count import ACCELERATOR, cpu_target
 from nearlight.limits.convention import BlogCosts
 from nearlight.limits.hardware import Hardware, find_hardware

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nearlight.counting.counted_model import CountedModel
 from nearlight.dtypes import BF16, MXFP4, Format
-from nearlight.engine.counting import CountedModel
 from nearlight.kernels.count import Target
 from nearlight.layers.parameters import Parameter
 from nearlight.models.catalogue import CatalogueEntry, find_in_catalogue

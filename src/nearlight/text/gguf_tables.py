@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import TextError, UnsupportedError
 from nearlight.package.package import NORMAL, TokenizerTables
+from nearlight.package.special_tokens import GGUF_END_KEYS, GGUF_KEYS, SENTENCEPIECE_IDS
 from nearlight.text.hf_settings import added_token, wants
 from nearlight.text.lazy_bpe import LEAST_TOKENS, LazyBPE
 from nearlight.text.pre_tokenizers import BY_NAME, DEFAULT
@@ -24,19 +25,10 @@ if TYPE_CHECKING:
     import tokenizers
 
 _WHERE = "tokenizer.ggml"
-_ROLES = {
-    "bos_token": "bos_token_id",
-    "eos_token": "eos_token_id",
-    "unk_token": "unknown_token_id",
-    "sep_token": "seperator_token_id",
-    "pad_token": "padding_token_id",
-    "mask_token": "mask_token_id",
-}
 _DEFAULT_IDS = {
     "gpt2": {"bos_token": 11, "eos_token": 11},
-    "llama": {"bos_token": 1, "eos_token": 2, "unk_token": 0},
+    "llama": SENTENCEPIECE_IDS,
 }
-_END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id", "fim_pad_token_id", "fim_rep_token_id", "fim_sep_token_id")
 
 
 def build_from_tables(tables: TokenizerTables) -> BuiltTokenizer | None:
@@ -61,7 +53,7 @@ def _check(tables: TokenizerTables) -> None:
     for name, table in (("scores", tables.scores), ("token_type", tables.token_types)):
         if table and len(table) != n:
             raise TextError("length", where=f"{_WHERE}.{name}", expected=f"{n}, as many as tokens", found=len(table))
-    for key in {*_ROLES.values(), *_END_KEYS}:
+    for key in {*GGUF_KEYS.values(), *GGUF_END_KEYS}:
         id = tables.settings.get(key)
         valid = type(id) is int and (-1 <= id < n or id == 0xFFFFFFFF)
         if id is not None and not valid:
@@ -74,7 +66,7 @@ def _special_ids(tables: TokenizerTables) -> dict[str, int]:
     A default is a guess: in a vocabulary of another make, id 11 may well be the comma.
     """
     types = _types(tables)
-    ids = {role: tables.settings.get(key) for role, key in _ROLES.items()}
+    ids = {role: tables.settings.get(key) for role, key in GGUF_KEYS.items()}
     for role, id in _DEFAULT_IDS[tables.kind].items():
         if ids[role] is None and id < len(types) and types[id] in (CONTROL, UNKNOWN):
             ids[role] = id
@@ -110,7 +102,7 @@ def _finish(
     bos, eos = special.get("bos_token"), special.get("eos_token")
     starts = bos is not None and wants(tables.settings, "add_bos_token", add_bos)
     ends = eos is not None and wants(tables.settings, "add_eos_token", False)
-    given = [tables.settings.get(key) for key in _END_KEYS]
+    given = [tables.settings.get(key) for key in GGUF_END_KEYS]
     return BuiltTokenizer(
         backend=backend,
         n_tokens=len(tables.tokens),

@@ -12,36 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import RequestError, TextError, UnsupportedError
-from nearlight.package.package import TokenizerFiles, TokenizerTables
+from nearlight.package.package import Package, TokenizerFiles, TokenizerTables
+from nearlight.package.special_tokens import END_TEXTS
 from nearlight.text.spelling import LITERAL, Spelling, literal_bytes, well_formed
 
 if TYPE_CHECKING:
     import tokenizers
 
     from nearlight.text.lazy_bpe import LazyBPE
-
-# Texts that end a turn or a document in some family. A package often names only one of them as its eos, and a model
-# that writes another one would otherwise never stop. Source: llama.cpp's end-of-generation set.
-END_TEXTS = frozenset(
-    (
-        "<|eot_id|>",
-        "<|im_end|>",
-        "<|end|>",
-        "<|return|>",
-        "<|call|>",
-        "<end_of_turn>",
-        "<|endoftext|>",
-        "<|eom_id|>",
-        "<EOT>",
-        "[EOT]",
-        "[EOS]",
-        "<|end_of_text|>",
-        "<end_of_utterance>",
-        "<eos>",
-        "</s>",
-        "<｜end▁of▁sentence｜>",
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -69,7 +47,7 @@ class Tokenizer:
     """Encodes text to ids and decodes ids to text.
 
     `special_ids` are tokens that are not part of a text (BOS, `<|im_end|>`): decoding leaves them out unless asked.
-    `stop_ids` end an answer; join them with the package's generation eos ids. `remarks` are for a person to read.
+    `stop_ids` end an answer; `stop_ids_of` joins them with the package's. `remarks` are for a person to read.
     """
 
     def __init__(self, built: BuiltTokenizer) -> None:
@@ -216,6 +194,12 @@ def build_tokenizer(
             found=description.layout,
         )
     return None if built is None else Tokenizer(built)
+
+
+def stop_ids_of(package: Package, tokenizer: Tokenizer | None) -> frozenset[int]:
+    """Return the ids that end an answer: those the package names, and those the tokenizer knows."""
+    named = frozenset[int](package.generation.get("eos_token_id", ()))
+    return named | tokenizer.stop_ids if tokenizer else named
 
 
 class errors_as_text:  # noqa: N801  (a context manager, read as a verb phrase)

@@ -21,8 +21,9 @@ from nearlight.dtypes import ALL, F16, F32, Q8_0, Format
 from nearlight.errors import PackageError, RequestError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.cpu.program import CpuProgram, Recording
-from nearlight.kernels.cpu.threads import default_threads
 from nearlight.kernels.ops import Array, Frequencies, KVStore, Rows, WholeSequences
+from nearlight.machine.processor import instruction_level
+from nearlight.machine.threads import default_threads
 from nearlight.package.tensors import StoredTensor
 
 _FORMAT_NUMBERS = {format: number for number, format in enumerate(ALL)}
@@ -81,10 +82,10 @@ class CpuOps:
         if threads is not None and not 1 <= threads <= 1024:
             raise RequestError("threads", expected="1 … 1024", found=threads)
         self.threads = default_threads() if threads is None else threads
+        self.isa = instruction_level()
         try:
-            self.isa = _native.isa()
             self.runtime = _native.Runtime(self.threads)
-        except ValueError as error:
+        except ValueError as error:  # NEARLIGHT_PACE
             raise RequestError(str(error)) from None
         self.recording: Recording | None = None
         self.recording_lock = threading.Lock()  # held by the program whose forward is being recorded

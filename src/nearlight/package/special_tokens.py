@@ -1,0 +1,36 @@
+"""Special tokens as packages name them: the keys of GGUF by role, and what ends an answer.
+
+Source: llama.cpp (gguf-py constants; its end-of-generation set).
+"""
+
+from __future__ import annotations
+
+GGUF_KEYS = {
+    "bos_token": "bos_token_id",
+    "eos_token": "eos_token_id",
+    "unk_token": "unknown_token_id",
+    "pad_token": "padding_token_id",
+    "sep_token": "seperator_token_id",  # sic
+    "cls_token": "cls_token_id",
+    "mask_token": "mask_token_id",
+}
+"""Keys below "tokenizer.ggml." by the role of the token."""
+
+SENTENCEPIECE_IDS = {"bos_token": 1, "eos_token": 2, "unk_token": 0}
+"""What stands where a file with a vocabulary of SentencePiece names no ids."""
+
+GGUF_END_KEYS = (
+    "eos_token_id",
+    "eot_token_id",
+    "eom_token_id",
+    "fim_pad_token_id",
+    "fim_rep_token_id",
+    "fim_sep_token_id",
+)
+
+END_TEXTS = frozenset((
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
+    "<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "</s>", "<｜end▁of▁sentence｜>",
+))  # fmt: skip
+"""Texts that end a turn or a document in some family. A package often names only one of them as its eos, and a model
+that writes another one would otherwise never stop."""
