@@ -12,9 +12,9 @@ from typing import Any
 import pexpect
 import pytest
 
-from nearlight.cli import chat as chat_module
-from nearlight.cli.chat_settings import Settings
-from nearlight.cli.chat_state import ChatState, Opener, open_chat
+from nearlight.cli.chat import repl as chat_module
+from nearlight.cli.chat.settings import Settings
+from nearlight.cli.chat.state import ChatState, Opener, open_chat
 from nearlight.errors import NearlightError
 from tests.cli.scripted import ScriptedModel
 

@@ -12,10 +12,10 @@ import pexpect
 import pytest
 from huggingface_hub import constants
 
-from nearlight.cli.units import bytes_text
 from nearlight.errors import RequestError, UnsupportedError
 from nearlight.package import hub
 from nearlight.package.hub_files import HubId, choose_gguf, gguf_models, parse_id, small_files, weight_files
+from nearlight.quantities import bytes_text
 from tests.cli.conftest import ROOT, Command
 from tests.cli.hub_server import FakeHub
 

@@ -1,4 +1,4 @@
-"""What the words of a command line are taken to be."""
+"""What the name of a model means."""
 
 from __future__ import annotations
 
@@ -6,44 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nearlight.cli.source import Words, find_model, looks_like_model, sort_words
+from nearlight.cli.names import find_model, looks_like_model
 from nearlight.errors import RequestError, UnsupportedError
-
-AS_PROMPT = "as a prompt for pico: nearlight run -p "
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ([], Words(None, None)),
-        (["def fib(n):"], Words(None, "def fib(n):")),
-        (["two\nlines"], Words(None, "two\nlines")),
-        ([""], Words(None, "")),
-        (["a/b"], Words("a/b", None)),
-        (["a/b:Q4_K_M", "Why?"], Words("a/b:Q4_K_M", "Why?")),
-        (["x.gguf"], Words("x.gguf", None)),
-        (["model", "prompt"], Words("model", "prompt", advice=AS_PROMPT + "'model prompt'")),
-        (["def"], Words("def", None, advice=AS_PROMPT + "def")),
-        (["print(1)"], Words("print(1)", None, advice=AS_PROMPT + "'print(1)'")),
-        (["qwen3-8b"], Words("qwen3-8b", None, advice=AS_PROMPT + "qwen3-8b")),
-        (["a/b", "-"], Words("a/b", None, stdin_at="after")),
-        (["a/b", "Sum up:", "-"], Words("a/b", "Sum up:", stdin_at="after")),
-        (["a/b", "-", "Sum up."], Words("a/b", "Sum up.", stdin_at="before")),
-        (["-"], Words(None, None, stdin_at="after")),
-    ],
-)
-def test_words(words: list[str], expected: Words) -> None:
-    assert sort_words(words) == expected
-
-
-def test_flags_leave_nothing_to_guess() -> None:
-    assert sort_words(["a/b"], model="m") == Words("m", "a/b")
-    assert sort_words(["hello"], model="m") == Words("m", "hello")
-    assert sort_words(["m"], prompt="p") == Words("m", "p")
-    assert sort_words([], prompt="a/b") == Words(None, "a/b")
-    for words, model, prompt in ((["a", "b", "c"], None, None), (["a"], "m", "p"), (["a", "b"], "m", None)):
-        with pytest.raises(RequestError, match="too many words"):
-            sort_words(words, model, prompt)
 
 
 @pytest.mark.parametrize(

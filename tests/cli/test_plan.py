@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 
 from nearlight.cli.main import main
-from nearlight.cli.plan_list import listing_text
-from nearlight.cli.units import count_text
+from nearlight.cli.plan.listing import listing_text
 from nearlight.dtypes import Q8_0
 from nearlight.kernels.cpu import memory
 from nearlight.kernels.cpu.memory import AvailableMemory
 from nearlight.models.catalogue import catalogue
 from nearlight.plan import make_plan, subject_of
-from nearlight.quantities import memory_text
+from nearlight.quantities import count_text, memory_text
 from tests.cli.conftest import Command
-from tests.cli.screen import Screen
 from tests.engine.test_counting import package_of
 from tests.kernels.counted_models import LLAMA, counted
+from tests.terminal.screen import Screen
 
 CONTRACT = {
     "params": {"embedding", "layers", "lm_head", "total", "active"},
@@ -153,7 +152,7 @@ def test_bits_that_a_file_lost_are_not_compared(capsys: pytest.CaptureFixture[st
     config = LLAMA | sizes
     names = [parameter.name for parameter in counted(config).model.parameters()]
     package = package_of(config, dict.fromkeys(names, Q8_0))
-    monkeypatch.setattr("nearlight.cli.plan._subject", lambda name: subject_of(package))
+    monkeypatch.setattr("nearlight.cli.plan.command._subject", lambda name: subject_of(package))
     _, stored = report_of(capsys, "small", "--hardware", "m1")
     assert [each["weights"] for each in stored["compare"]] == ["stored bits", "w6", "w4"]
     _, asked = report_of(capsys, "small", "--hardware", "m1", "--weights", "w6")

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from nearlight.cli.report import as_json, closing_line, limit_of
-from nearlight.cli.units import bytes_text, count_text, seconds_text
+from nearlight.cli.summary import as_json, closing_line, limit_of
 from nearlight.engine.completion import Completion, Timing
 from nearlight.kernels.count import Entry, Ledger
 from nearlight.limits.cache import Cache
 from nearlight.limits.run import RunLimit
-from nearlight.quantities import memory_text, significant
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
@@ -145,29 +143,3 @@ def test_what_was_not_measured_is_left_out() -> None:
     assert closing_line(by_wish, None).endswith("decode 8.0 tok/s · stopped by --max-tokens")
     by_context = completion(8.0, finish_reason="length", limit_reached="context")
     assert closing_line(by_context, None).endswith("decode 8.0 tok/s · stopped by the full context of 446 tokens")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (bytes_text(999), "999 B"),
-        (bytes_text(16_007_168), "16 MB"),
-        (bytes_text(999_600), "1.0 MB"),
-        (bytes_text(8_234_567_890), "8.2 GB"),
-        (memory_text(999), "999 B"),
-        (memory_text(32 << 20), "32 MiB"),
-        (memory_text(25_276_514_304, 3), "23.5 GiB"),
-        (memory_text(1023 << 20), "1.00 GiB"),
-        (count_text(596_049_920), "596 M"),
-        (count_text(7_620_000_000), "7.62 B"),
-        (count_text(812), "812"),
-        (seconds_text(0.031), "0.03 s"),
-        (seconds_text(4.25), "4.2 s"),
-        (seconds_text(125.4), "2 min 5 s"),
-        (significant(0.0312), "0.031"),
-        (significant(812.4), "812"),
-        (significant(0), "0"),
-    ],
-)
-def test_units(text: str, expected: str) -> None:
-    assert text == expected

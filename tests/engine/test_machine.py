@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from nearlight.cli.report import closing_line
+from nearlight.cli.summary import closing_line
 from nearlight.engine import machine
 from nearlight.engine.completion import Completion, Timing
 from nearlight.engine.machine import limit_beside, limit_here, this_machine

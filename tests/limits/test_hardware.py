@@ -75,7 +75,10 @@ def test_row_goes_through_json():
     ("change", "message"),
     [
         ({"flops": None}, "mine.json: flops: expected an object like .*, found None"),
-        ({"flops": {"bf16": 1e12}}, "hardware mine: flops: expected fp32, and perhaps bf16, int16 and int8, found bf16"),
+        (
+            {"flops": {"bf16": 1e12}},
+            "hardware mine: flops: expected fp32, and perhaps bf16, int16 and int8, found bf16",
+        ),
         ({"flops": {"fp32": 1e12, "fp4": 1e15}}, "flops: expected fp32"),
         ({"memory_bytes": -1}, "memory_bytes: expected a positive number, found -1"),
         ({"bytes_per_s": "fast"}, "bytes_per_s: expected a positive number, found 'fast'"),

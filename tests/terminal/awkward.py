@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cli.screen import size_of
+from tests.terminal.screen import size_of
 
 CHARACTERS = {
     "ESC": "\x1b", "TAB": "\t", "CR": "\r", "NUL": "\0", "BEL": "\a", "BS": "\b", "DEL": "\x7f", "CSI": "\x9b",

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearlight.cli import terminal, wrapped_view
-from nearlight.cli.markdown_blocks import BlockSplitter, CodeLine, Fence, Table, TextLine
-from nearlight.cli.markdown_code import CodeHighlighter
-from nearlight.cli.markdown_inline import styled_line, styled_words
-from nearlight.cli.markdown_view import MarkdownLines
-from nearlight.cli.wrapped_view import PlainLines, WrappedView
-from tests.cli.awkward import Answer, read_answers, read_back
-from tests.cli.screen import Screen
+from nearlight.terminal import live, tty
+from nearlight.terminal.live import PlainLines, WrappedView
+from nearlight.terminal.markdown.blocks import BlockSplitter, CodeLine, Fence, Table, TextLine
+from nearlight.terminal.markdown.code import CodeHighlighter
+from nearlight.terminal.markdown.inline import styled_line, styled_words
+from nearlight.terminal.markdown.layout import MarkdownLines
 from tests.effort import calls
+from tests.terminal.awkward import Answer, read_answers, read_back
+from tests.terminal.screen import Screen
 
 ANSWERS = read_answers()
 SIZES = [(40, 24), (80, 6), (120, 30)]
@@ -26,15 +26,15 @@ SIZES = [(40, 24), (80, 6), (120, 30)]
 
 @pytest.fixture(autouse=True)
 def _draws_every_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrapped_view, "REDRAW_S", 0.0)
+    monkeypatch.setattr(live, "REDRAW_S", 0.0)
 
 
 def shown(pieces: Sequence[str], size: tuple[int, int], *, plain: bool = False) -> list[str]:
     """Return the lines of a screen of some columns and rows after an answer in pieces."""
     screen = Screen(*size)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(terminal, "width", lambda: size[0])
-        patch.setattr(terminal, "height", lambda: size[1])
+        patch.setattr(tty, "width", lambda: size[0])
+        patch.setattr(tty, "height", lambda: size[1])
         view = WrappedView(screen, PlainLines() if plain else MarkdownLines())  # type: ignore[arg-type]
         for piece in pieces:
             view.push(piece)
@@ -167,7 +167,7 @@ def test_what_is_finished_is_not_laid_out_again(monkeypatch: pytest.MonkeyPatch)
         sizes.append(len(line))
         return styled(line, open_code)
 
-    monkeypatch.setattr("nearlight.cli.markdown_view.styled_line", counted)
+    monkeypatch.setattr("nearlight.terminal.markdown.layout.styled_line", counted)
     shown(["a line of text\n", "- item\n"] * 40, (40, 10))
     assert len(sizes) <= 2 * 80
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 from wcwidth import wcswidth
 
-from nearlight.cli import terminal
-from nearlight.cli.progress import ProgressBar
-from nearlight.cli.units import bytes_text
+from nearlight.quantities import bytes_text
+from nearlight.terminal import tty
+from nearlight.terminal.progress import ProgressBar
 
 
 class Stderr:
@@ -32,7 +32,7 @@ def test_it_fits_the_window_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
     stderr = Stderr(tty=True)
     monkeypatch.setattr(sys, "stderr", stderr)
     for columns in (20, 47, 120):
-        monkeypatch.setattr(terminal, "width", lambda columns=columns: columns)
+        monkeypatch.setattr(tty, "width", lambda columns=columns: columns)
         stderr.text = ""
         now = iter([10.0, 11.1, 11.19])
         with ProgressBar("loading a model with a long name", bytes_text, clock=now.__next__) as bar:
@@ -58,7 +58,7 @@ def test_a_part_is_told_once_where_there_are_no_amounts(monkeypatch: pytest.Monk
 def test_wide_characters_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     stderr = Stderr(tty=True)
     monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setattr(terminal, "width", lambda: 40)
+    monkeypatch.setattr(tty, "width", lambda: 40)
     with ProgressBar("読み込み中のとても長い名前のモデル", bytes_text, delay_s=0) as bar:
         bar.update(3_000_000, 8_000_000)
     line = stderr.text.split("\x1b[K")[0].strip("\r")

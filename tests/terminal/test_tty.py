@@ -12,7 +12,7 @@ from typing import TextIO
 
 import pytest
 
-from nearlight.cli import terminal
+from nearlight.terminal import tty
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def test_what_people_read_beside_a_pipe_fits(monkeypatch: pytest.MonkeyPatch, pi
     for out, errors in ((narrow, piped), (piped, narrow), (narrow, None)):
         monkeypatch.setattr(sys, "__stdout__", out)
         monkeypatch.setattr(sys, "__stderr__", errors)
-        assert (terminal.width(), terminal.height()) == (44, 13)
+        assert (tty.width(), tty.height()) == (44, 13)
 
 
 def test_without_a_terminal(monkeypatch: pytest.MonkeyPatch, piped: TextIO, narrow: TextIO) -> None:
     monkeypatch.setattr(sys, "__stdout__", piped)
     monkeypatch.setattr(sys, "__stderr__", piped)
-    assert (terminal.width(), terminal.height()) == (80, 24)
+    assert (tty.width(), tty.height()) == (80, 24)
     monkeypatch.setattr(sys, "__stderr__", narrow)
     monkeypatch.setenv("COLUMNS", "60")
-    assert terminal.width() == 60
+    assert tty.width() == 60

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nearlight.cli import table as table_module
-from nearlight.cli.table import table
-from nearlight.cli.wrapping import at_edge, cells, cut, expanded, filled, folded, wrap
-from tests.cli.screen import Screen
+from nearlight.terminal import table as table_module
+from nearlight.terminal.table import table
+from nearlight.terminal.wrapping import at_edge, cells, cut, expanded, filled, folded, wrap
+from tests.terminal.screen import Screen
 
 
 @pytest.mark.parametrize(

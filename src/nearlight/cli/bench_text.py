@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from nearlight.bench.explain import Account, Explanation
 from nearlight.bench.memory import Memory
 from nearlight.bench.results import Expectation, Row
-from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, is_terminal, styled, width
-from nearlight.cli.units import bytes_text, count_text
-from nearlight.cli.wrapping import cells, filled
 from nearlight.kernels.cpu.levels import levels
-from nearlight.quantities import memory_text, significant
+from nearlight.quantities import bytes_text, count_text, memory_text, significant
+from nearlight.terminal.table import table
+from nearlight.terminal.tty import BOLD, is_terminal, styled, width
+from nearlight.terminal.wrapping import cells, filled
 
 FORMATS = ("md", "csv", "json", "jsonl")
 

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.arguments import Parser
-from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
-from nearlight.cli.units import bytes_text, count_text
-from nearlight.cli.wrapping import filled
 from nearlight.errors import PackageError
 from nearlight.package import open_package
-from nearlight.quantities import memory_text
+from nearlight.quantities import bytes_text, count_text, memory_text
+from nearlight.terminal.table import table
+from nearlight.terminal.tty import BOLD, DIM, YELLOW, is_terminal, styled
+from nearlight.terminal.wrapping import filled
 
 if TYPE_CHECKING:
-    from nearlight.cli.inspection import Inspection
     from nearlight.decode.policy import SamplingPolicy
+    from nearlight.plan.inspection import Inspection
 
 _EXAMPLES = """\
   nearlight inspect ./model.gguf
@@ -39,8 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         help="a directory, a .gguf file, a hub id, or a name of `plan --list` (default: the embedded model)",
     )
     args = parser.parse_args(arguments)
-    from nearlight.cli.inspection import look_over, look_over_entry
-    from nearlight.cli.named import find_named
+    from nearlight.cli.names import find_named
+    from nearlight.plan.inspection import look_over, look_over_entry
 
     named = find_named(args.model)
     found = look_over(open_package(named)) if isinstance(named, Path) else look_over_entry(named)

@@ -1,30 +1,25 @@
-"""What MODEL and PROMPT mean on the command line: which word is which, what is piped in, what may be downloaded.
-
-`run` takes both as bare words. A text with a space in it is a prompt; a word without is a model, and where there is no
-such model it is refused, since a mistyped name would otherwise be completed by the embedded one. `-m` and `-p` leave
-nothing to guess.
-"""
+"""What the name of a model means: a path, a hub id, or a published model; and what may be downloaded for it."""
 
 from __future__ import annotations
 
 import re
-import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nearlight.cli import terminal
-from nearlight.cli.progress import ProgressBar
-from nearlight.cli.units import bytes_text
-from nearlight.cli.wrapping import say
 from nearlight.engine.source import EMBEDDED, embedded_model, existing_path, locate, not_downloaded, pull
 from nearlight.errors import RequestError
 from nearlight.package import hub
+from nearlight.quantities import bytes_text
+from nearlight.terminal.progress import ProgressBar
+from nearlight.terminal.tty import is_terminal
+from nearlight.terminal.wrapping import say
 
-__all__ = ["EMBEDDED", "STDIN", "Words", "download", "find_model", "looks_like_model", "sort_words"]
+if TYPE_CHECKING:
+    from nearlight.models.catalogue import CatalogueEntry
 
-STDIN = "-"
+__all__ = ["EMBEDDED", "download", "find_model", "find_named", "looks_like_model"]
+
 _TAGGED_NAME = re.compile(r"[\w.-]+:[\w.-]+", re.ASCII)
 """How another tool names models (`qwen3:0.6b`)."""
 
@@ -35,46 +30,6 @@ _PATH = re.compile(
     """,
     re.VERBOSE,
 )
-
-
-@dataclass(frozen=True)
-class Words:
-    """What the words of a `run` command were taken to be.
-
-    `stdin_at` says where `-` stood: "before" or "after" the prompt, None for nowhere. `advice` is for a model that
-    turns out to be none.
-    """
-
-    model: str | None
-    prompt: str | None
-    stdin_at: str | None = None
-    advice: str | None = None
-
-
-def sort_words(words: Sequence[str], model: str | None = None, prompt: str | None = None) -> Words:
-    """Tell model and prompt apart; `model` and `prompt` are what the flags gave.
-
-    Raises: RequestError where words are left over, or one of the two is given twice.
-    """
-    rest = [word for word in words if word != STDIN]
-    stdin_at = ("after" if words[-1] == STDIN else "before") if len(rest) < len(words) else None
-    advice = None
-    if rest and model is None and (len(rest) > 1 or prompt is not None or _is_model(rest[0])):
-        model = rest.pop(0)
-        if prompt is None and not looks_like_model(model):
-            quoted = shlex.quote(" ".join((model, *rest))[:60])
-            advice = f"as a prompt for {EMBEDDED}: nearlight run -p {quoted}"
-    if rest and prompt is None:
-        prompt = rest.pop(0)
-    if rest:
-        shown = " ".join(rest)[:40]
-        raise RequestError("too many words", found=repr(shown), advice='put quotes around the prompt: run MODEL "…"')
-    return Words(model, prompt, stdin_at, advice)
-
-
-def _is_model(word: str) -> bool:
-    """Whether a single word is meant as a model: one without a space, or what can only be a path."""
-    return bool(word) and (not re.search(r"\s", word) or looks_like_model(word))
 
 
 def looks_like_model(word: str) -> bool:
@@ -105,9 +60,32 @@ def find_model(name: str | None, *, offline: bool = False, assent: bool = False,
     return download(place.id)
 
 
+def find_named(name: str | None) -> Path | CatalogueEntry:
+    """Return what is on this machine under a name, else the catalogue's entry; None is the embedded model.
+
+    A config.json is an entry of its own.
+    Raises: RequestError where it is in neither; UnsupportedError for a family that cannot be planned.
+    """
+    from nearlight.models.catalogue import CatalogueEntry, find_in_catalogue, in_catalogue
+    from nearlight.package.huggingface_config import read_config
+
+    if name is not None and name.endswith("config.json") and Path(name).expanduser().is_file():
+        directory = Path(name).expanduser().resolve().parent
+        return CatalogueEntry(directory.name, read_config(directory), None)
+    if name is None or name == EMBEDDED or Path(name).expanduser().exists():
+        return find_model(name)
+    id = hub.parse_id(name)
+    path = hub.cached(id) if id else None
+    if path is not None:
+        return path
+    if not in_catalogue(name) and (id or looks_like_model(name)):
+        find_model(name, offline=True)  # says what is missing: a file, or a download
+    return find_in_catalogue(name)
+
+
 def _ask(name: str, id: hub.HubId) -> None:
     """Ask before gigabytes are fetched that nobody spelled out. Raises: RequestError where nobody agrees."""
-    if not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stderr)):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise not_downloaded(name, id)
     size = bytes_text(hub.download_size(id))
     print(f"{name} is {id} on the Hugging Face hub, {size}. Download it? [Y/n] ", end="", file=sys.stderr, flush=True)

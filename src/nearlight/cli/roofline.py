@@ -9,11 +9,6 @@ from datetime import datetime
 from typing import Any
 
 from nearlight.cli.arguments import Parser, thread_count
-from nearlight.cli.progress import ProgressBar
-from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.units import bytes_text
-from nearlight.cli.wrapping import filled
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.cpu.memory import total_memory
 from nearlight.kernels.cpu.probe import (
@@ -24,7 +19,11 @@ from nearlight.kernels.cpu.probe import (
     last_cache_bytes,
     processor_name,
 )
-from nearlight.quantities import memory_text, significant
+from nearlight.quantities import bytes_text, memory_text, significant
+from nearlight.terminal.progress import ProgressBar
+from nearlight.terminal.table import table
+from nearlight.terminal.tty import BOLD, styled
+from nearlight.terminal.wrapping import filled
 
 _EXAMPLES = """\
   nearlight roofline

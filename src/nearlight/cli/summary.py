@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.units import bytes_text, seconds_text
 from nearlight.limits.run import IMPRECISION
-from nearlight.quantities import significant
+from nearlight.quantities import bytes_text, seconds_text, significant
 
 if TYPE_CHECKING:
     from nearlight.engine.completion import Completion

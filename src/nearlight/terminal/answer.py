@@ -9,9 +9,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import Protocol, TextIO
 
-from nearlight.cli.terminal import DIM, has_colours, is_terminal, moves_cursor, printable, styled
-from nearlight.cli.units import seconds_text
-from nearlight.cli.wrapped_view import PlainLines, WrappedView
+from nearlight.quantities import seconds_text
+from nearlight.terminal.live import PlainLines, WrappedView
+from nearlight.terminal.tty import DIM, has_colours, is_terminal, moves_cursor, printable, styled
 
 
 class View(Protocol):
@@ -99,7 +99,7 @@ def answer_view(out: TextIO, *, formatted: bool) -> View:
         return PlainView(out)
     if not has_colours(out):
         return WrappedView(out, PlainLines())
-    from nearlight.cli.markdown_view import MarkdownLines
+    from nearlight.terminal.markdown.layout import MarkdownLines
 
     return WrappedView(out, MarkdownLines())
 

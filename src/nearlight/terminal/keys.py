@@ -1,15 +1,20 @@
-"""Ctrl-Z during an answer: the terminal is given back as a shell wants it, and taken again when the program goes on."""
+"""What keys do during an answer: what is typed is not shown, and Ctrl-Z gives the terminal back until `fg`."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from types import FrameType
 
-from nearlight.cli.terminal import is_terminal
+from nearlight.terminal.tty import is_terminal
+
+
+def keys_hidden() -> AbstractContextManager[None]:
+    """Keep what is typed during an answer from being printed into it; it waits for the next prompt."""
+    return _echo(on=False)
 
 
 @contextmanager
@@ -21,7 +26,7 @@ def suspendable(resumed: Callable[[float], None]) -> Iterator[None]:
 
     def suspend(number: int, frame: FrameType | None) -> None:
         began = perf_counter()
-        with _keys_shown():
+        with _echo(on=True):  # as shells expect it to be
             signal.signal(signal.SIGTSTP, signal.SIG_DFL)
             signal.raise_signal(signal.SIGTSTP)
             signal.signal(signal.SIGTSTP, suspend)
@@ -35,18 +40,21 @@ def suspendable(resumed: Callable[[float], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _keys_shown() -> Iterator[None]:
-    """Have the terminal print what is typed, as shells expect it to."""
-    import termios
-
+def _echo(*, on: bool) -> Iterator[None]:
+    """Within the block, have the terminal print what is typed, or not."""
+    try:
+        import termios
+    except ImportError:  # no such thing on Windows
+        yield
+        return
     if not is_terminal(sys.stdin):
         yield
         return
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
-    shown = list(before)
-    shown[3] |= termios.ECHO
-    termios.tcsetattr(descriptor, termios.TCSADRAIN, shown)
+    changed = list(before)
+    changed[3] = changed[3] | termios.ECHO if on else changed[3] & ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, changed)
     try:
         yield
     finally:

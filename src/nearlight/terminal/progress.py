@@ -7,9 +7,9 @@ from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 
-from nearlight.cli import terminal
-from nearlight.cli.units import seconds_text
-from nearlight.cli.wrapping import cells, clipped
+from nearlight.quantities import seconds_text
+from nearlight.terminal import tty
+from nearlight.terminal.wrapping import cells, clipped
 
 REFRESH_S = 0.1
 
@@ -37,7 +37,7 @@ class ProgressBar:
         self._started = clock()
         self._next = self._started + delay_s
         self._shown = False
-        self._active = terminal.is_terminal(sys.stderr)
+        self._active = tty.is_terminal(sys.stderr)
 
     def __enter__(self) -> ProgressBar:
         return self
@@ -70,7 +70,7 @@ class ProgressBar:
         amount = f" {part:4.0%}"
         if self._amount_text:
             amount += f"  {self._amount_text(done)} of {self._amount_text(total)}{self._unit}{left}"
-        room = terminal.width() - 1
+        room = tty.width() - 1
         label = clipped(self._label, max(room - len(amount) - 12, 8))
         n_cells = max(min(room - cells(label) - len(amount) - 1, 30), 0)
         filled = round(part * n_cells)

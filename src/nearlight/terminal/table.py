@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from nearlight.cli.terminal import BOLD, is_terminal, styled, width
-from nearlight.cli.wrapping import Span, ansi, cells, wrap
+from nearlight.terminal.tty import BOLD, is_terminal, styled, width
+from nearlight.terminal.wrapping import Span, ansi, cells, wrap
 
 Cell = Sequence[Span]
 

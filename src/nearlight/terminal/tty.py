@@ -1,12 +1,11 @@
-"""What the terminal can do, and the few styles used outside the chat's Markdown."""
+"""What a terminal can do and how large it is; the styles of text; and text that cannot drive it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TextIO
 
 _CONTROLS = str.maketrans(
@@ -60,25 +59,3 @@ def _size() -> os.terminal_size:
 def printable(text: str) -> str:
     """Show the control characters with which a model (or a file it repeats) could drive the terminal, harmlessly."""
     return text.translate(_CONTROLS)
-
-
-@contextmanager
-def keys_hidden() -> Iterator[None]:
-    """Keep what is typed during an answer from being printed into it; it waits for the next prompt."""
-    try:
-        import termios
-    except ImportError:  # no such thing on Windows
-        yield
-        return
-    if not is_terminal(sys.stdin):
-        yield
-        return
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    hidden = list(before)
-    hidden[3] &= ~termios.ECHO
-    termios.tcsetattr(descriptor, termios.TCSADRAIN, hidden)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TextIO
 
-from nearlight.cli import terminal
+from nearlight.terminal import tty
 
 Span = tuple[str, str]
 """A text, and the style it is written in: the arguments of an SGR sequence, or nothing."""
@@ -159,7 +159,7 @@ def ansi(spans: Sequence[Span]) -> str:
 def say(text: str, style: str = "", stream: TextIO | None = None) -> None:
     """Tell a person something: on stderr, if not on another stream."""
     stream = stream or sys.stderr
-    print(terminal.styled(filled(text, stream), style, stream), file=stream)
+    print(tty.styled(filled(text, stream), style, stream), file=stream)
 
 
 def filled(text: str, stream: TextIO, indent: str = "", margin: int = 0) -> str:
@@ -168,9 +168,9 @@ def filled(text: str, stream: TextIO, indent: str = "", margin: int = 0) -> str:
     A number stays with what it counts. Of two columns, the right one is broken within itself. `margin`: cells of the
     terminal that are not to be used.
     """
-    if not terminal.is_terminal(stream):
+    if not tty.is_terminal(stream):
         return text
-    return folded(text, min(terminal.width(), WIDEST) - margin, indent)
+    return folded(text, min(tty.width(), WIDEST) - margin, indent)
 
 
 def folded(text: str, width: int, indent: str = "") -> str:

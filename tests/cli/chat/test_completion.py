@@ -8,8 +8,8 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
-from nearlight.cli.chat_commands import COMMANDS
-from nearlight.cli.line_editor import CommandCompleter
+from nearlight.cli.chat.commands import COMMANDS
+from nearlight.terminal.line_editor import CommandCompleter
 from tests.cli.chats import Chat, said
 
 

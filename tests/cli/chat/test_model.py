@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import nearlight
-from nearlight.cli.chat_settings import Settings
-from nearlight.cli.chat_state import Opener, open_chat
-from nearlight.cli.source import find_model
+from nearlight.cli.chat.settings import Settings
+from nearlight.cli.chat.state import Opener, open_chat
+from nearlight.cli.names import find_model
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu.memory import AvailableMemory
 from tests.cli.chats import PROMPT, TypedChat

@@ -9,10 +9,10 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from nearlight.cli import chat as chat_module
-from nearlight.cli import terminal
-from nearlight.cli.answer_view import AnswerView
-from nearlight.cli.chat_commands import COMMANDS
+from nearlight.cli.chat import repl as chat_module
+from nearlight.cli.chat.commands import COMMANDS
+from nearlight.terminal import tty
+from nearlight.terminal.answer import AnswerView
 from tests.cli.chats import ALT_ENTER, CTRL_C, PROMPT, UP, Chat, leave, said, saved_by, scripted_chat
 from tests.cli.conftest import ROOT
 
@@ -177,7 +177,7 @@ def test_help_is_grouped_and_fits(
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(tty, "is_terminal", lambda stream: True)
     rows = scripted_chat(capsys, []).type("/help").splitlines()
     assert max(map(len, rows)) <= width
     assert [row for row in rows if row and not row.startswith(" ")] == [
@@ -205,6 +205,6 @@ def test_unknown_commands_suggest_the_nearest(typed: str, told: str, capsys: pyt
 def test_notes_wrap_at_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: True)
+    monkeypatch.setattr(tty, "is_terminal", lambda stream: True)
     chat_module._note("unknown command /regenrate; did you mean /regenerate? /help lists all")
     assert capsys.readouterr().err == "unknown command /regenrate; did you mean\n/regenerate? /help lists all\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nearlight.cli.chat_settings import SETTINGS, Settings
+from nearlight.cli.chat.settings import SETTINGS, Settings
 from nearlight.errors import RequestError
 from tests.cli.chats import said, scripted_chat
 from tests.cli.scripted import ScriptedModel
@@ -133,7 +133,9 @@ def test_thinking_is_switched_where_the_template_can(capsys: Capture, monkeypatc
 
 def test_markdown_is_switched(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr("nearlight.cli.chat.AnswerView", lambda out, *, formatted: made.append(formatted) or _View())
+    monkeypatch.setattr(
+        "nearlight.cli.chat.repl.AnswerView", lambda out, *, formatted: made.append(formatted) or _View()
+    )
     chat = scripted_chat(capsys, ["**a**", "**b**"])
     chat.type("One")
     chat.type("/set markdown off")

@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from nearlight.cli import chat_file, chat_model
-from nearlight.cli.chat_context import beginning, dropped_text
-from nearlight.cli.chat_settings import SETTINGS, Shown, known
-from nearlight.cli.chat_state import ChatState
-from nearlight.cli.report import closing_line
-from nearlight.cli.units import bytes_text
-from nearlight.cli.wrapping import say
+from nearlight.cli.chat import file, model
+from nearlight.cli.chat.context import beginning, dropped_text
+from nearlight.cli.chat.settings import SETTINGS, Shown, known
+from nearlight.cli.chat.state import ChatState
+from nearlight.cli.summary import closing_line
 from nearlight.errors import RequestError
-from nearlight.quantities import significant
+from nearlight.quantities import bytes_text, significant
+from nearlight.terminal.wrapping import say
 
 _CALL = re.compile(r"(/[A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
 _USAGE_WIDTH = 16
@@ -162,12 +161,12 @@ COMMANDS = {
     "/trim": Command("/trim [N]", "drops the oldest turn, or N of them", _trim),
     "/clear": Command("/clear", "forgets the chat so far", _clear),
     "/system": Command("/system [TEXT]", "shows or sets the instructions", _system),
-    "/save": Command("/save FILE", "writes the chat to a file, as JSON", chat_file.save, takes_path=True),
-    "/load": Command("/load FILE", "takes up a saved chat", chat_file.load, takes_path=True),
+    "/save": Command("/save FILE", "writes the chat to a file, as JSON", file.save, takes_path=True),
+    "/load": Command("/load FILE", "takes up a saved chat", file.load, takes_path=True),
     "/set": Command("/set [NAME X]", "shows or changes settings", _set, arguments=tuple(SETTINGS)),
     "/unset": Command("/unset NAME", "takes a setting back", _unset, arguments=tuple(SETTINGS)),
     "/think": Command("/think [on|off]", "switches thinking", _think, arguments=("on", "off")),
-    "/model": Command("/model [MODEL]", "shows the model, or loads another", chat_model.change_model, takes_path=True),
+    "/model": Command("/model [MODEL]", "shows the model, or loads another", model.change_model, takes_path=True),
     "/stats": Command("/stats", "shows tokens, speeds and the KV cache", _stats),
     "/help": Command("/help", "shows this", _help),
     "/exit": Command("/exit", "leaves, as Ctrl-D does", _exit),

@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from nearlight.cli.dialogue import Dialogue
-from nearlight.cli.terminal import printable
+from nearlight.cli.chat.dialogue import Dialogue
 from nearlight.errors import RequestError
+from nearlight.terminal.tty import printable
 
 OFFERS = "/trim drops the oldest turns, /undo takes the last one back, /clear begins anew"
 

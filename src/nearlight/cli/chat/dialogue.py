@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nearlight.cli.arguments import BASE_MAX_TOKENS
-from nearlight.cli.chat_settings import Settings
+from nearlight.cli.chat.settings import Settings
 from nearlight.errors import RequestError
 
 if TYPE_CHECKING:

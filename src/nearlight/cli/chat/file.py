@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nearlight.cli.chat_state import ChatState
-from nearlight.cli.terminal import printable
+from nearlight.cli.chat.state import ChatState
 from nearlight.errors import RequestError
+from nearlight.terminal.tty import printable
 
 
 def save(chat: ChatState, argument: str) -> str:

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.chat_context import OFFERS
-from nearlight.cli.chat_state import ChatState
-from nearlight.cli.dialogue import open_dialogue
-from nearlight.cli.terminal import DIM, styled
-from nearlight.cli.units import bytes_text
+from nearlight.cli.chat.context import OFFERS
+from nearlight.cli.chat.dialogue import open_dialogue
+from nearlight.cli.chat.state import ChatState
 from nearlight.errors import NearlightError
+from nearlight.quantities import bytes_text
+from nearlight.terminal.tty import DIM, styled
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel

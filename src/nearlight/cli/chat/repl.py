@@ -8,18 +8,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from nearlight.cli.answer_view import AnswerView
-from nearlight.cli.chat_commands import COMMANDS, call
-from nearlight.cli.chat_context import OFFERS, make_room, room_for_an_answer, too_long
-from nearlight.cli.chat_model import model_line
-from nearlight.cli.chat_settings import Settings
-from nearlight.cli.chat_state import ChatState, Opener, open_chat
-from nearlight.cli.progress import ProgressBar
-from nearlight.cli.report import closing_line
-from nearlight.cli.suspension import suspendable
-from nearlight.cli.terminal import BOLD, DIM, keys_hidden, styled
-from nearlight.cli.wrapping import filled, say
+from nearlight.cli.chat.commands import COMMANDS, call
+from nearlight.cli.chat.context import OFFERS, make_room, room_for_an_answer, too_long
+from nearlight.cli.chat.model import model_line
+from nearlight.cli.chat.settings import Settings
+from nearlight.cli.chat.state import ChatState, Opener, open_chat
+from nearlight.cli.summary import closing_line
 from nearlight.errors import NearlightError, RequestError
+from nearlight.terminal.answer import AnswerView
+from nearlight.terminal.keys import keys_hidden, suspendable
+from nearlight.terminal.progress import ProgressBar
+from nearlight.terminal.tty import BOLD, DIM, styled
+from nearlight.terminal.wrapping import filled, say
 
 
 def chat(
@@ -38,7 +38,7 @@ def chat(
     state = open_chat(opener, path, name, settings, system)
     print(_greeting(state))
     # Loaded after the greeting, which is then on the screen at once.
-    from nearlight.cli.line_editor import LineEditor
+    from nearlight.terminal.line_editor import LineEditor
 
     editor = LineEditor(COMMANDS)
     state.ask = lambda question: editor.confirm(filled(f"{question} [y/N]", sys.stdout) + " ")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.chat_settings import Settings
-from nearlight.cli.dialogue import Dialogue, open_dialogue
-from nearlight.cli.report import limit_of
+from nearlight.cli.chat.dialogue import Dialogue, open_dialogue
+from nearlight.cli.chat.settings import Settings
+from nearlight.cli.summary import limit_of
 
 if TYPE_CHECKING:
     from nearlight.engine.completion import Completion

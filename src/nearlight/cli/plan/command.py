@@ -13,13 +13,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.arguments import KV_HELP, Parser, nearest_weights, number, thread_count, token_count
-from nearlight.cli.output_file import require_writable
-from nearlight.cli.table import table
-from nearlight.cli.wrapping import filled
+from nearlight.cli.arguments import (
+    KV_HELP,
+    Parser,
+    nearest_weights,
+    number,
+    require_writable,
+    thread_count,
+    token_count,
+)
 from nearlight.errors import RequestError
 from nearlight.plan.options import DEFAULT_PROMPT
 from nearlight.quantities import memory_text, significant
+from nearlight.terminal.table import table
+from nearlight.terminal.wrapping import filled
 
 if TYPE_CHECKING:
     from nearlight.limits.hardware import Hardware
@@ -47,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.hardware == "list":
         return _list_hardware(args.json)
     if args.list:
-        from nearlight.cli.plan_list import listing_json, listing_text
+        from nearlight.cli.plan.listing import listing_json, listing_text
 
         print(json.dumps(listing_json(args.model)) if args.json else listing_text(args.model, sys.stdout))
         return 0
@@ -56,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
         check_target(args.plot)
         require_writable(args.plot)
-    from nearlight.cli.plan_report import PlanReport
+    from nearlight.cli.plan.report import PlanReport
 
     questions = _questions(args)
     subject = _subject(args.model)
@@ -65,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
     else:
-        from nearlight.cli.plan_text import report_text
+        from nearlight.cli.plan.text import report_text
 
         print(report_text(report, sys.stdout))
     if args.plot:
@@ -162,7 +169,7 @@ def _after_prompt(args: argparse.Namespace) -> int:
 
 def _subject(name: str | None) -> Subject:
     """Find what is on this machine under a name, else in the catalogue of published models."""
-    from nearlight.cli.named import find_named
+    from nearlight.cli.names import find_named
     from nearlight.plan import subject_of
 
     return subject_of(find_named(name))

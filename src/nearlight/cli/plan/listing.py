@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any, TextIO
 
-from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.units import count_text
-from nearlight.cli.wrapping import filled
 from nearlight.errors import RequestError
 from nearlight.models.catalogue import CatalogueEntry, catalogue
+from nearlight.quantities import count_text
+from nearlight.terminal.tty import BOLD, styled
+from nearlight.terminal.wrapping import filled
 
 
 def listing_text(part: str | None, stream: TextIO) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from nearlight.cli import terminal
-from nearlight.cli.plan_report import PlanReport
-from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, YELLOW, is_terminal, styled
-from nearlight.cli.units import bytes_text, count_text, latency_text
-from nearlight.cli.wrapping import filled
+from nearlight.cli.plan.report import PlanReport
 from nearlight.plan import Plan
-from nearlight.quantities import memory_text, significant
+from nearlight.quantities import bytes_text, count_text, latency_text, memory_text, significant
+from nearlight.terminal import tty
+from nearlight.terminal.table import table
+from nearlight.terminal.tty import BOLD, YELLOW, is_terminal, styled
+from nearlight.terminal.wrapping import filled
 
 Facts = list[tuple[str, str]]
 
@@ -120,7 +119,7 @@ def _bar(share: float, stream: TextIO) -> tuple[str, ...]:
     """Draw a share for a terminal; a pipe gets no such column."""
     if not is_terminal(stream):
         return ()
-    n_cells = min(_BAR_CELLS, max(terminal.width() - 56, 4))
+    n_cells = min(_BAR_CELLS, max(tty.width() - 56, 4))
     full = min(max(round(n_cells * share), 1), n_cells)
     return ("█" * full + "░" * (n_cells - full),)
 

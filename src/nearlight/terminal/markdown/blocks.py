@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from nearlight.cli.markdown_inline import code_spans
+from nearlight.terminal.markdown.inline import code_spans
 
 _FENCE = re.compile(r"(?P<quote>(?:[ ]{0,3}>[ ]?)*)[ \t]*(?P<marker>`{3,}|~{3,})[ \t]*(?P<language>[^\s`{]*)[^`]*")
 _QUOTE = re.compile(r"(?:[ ]{0,3}>[ ]?)+")

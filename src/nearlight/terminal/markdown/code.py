@@ -12,7 +12,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, Generic, Keyword, Literal, Name, Operator, _TokenType
 from pygments.util import ClassNotFound
 
-from nearlight.cli.wrapping import Span
+from nearlight.terminal.wrapping import Span
 
 _STYLES: dict[_TokenType, str] = {
     Comment: "2",

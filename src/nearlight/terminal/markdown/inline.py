@@ -12,8 +12,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from nearlight.cli.terminal import BOLD, DIM
-from nearlight.cli.wrapping import Span
+from nearlight.terminal.tty import BOLD, DIM
+from nearlight.terminal.wrapping import Span
 
 CODE, ITALIC = "36", "3"
 

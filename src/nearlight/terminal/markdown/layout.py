@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nearlight.cli import terminal
-from nearlight.cli.markdown_blocks import Block, BlockSplitter, CodeLine, Fence, Table, TextLine
-from nearlight.cli.markdown_code import CodeHighlighter
-from nearlight.cli.markdown_inline import hang_of, open_code, styled_line
-from nearlight.cli.markdown_table import table_lines
-from nearlight.cli.terminal import DIM
-from nearlight.cli.wrapped_view import text_width
-from nearlight.cli.wrapping import Span, expanded, wrap
+from nearlight.terminal import tty
+from nearlight.terminal.live import text_width
+from nearlight.terminal.markdown.blocks import Block, BlockSplitter, CodeLine, Fence, Table, TextLine
+from nearlight.terminal.markdown.code import CodeHighlighter
+from nearlight.terminal.markdown.inline import hang_of, open_code, styled_line
+from nearlight.terminal.markdown.table import table_lines
+from nearlight.terminal.tty import DIM
+from nearlight.terminal.wrapping import Span, expanded, wrap
 
 
 class MarkdownLines:
@@ -62,4 +62,4 @@ class MarkdownLines:
         if isinstance(block, Fence):
             return [[(block.text, DIM)]]
         shown = expanded(block.text)
-        return wrap(styled_line(shown, self._open_code), text_width(), min(hang_of(shown), terminal.width() // 3))
+        return wrap(styled_line(shown, self._open_code), text_width(), min(hang_of(shown), tty.width() // 3))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nearlight.cli.markdown_blocks import Table
-from nearlight.cli.markdown_inline import bold, styled_words
-from nearlight.cli.table import Cell, Grid, fitted, record
-from nearlight.cli.terminal import DIM
-from nearlight.cli.wrapping import Span, expanded, wrap
+from nearlight.terminal.markdown.blocks import Table
+from nearlight.terminal.markdown.inline import bold, styled_words
+from nearlight.terminal.table import Cell, Grid, fitted, record
+from nearlight.terminal.tty import DIM
+from nearlight.terminal.wrapping import Span, expanded, wrap
 
 _ALIGNMENT = {(False, False): "left", (True, False): "left", (True, True): "center", (False, True): "right"}
 
