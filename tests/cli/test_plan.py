@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nearlight.cli.main import main
-from nearlight.cli.plan.listing import listing_text
+from nearlight.cli.plan.listing import models_text
 from nearlight.dtypes import Q8_0
 from nearlight.kernels.cpu import memory
 from nearlight.kernels.cpu.memory import AvailableMemory
@@ -296,7 +296,7 @@ def test_the_list_for_programs(capsys: pytest.CaptureFixture[str]):
 def test_the_list_fits_the_screen(monkeypatch: pytest.MonkeyPatch, width: int):
     monkeypatch.setenv("COLUMNS", str(width))
     screen = Screen(width, 400)
-    lines = re.sub(r"\x1b\[\d*m", "", listing_text(None, screen)).splitlines()
+    lines = re.sub(r"\x1b\[\d*m", "", models_text(None, screen)).splitlines()
     assert max(map(len, lines)) <= width
     assert max(map(len, lines)) > width - 16
     for entry in catalogue().values():  # no name is broken, and a size stays beside its name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from nearlight.cli.summary import as_json, closing_line, limit_of
+from nearlight.cli.summary import as_json, closing_line
 from nearlight.engine.completion import Completion, Timing
 from nearlight.kernels.count import Entry, Ledger
 from nearlight.limits.cache import Cache
@@ -43,19 +43,8 @@ class Costs:
 
 
 MEMORY = RunLimit(Costs(), 4e9)
+MODEL = cast("LanguageModel", SimpleNamespace(package=SimpleNamespace(name="M")))
 CACHE = replace(MEMORY, cache=Cache(32e6, 8e9))
-
-
-class Model:
-    """Is held against memory of 4 GB/s."""
-
-    def __init__(self) -> None:
-        self.package = SimpleNamespace(name="M")
-        self.asked: list[Completion | None] = []
-
-    def limits(self, *, after: Completion | None = None) -> RunLimit:
-        self.asked.append(after)
-        return MEMORY
 
 
 def test_closing_line() -> None:
@@ -89,7 +78,7 @@ def test_the_line_says_whose_limit_it_is_and_why_it_may_be_passed(limit: RunLimi
 
 def test_json_tells_the_same_as_the_line() -> None:
     def told(limit: RunLimit) -> tuple[object, ...]:
-        report = as_json(cast("LanguageModel", Model()), completion(100.0), limit)["limit"]
+        report = as_json(MODEL, completion(100.0), limit)["limit"]
         return report["of"], report["read_bytes_per_s"], report["probed"], round(report["decode_share"], 2)
 
     assert told(MEMORY) == ("memory", 4e9, "before", 0.76)
@@ -101,18 +90,12 @@ def test_json_tells_the_same_as_the_line() -> None:
 def test_short_answers_have_no_share(n_tokens: int, has_share: bool) -> None:
     short = completion(100.0)
     short.token_ids = short.token_ids[:n_tokens]
-    limit = as_json(cast("LanguageModel", Model()), short, MEMORY)["limit"]
+    limit = as_json(MODEL, short, MEMORY)["limit"]
     assert (limit["decode_share"] is not None) == has_share
     assert limit["decode_tok_s"] == pytest.approx(4e9 / 30.4e6, rel=0.01)
     assert ("limit" in closing_line(short, MEMORY)) == has_share
     assert ("GB/s" in closing_line(short, MEMORY)) == has_share
     assert "decode 100 tok/s" in closing_line(short, MEMORY)
-
-
-def test_the_limit_of_an_answer_is_asked_for_with_it() -> None:
-    model, answer = Model(), completion(100.0)
-    assert limit_of(cast("LanguageModel", model), answer) is MEMORY
-    assert model.asked == [answer]
 
 
 def test_loading_is_told_where_it_took_long() -> None:
@@ -126,7 +109,7 @@ def test_loading_is_told_where_it_took_long() -> None:
 
 
 def test_limit_of_prefill_is_known_where_the_peaks_are() -> None:
-    model = cast("LanguageModel", Model())
+    model = MODEL
     unknown = as_json(model, completion(100.0), RunLimit(Costs(), 4e9))["limit"]
     assert (unknown["prefill_tok_s"], unknown["prefill_share"]) == (None, None)
     assert unknown["prefill_label"].startswith("unknown: ")

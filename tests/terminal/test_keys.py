@@ -11,7 +11,7 @@ import pytest
 from nearlight.terminal import keys
 from nearlight.terminal.keys import suspendable
 from nearlight.terminal.live import WrappedView
-from nearlight.terminal.markdown.layout import MarkdownLines
+from nearlight.terminal.markdown.layout import MarkdownLayout
 from tests.terminal.screen import Screen
 
 
@@ -49,7 +49,7 @@ def test_what_may_still_change_is_shown_again_below(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("nearlight.terminal.live.REDRAW_S", 0)
     screen = Screen(40, 24)
-    view = WrappedView(screen, MarkdownLines())  # type: ignore[arg-type]
+    view = WrappedView(screen, MarkdownLayout())  # type: ignore[arg-type]
     view.push("Done.\n\nA *line* that takes more than a row of it,")
     screen.write("\r\n[1]+  Stopped\r\n$ fg\r\n")
     view.begin_anew()

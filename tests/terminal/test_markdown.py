@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearlight.terminal import live, tty
-from nearlight.terminal.live import PlainLines, WrappedView
+from nearlight.terminal.live import PlainLayout, WrappedView
 from nearlight.terminal.markdown.blocks import BlockSplitter, CodeLine, Fence, Table, TextLine
 from nearlight.terminal.markdown.code import CodeHighlighter
 from nearlight.terminal.markdown.inline import styled_line, styled_words
-from nearlight.terminal.markdown.layout import MarkdownLines
+from nearlight.terminal.markdown.layout import MarkdownLayout
 from tests.effort import calls
 from tests.terminal.awkward import Answer, read_answers, read_back
 from tests.terminal.screen import Screen
@@ -35,7 +35,7 @@ def shown(pieces: Sequence[str], size: tuple[int, int], *, plain: bool = False) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tty, "width", lambda: size[0])
         patch.setattr(tty, "height", lambda: size[1])
-        view = WrappedView(screen, PlainLines() if plain else MarkdownLines())  # type: ignore[arg-type]
+        view = WrappedView(screen, PlainLayout() if plain else MarkdownLayout())  # type: ignore[arg-type]
         for piece in pieces:
             view.push(piece)
         view.finish()

@@ -6,7 +6,7 @@ import pytest
 
 from nearlight.terminal import table as table_module
 from nearlight.terminal.table import table
-from nearlight.terminal.wrapping import at_edge, cells, cut, expanded, filled, folded, wrap
+from nearlight.terminal.wrapping import at_edge, cut, display_width, expand_tabs, filled, folded, wrap
 from tests.terminal.screen import Screen
 
 
@@ -26,7 +26,7 @@ from tests.terminal.screen import Screen
     ],
 )
 def test_characters_take_cells(text: str, size: int) -> None:
-    assert cells(text) == size
+    assert display_width(text) == size
 
 
 def texts(rows: list[list[tuple[str, str]]]) -> list[str]:
@@ -61,7 +61,7 @@ def test_styles_stay_with_their_words() -> None:
 
 
 def test_tabs_go_to_the_next_stop() -> None:
-    assert expanded("a\tb\t日\tc") == "a       b       日      c"
+    assert expand_tabs("a\tb\t日\tc") == "a       b       日      c"
 
 
 def test_sentences_are_for_people(monkeypatch: pytest.MonkeyPatch) -> None:

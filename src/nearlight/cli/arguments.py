@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -113,7 +113,10 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def token_count(text: str) -> int:
     """Read a number of tokens or rows, as a flag's type."""
-    return _argument(read_count, text)
+    try:
+        return read_count(text, "")
+    except RequestError as error:  # argparse names the flag
+        raise argparse.ArgumentTypeError(str(error).removeprefix(": ")) from None
 
 
 def thread_count(text: str) -> int:
@@ -141,14 +144,6 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a whole number, found {text[:40]!r}") from None
-
-
-def _argument(read: Callable[[str, str], int], text: str) -> int:
-    """Call a reader whose complaint is to be about a flag, which argparse names."""
-    try:
-        return read(text, "")
-    except RequestError as error:
-        raise argparse.ArgumentTypeError(str(error).removeprefix(": ")) from None
 
 
 def require_writable(path: str | Path) -> None:

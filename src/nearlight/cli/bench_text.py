@@ -15,7 +15,7 @@ from nearlight.kernels.cpu.levels import levels
 from nearlight.quantities import bytes_text, count_text, memory_text, significant
 from nearlight.terminal.table import table
 from nearlight.terminal.tty import BOLD, is_terminal, styled, width
-from nearlight.terminal.wrapping import cells, filled
+from nearlight.terminal.wrapping import display_width, filled
 
 FORMATS = ("md", "csv", "json", "jsonl")
 
@@ -136,7 +136,7 @@ def _footnotes(rows: Sequence[Row]) -> list[str]:
 
 
 def _table(columns: Mapping[str, Sequence[str]]) -> str:
-    widths = {name: max(map(cells, (name, *texts))) for name, texts in columns.items()}
+    widths = {name: max(map(display_width, (name, *texts))) for name, texts in columns.items()}
     if is_terminal(sys.stdout) and sum(widths.values()) + 3 * len(widths) + 1 > width():
         right = [index for index, name in enumerate(columns) if not _left(name)]
         return table(list(columns), list(zip(*columns.values(), strict=True)), right=right, stream=sys.stdout)
@@ -214,5 +214,5 @@ def _left(column: str) -> bool:
 
 
 def _aligned(text: str, width: int, left: bool) -> str:
-    space = " " * (width - cells(text))
+    space = " " * (width - display_width(text))
     return text + space if left else space + text

@@ -13,7 +13,7 @@ from nearlight.cli.arguments import Parser
 from nearlight.errors import PackageError
 from nearlight.package import open_package
 from nearlight.quantities import bytes_text, count_text, memory_text
-from nearlight.terminal.table import table
+from nearlight.terminal.table import facts, table
 from nearlight.terminal.tty import BOLD, DIM, YELLOW, is_terminal, styled
 from nearlight.terminal.wrapping import filled
 
@@ -98,7 +98,7 @@ def _overview(found: Inspection) -> str:
     package = found.package
     n_files = len(package.files)
     files = f"{n_files} file" + ("s" if n_files != 1 else "")
-    facts = [
+    known = [
         ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)")
         if package.files
         else ("source", f"{package.source} ({package.kind})"),
@@ -108,8 +108,8 @@ def _overview(found: Inspection) -> str:
     if found.context is not None and found.kv_bytes_per_token is not None:
         whole = memory_text(found.context * found.kv_bytes_per_token)
         cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all ({found.kv})"
-        facts.append(("context", f"{found.context} tokens; {cache}"))
-    return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
+        known.append(("context", f"{found.context} tokens; {cache}"))
+    return "\n".join((styled(package.name, BOLD, sys.stdout), facts(known, sys.stdout)))
 
 
 def _architecture(found: Inspection) -> str:
@@ -153,13 +153,13 @@ def _text(found: Inspection) -> str:
     special = ", ".join(f"{name} {text!r}{_id(id)}" for name, (id, text) in found.special_tokens.items())
     stops = ", ".join(f"{text!r}{_id(id)}" for id, text in found.stop_tokens.items())
     rows = "" if found.vocab_size in (None, found.n_tokens) else f" ({found.vocab_size} rows in the embedding)"
-    facts = [
+    known = [
         ("vocabulary", f"{found.n_tokens} tokens{rows}"),
         ("special", special or "none"),
         ("stops at", stops or "nothing"),
         ("decodes", "unknown" if found.policy is None else _policy(found.policy)),
     ]
-    return "\n".join((styled("text", BOLD, sys.stdout), *_facts(facts)))
+    return "\n".join((styled("text", BOLD, sys.stdout), facts(known, sys.stdout)))
 
 
 def _id(id: int | None) -> str:
@@ -199,8 +199,3 @@ def _verdict(found: Inspection) -> str:
     lines = [styled(filled(f"problem: {line}", sys.stdout), YELLOW, sys.stdout) for line in found.problems]
     lines += [filled(f"remark: {line}", sys.stdout) for line in found.remarks]
     return "\n".join(lines) or "nothing looks wrong"
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in facts)
-    return [filled(f"{name:<{width}}  {text}", sys.stdout) for name, text in facts]

@@ -26,7 +26,7 @@ from nearlight.cli.arguments import (
     whole_number,
 )
 from nearlight.cli.prompt import compose, sort_words
-from nearlight.cli.summary import as_json, closing_line, limit_of
+from nearlight.cli.summary import as_json, closing_line
 from nearlight.engine.options import check_options
 from nearlight.errors import RequestError
 from nearlight.quantities import bytes_text
@@ -159,13 +159,13 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
     with ProgressBar("reading the prompt", unit=" tokens") as bar:
         stream = model.stream(_messages(model, prompt, args), on_prefill=bar.update, **options)
         formatted = args.markdown and not completes
-        shown = _Silent() if args.json else _Printer(quiet=args.quiet, formatted=formatted)
-        if (completes and args.echo is not False) or args.echo:
+        shown = None if args.json else _Printer(quiet=args.quiet, formatted=formatted)
+        if shown and ((completes and args.echo is not False) or args.echo):
             shown.prompt(prompt)
         with keys_hidden(), suspendable(stream.leave_out):
             interrupted = _show(stream, shown, bar)
     completion = stream.completion
-    limit = limit_of(model, completion) if args.json or (completion.timing.decode_tok_s and not args.quiet) else None
+    limit = model.limits(after=completion) if args.json or (completion.timing.decode_tok_s and not args.quiet) else None
     if args.json:
         print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
     elif not args.quiet:
@@ -181,29 +181,21 @@ def _messages(model: LanguageModel, prompt: str, args: argparse.Namespace) -> An
     return [{"role": "system", "content": args.system}, {"role": "user", "content": prompt}]
 
 
-def _show(stream: Stream, shown: _Printer | _Silent, bar: ProgressBar) -> bool:
+def _show(stream: Stream, shown: _Printer | None, bar: ProgressBar) -> bool:
     """Show pieces as they come; return whether Ctrl-C ended them."""
     try:
         for piece in stream:
             bar.close()
-            shown.piece(piece.text, piece.channel)
+            if shown:
+                shown.piece(piece.text, piece.channel)
     except KeyboardInterrupt:
         stream.close()
         return True
     finally:
         bar.close()
-        shown.end()
+        if shown:
+            shown.end()
     return False
-
-
-class _Silent:
-    """For `--json`: nothing is shown before the end."""
-
-    def prompt(self, text: str) -> None: ...
-
-    def piece(self, text: str, channel: str) -> None: ...
-
-    def end(self) -> None: ...
 
 
 class _Printer:

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 LONG_LOAD_S = 1.0
 
 
-def limit_of(model: LanguageModel, completion: Completion) -> RunLimit:
-    """Return what an answer that has just ended is held against."""
-    return model.limits(after=completion)
-
-
 def closing_line(completion: Completion, limit: RunLimit | None, *, verbose: bool = False) -> str:
     """Sum an answer up: tokens, waiting, speeds, the share of the limit that decoding reached, and what ended it.
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Protocol, TextIO
 
 from nearlight.quantities import seconds_text
-from nearlight.terminal.live import PlainLines, WrappedView
+from nearlight.terminal.live import PlainLayout, WrappedView
 from nearlight.terminal.tty import DIM, has_colours, is_terminal, moves_cursor, printable, styled
 
 
@@ -98,12 +98,12 @@ def answer_view(out: TextIO, *, formatted: bool) -> View:
     if not formatted or not moves_cursor(out):
         return PlainView(out)
     if not has_colours(out):
-        return WrappedView(out, PlainLines())
-    from nearlight.terminal.markdown.layout import MarkdownLines
+        return WrappedView(out, PlainLayout())
+    from nearlight.terminal.markdown.layout import MarkdownLayout
 
-    return WrappedView(out, MarkdownLines())
+    return WrappedView(out, MarkdownLayout())
 
 
 def thinking_view(out: TextIO) -> View:
     """Return what shows thinking."""
-    return WrappedView(out, PlainLines(DIM if has_colours(out) else "")) if moves_cursor(out) else PlainView(out, DIM)
+    return WrappedView(out, PlainLayout(DIM if has_colours(out) else "")) if moves_cursor(out) else PlainView(out, DIM)

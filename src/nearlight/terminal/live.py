@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Protocol, TextIO
 
 from nearlight.terminal import tty
-from nearlight.terminal.wrapping import Span, ansi, at_edge, cells, expanded, wrap
+from nearlight.terminal.wrapping import Span, ansi, at_edge, display_width, expand_tabs, wrap
 
 REDRAW_S = 0.05
 WIDEST_TEXT = 100
@@ -28,7 +28,7 @@ _ERASE_BELOW = "\x1b[B\x1b[J\x1b[A"
 """Begins a row lower, since tmux keeps in its history what is erased from the top left corner."""
 
 
-class Lines(Protocol):
+class Layout(Protocol):
     """Lays text out in rows as it comes."""
 
     def push(self, text: str) -> list[list[Span]]:
@@ -41,7 +41,7 @@ class Lines(Protocol):
         """End the text; return its last rows."""
 
 
-class PlainLines:
+class PlainLayout:
     """Text as it is, in one style, broken at words."""
 
     def __init__(self, style: str = "") -> None:
@@ -60,7 +60,7 @@ class PlainLines:
         return rows
 
     def _rows(self, line: str) -> list[list[Span]]:
-        return wrap([(expanded(line), self._style)], text_width())
+        return wrap([(expand_tabs(line), self._style)], text_width())
 
 
 class LiveRows:
@@ -103,7 +103,7 @@ class LiveRows:
         if width != self._width:
             # The window was resized: terminals wrap rows that no longer fit, so they take more of them now.
             self._width = width
-            taken = sum(max(-(-cells(expanded(_STYLE.sub("", row))) // width), 1) for row in self._live)
+            taken = sum(max(-(-display_width(expand_tabs(_STYLE.sub("", row))) // width), 1) for row in self._live)
             return 0, max(taken - 1, 0)
         keep = 0
         for old, new in zip(self._live, rows, strict=False):
@@ -116,18 +116,18 @@ class LiveRows:
 class WrappedView:
     """Takes text piece by piece and keeps the terminal up to date."""
 
-    def __init__(self, out: TextIO, lines: Lines) -> None:
+    def __init__(self, out: TextIO, layout: Layout) -> None:
         self._rows = LiveRows(out)
-        self._lines = lines
+        self._layout = layout
         self._drawn = 0.0
 
     def push(self, text: str) -> None:
         """Add text; it is shown at once, or a moment later if much comes."""
-        final = self._lines.push(tty.printable(text))
+        final = self._layout.push(tty.printable(text))
         now = monotonic()
         if final or now - self._drawn >= REDRAW_S:
             self._drawn = now
-            live = [part for row in self._lines.tail() for part in at_edge(row, tty.width() - 1)]
+            live = [part for row in self._layout.tail() for part in at_edge(row, tty.width() - 1)]
             self._rows.draw(_written(final), _written(live[-(tty.height() - 1) :]))
 
     def begin_anew(self) -> None:
@@ -136,7 +136,7 @@ class WrappedView:
 
     def finish(self) -> None:
         """Show all there is, with the cursor at the beginning of a new line."""
-        self._rows.draw(_written(self._lines.finish()), [])
+        self._rows.draw(_written(self._layout.finish()), [])
 
 
 def text_width() -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from time import monotonic
-from types import TracebackType
 
 from nearlight.quantities import seconds_text
 from nearlight.terminal import tty
-from nearlight.terminal.wrapping import cells, clipped
+from nearlight.terminal.wrapping import clipped, display_width
 
 REFRESH_S = 0.1
 
@@ -42,9 +41,7 @@ class ProgressBar:
     def __enter__(self) -> ProgressBar:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def update(self, done: int, total: int) -> None:
@@ -72,6 +69,6 @@ class ProgressBar:
             amount += f"  {self._amount_text(done)} of {self._amount_text(total)}{self._unit}{left}"
         room = tty.width() - 1
         label = clipped(self._label, max(room - len(amount) - 12, 8))
-        n_cells = max(min(room - cells(label) - len(amount) - 1, 30), 0)
+        n_cells = max(min(room - display_width(label) - len(amount) - 1, 30), 0)
         filled = round(part * n_cells)
         return clipped(f"{label} {'█' * filled}{'░' * (n_cells - filled)}{amount}", room)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from nearlight.terminal.tty import BOLD, is_terminal, styled, width
-from nearlight.terminal.wrapping import Span, ansi, cells, wrap
+from nearlight.terminal.wrapping import Span, ansi, display_width, filled, wrap
 
 Cell = Sequence[Span]
 
@@ -62,6 +62,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
     return "\n".join((styled(first, BOLD, stream), *others))
 
 
+def facts(known: Sequence[tuple[str, str]], stream: TextIO) -> str:
+    """Write names in one column, and what is to be said of them in the next."""
+    column = 2 + max((len(name) for name, _ in known), default=0)
+    return "\n".join(filled(f"{name:<{column}}{text}", stream) for name, text in known)
+
+
 def fitted(rows: Sequence[Sequence[Cell]], room: int | None, between: int) -> list[int] | None:
     """Return how wide columns are, with `between` cells from one to the next, to fit into `room` (None: any).
 
@@ -83,7 +89,7 @@ def fitted(rows: Sequence[Sequence[Cell]], room: int | None, between: int) -> li
     return widths
 
 
-def record(header: Sequence[Cell], row: Sequence[Cell], room: int) -> list[list[Span]]:
+def name_values(header: Sequence[Cell], row: Sequence[Cell], room: int) -> list[list[Span]]:
     """Write a row as lines "name: value"; a column without a name has its value only."""
     lines = []
     for name, value in zip(header, row, strict=True):
@@ -96,11 +102,11 @@ def record(header: Sequence[Cell], row: Sequence[Cell], room: int) -> list[list[
 def _block(header: Sequence[str], row: Sequence[str]) -> str:
     columns = [(name, value) for name, value in zip(header, row, strict=True) if value]
     names, values = ([[(text, "")] for text in texts] for texts in zip(*columns, strict=True))
-    return "\n".join(ansi(line).rstrip() for line in record(names, values, width()))
+    return "\n".join(ansi(line).rstrip() for line in name_values(names, values, width()))
 
 
 def _size(cell: Cell) -> int:
-    return sum(cells(text) for text, _ in cell)
+    return sum(display_width(text) for text, _ in cell)
 
 
 def _longest(cell: Cell) -> int:

@@ -39,16 +39,16 @@ _LEFT_AND_RIGHT = re.compile(r"(?P<left> *\S.*?  +)(?P<right>\S.*)")
 # -- how wide ----------------------------------------------------------------------------------------------------------
 
 
-def cells(text: str) -> int:
+def display_width(text: str) -> int:
     """Count the character cells a text takes.
 
     Wide characters take two, marks that join the character before them none. Terminals differ about emoji made of
     several characters; counted is what the widest of them shows, so that no row is ever too long.
     """
-    return len(text) if text.isascii() else sum(map(_cells, text))
+    return len(text) if text.isascii() else sum(map(_char_width, text))
 
 
-def _cells(character: str) -> int:
+def _char_width(character: str) -> int:
     if character.isascii():
         return 1
     if unicodedata.east_asian_width(character) in "WF":
@@ -59,7 +59,7 @@ def _cells(character: str) -> int:
     return 0 if joins or "\u1160" <= character <= "\u11ff" else 1
 
 
-def expanded(text: str) -> str:
+def expand_tabs(text: str) -> str:
     """Put spaces in the place of tabs, as far as a terminal goes at each."""
     if "\t" not in text:
         return text
@@ -67,7 +67,7 @@ def expanded(text: str) -> str:
     for part in re.split(r"(\t)", text):
         shown = " " * (TAB_CELLS - column % TAB_CELLS) if part == "\t" else part
         parts.append(shown)
-        column += cells(shown)
+        column += display_width(shown)
     return "".join(parts)
 
 
@@ -100,10 +100,10 @@ def at_edge(spans: Sequence[Span], width: int) -> list[list[Span]]:
     text = "".join(part for part, _ in spans)
     starts, column = [0], 0
     for index, character in enumerate(text):
-        column += _cells(character)
+        column += _char_width(character)
         if column > width:
             starts.append(index)
-            column = _cells(character)
+            column = _char_width(character)
     return [cut(spans, start, end) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
@@ -117,7 +117,7 @@ def _rows(text: str, width: int, hang: int, word: re.Pattern[str]) -> list[tuple
     rows: list[tuple[int, int]] = []
     start = end = column = 0
     for first, last in _pieces(text, word):
-        gap, size = first - end, cells(text[first:last])
+        gap, size = first - end, display_width(text[first:last])
         if column + gap + size <= width or (end == start and size > width - hang):
             column += gap + size
         else:
@@ -143,8 +143,8 @@ def _pieces(text: str, word: re.Pattern[str]) -> Iterator[tuple[int, int]]:
 def _may_break(before: str, after: str) -> bool:
     if before == _JOINER or after in _CLOSING or before in _OPENING or "\U0001f3fb" <= after <= "\U0001f3ff":
         return False
-    wide = _cells(before) == 2 or (_cells(after) == 2)
-    return wide and _cells(after) > 0 and after != _EMOJI_STYLE
+    wide = _char_width(before) == 2 or (_char_width(after) == 2)
+    return wide and _char_width(after) > 0 and after != _EMOJI_STYLE
 
 
 # -- for people --------------------------------------------------------------------------------------------------------
@@ -179,13 +179,13 @@ def folded(text: str, width: int, indent: str = "") -> str:
 
 
 def _folded(line: str, width: int, indent: str) -> list[str]:
-    if cells(line) <= width:
+    if display_width(line) <= width:
         return [line.rstrip()]
     margin = len(line) - len(line.lstrip(" "))
     columns = _LEFT_AND_RIGHT.fullmatch(line)
     if columns is None:
         return _plain_rows(line, width, margin + (len(indent) or 2 * bool(margin)))
-    left, right, column = columns["left"], columns["right"], cells(columns["left"])
+    left, right, column = columns["left"], columns["right"], display_width(columns["left"])
     if column <= width // 2:
         return _plain_rows(line, width, column)
     below = " " * (margin + 6)

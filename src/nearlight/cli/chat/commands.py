@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from nearlight.cli.chat import file, model
 from nearlight.cli.chat.context import beginning, dropped_text
-from nearlight.cli.chat.settings import SETTINGS, Shown, known
+from nearlight.cli.chat.settings import SETTINGS, known
 from nearlight.cli.chat.state import ChatState
 from nearlight.cli.summary import closing_line
 from nearlight.errors import RequestError
@@ -104,8 +104,7 @@ def _set(chat: ChatState, argument: str) -> str:
             _require_switch(chat)
         chat.settings.set(name, value.strip())
     names = [known(name)] if name else [each for each in SETTINGS if each != "think" or chat.dialogue.can_think()]
-    shown = [_shown(chat, each) for each in names]
-    return "\n".join(f"{each.name:<19} {each.value:<7} {each.origin}" for each in shown)
+    return "\n".join(chat.settings.line(each, chat.model.package.generation) for each in names)
 
 
 def _unset(chat: ChatState, argument: str) -> str:
@@ -124,10 +123,6 @@ def _require_switch(chat: ChatState) -> None:
         name = chat.model.package.name
         advice = "/set thinking_budget N bounds what it thinks" if chat.dialogue.formatted else None
         raise RequestError(f"{name} has no switch for thinking", advice=advice)
-
-
-def _shown(chat: ChatState, name: str) -> Shown:
-    return chat.settings.shown(name, chat.model.package.generation)
 
 
 def _stats(chat: ChatState, argument: str) -> str:

@@ -6,7 +6,6 @@ A value is the model's own until a flag of the command line gave another, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -32,15 +31,6 @@ _OF_THE_CHAT = {"think": None, "markdown": True, "trim": False}
 
 _UNSET = {"seed": "random", "max_tokens": "none", "thinking_budget": "none", "stop": "none", "think": "auto"}
 _ALIASES = {"temp": "temperature", "repeat_penalty": "repetition_penalty"}
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A setting as `/set` tells it: `origin` says who gave the value."""
-
-    name: str
-    value: str
-    origin: str
 
 
 class Settings:
@@ -79,10 +69,10 @@ class Settings:
         self._here.pop(name, None)
         return name
 
-    def shown(self, name: str, generation: Mapping[str, Any]) -> Shown:
-        """Tell a setting's value, and who gave it."""
+    def line(self, name: str, generation: Mapping[str, Any]) -> str:
+        """Tell a setting's value, and who gave it, as `/set` does."""
         value = getattr(self.policy(generation), name) if name in _KINDS else self[name]
-        return Shown(name, _value_text(name, value), self._origin(name, value, generation))
+        return f"{name:<19} {_value_text(name, value):<7} {self._origin(name, value, generation)}"
 
     def _given(self) -> dict[str, Any]:
         return {**self.defaults, **self._flags, **self._here}

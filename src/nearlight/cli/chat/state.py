@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.chat.dialogue import Dialogue, open_dialogue
 from nearlight.cli.chat.settings import Settings
-from nearlight.cli.summary import limit_of
 
 if TYPE_CHECKING:
     from nearlight.engine.completion import Completion
@@ -66,7 +65,7 @@ class ChatState:
 
     def limit(self) -> RunLimit:
         """Return this machine's limit, in the state it was in for the last answer."""
-        return limit_of(self.model, self.last) if self.last else self.model.limits()
+        return self.model.limits(after=self.last)
 
     def kept_in(self, path: Path) -> None:
         """Take note that the chat as it is now is in a file."""

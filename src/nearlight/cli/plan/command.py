@@ -24,9 +24,7 @@ from nearlight.cli.arguments import (
 )
 from nearlight.errors import RequestError
 from nearlight.plan.options import DEFAULT_PROMPT
-from nearlight.quantities import memory_text, significant
-from nearlight.terminal.table import table
-from nearlight.terminal.wrapping import filled
+from nearlight.quantities import memory_text
 
 if TYPE_CHECKING:
     from nearlight.limits.hardware import Hardware
@@ -52,11 +50,14 @@ def main(arguments: Sequence[str]) -> int:
     args = _parser().parse_args(arguments)
     args.weights = nearest_weights(args.weights)
     if args.hardware == "list":
-        return _list_hardware(args.json)
-    if args.list:
-        from nearlight.cli.plan.listing import listing_json, listing_text
+        from nearlight.cli.plan.listing import hardware_json, hardware_text
 
-        print(json.dumps(listing_json(args.model)) if args.json else listing_text(args.model, sys.stdout))
+        print(json.dumps(hardware_json()) if args.json else hardware_text(sys.stdout))
+        return 0
+    if args.list:
+        from nearlight.cli.plan.listing import models_json, models_text
+
+        print(json.dumps(models_json(args.model)) if args.json else models_text(args.model, sys.stdout))
         return 0
     if args.plot:
         from nearlight.plot import check_target
@@ -205,25 +206,3 @@ def _free_memory() -> dict[str, Any]:
 
     memory = available_memory()
     return {"available_bytes": memory.left, "available_is": f"free of {memory.owner}'s {memory_text(memory.total, 3)}"}
-
-
-def _list_hardware(as_json: bool) -> int:
-    from nearlight.limits.hardware import known_hardware
-
-    if as_json:
-        print(json.dumps({short: row.as_json() for short, row in known_hardware().items()}))
-        return 0
-    rows = [
-        (
-            short,
-            row.name,
-            memory_text(row.memory_bytes),
-            f"{row.bytes_per_s / 1e9:.0f} GB/s",
-            *(significant(row.flops[kind] / 1e12) if kind in row.flops else "" for kind in ("fp32", "bf16", "int8")),
-        )
-        for short, row in known_hardware().items()
-    ]
-    header = ("hardware", "machine", "memory", "reads", "fp32", "bf16", "int8")
-    print(table(header, rows, right=(2, 3, 4, 5, 6), stream=sys.stdout))
-    print(filled("reads: of memory; fp32, bf16, int8: TFLOP/s of such products.", sys.stdout))
-    return 0

@@ -1,4 +1,4 @@
-"""The models that are known by name: `nearlight plan --list`, for people by what nearlight can do with them."""
+"""What `nearlight plan` knows by name: models, by what nearlight can do with them (`--list`), and `--hardware list`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from itertools import groupby
 from typing import Any, TextIO
 
 from nearlight.errors import RequestError
+from nearlight.limits.hardware import known_hardware
 from nearlight.models.catalogue import CatalogueEntry, catalogue
-from nearlight.quantities import count_text
+from nearlight.quantities import count_text, memory_text, significant
+from nearlight.terminal.table import table
 from nearlight.terminal.tty import BOLD, styled
 from nearlight.terminal.wrapping import filled
 
 
-def listing_text(part: str | None, stream: TextIO) -> str:
+def models_text(part: str | None, stream: TextIO) -> str:
     """Lay the names out, with the number of parameters where it is known; a line for each series."""
     entries = _entries(part)
     sections = {
@@ -29,7 +31,7 @@ def listing_text(part: str | None, stream: TextIO) -> str:
     )
 
 
-def listing_json(part: str | None) -> list[dict[str, Any]]:
+def models_json(part: str | None) -> list[dict[str, Any]]:
     """Build the list of `plan --list --json`."""
     return [
         {
@@ -46,6 +48,28 @@ def listing_json(part: str | None) -> list[dict[str, Any]]:
         }
         for entry in _entries(part)
     ]
+
+
+def hardware_text(stream: TextIO) -> str:
+    """Lay the names of machines out, with their ceilings."""
+    rows = [
+        (
+            short,
+            row.name,
+            memory_text(row.memory_bytes),
+            f"{row.bytes_per_s / 1e9:.0f} GB/s",
+            *(significant(row.flops[kind] / 1e12) if kind in row.flops else "" for kind in ("fp32", "bf16", "int8")),
+        )
+        for short, row in known_hardware().items()
+    ]
+    header = ("hardware", "machine", "memory", "reads", "fp32", "bf16", "int8")
+    legend = filled("reads: of memory; fp32, bf16, int8: TFLOP/s of such products.", stream)
+    return f"{table(header, rows, right=(2, 3, 4, 5, 6), stream=stream)}\n{legend}"
+
+
+def hardware_json() -> dict[str, Any]:
+    """Build the object of `plan --hardware list --json`."""
+    return {short: row.as_json() for short, row in known_hardware().items()}
 
 
 def _entries(part: str | None) -> list[CatalogueEntry]:

@@ -5,14 +5,13 @@ Figures are rounded for reading (`--json` has them in full); memory is in GiB, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TextIO
 
 from nearlight.cli.plan.report import PlanReport
 from nearlight.plan import Plan
 from nearlight.quantities import bytes_text, count_text, latency_text, memory_text, significant
 from nearlight.terminal import tty
-from nearlight.terminal.table import table
+from nearlight.terminal.table import facts, table
 from nearlight.terminal.tty import BOLD, YELLOW, is_terminal, styled
 from nearlight.terminal.wrapping import filled
 
@@ -29,9 +28,9 @@ def report_text(report: PlanReport, stream: TextIO) -> str:
     plan = report.plan
     sections = (
         _verdict(plan, stream),
-        _aligned(_subject(plan), stream),
+        facts(_subject(plan), stream),
         _memory(plan, stream),
-        _aligned(_prompt(plan) + _what_if(report), stream),
+        facts(_prompt(plan) + _what_if(report), stream),
         _decode(report, stream),
         "\n".join(filled(f"Note: {remark}.", stream) for remark in report.remarks),
     )
@@ -87,7 +86,7 @@ def _subject(plan: Plan) -> Facts:
     sizes = f"layers {count_text(params.layers)}, embedding {count_text(params.embedding)}{head}"
     peaks = ", ".join(f"{kind} {significant(peak / 1e12)}" for kind, peak in hardware.flops.items())
     origin = "measured on this machine" if hardware.label == "measured" else f"estimated from {hardware.source}"
-    facts = [
+    known = [
         ("model", f"{plan.model}, {count_text(params.total)} parameters{active}: {sizes}"),
         ("machine", f"{hardware.name}: reads {bytes_text(hardware.bytes_per_s, 3)}/s; {peaks} TFLOP/s"),
         ("figures", f"{plan.label}: {origin.partition(' ')[2]}"),
@@ -95,10 +94,10 @@ def _subject(plan: Plan) -> Facts:
     token = plan.costs.decode(0)
     if hardware.cache and hardware.reads_from(token.bytes_read + token.bytes_written) == "cache":
         size, speed = memory_text(hardware.cache.n_bytes), bytes_text(hardware.cache.bytes_per_s)
-        facts.append(("read from", f"the last caches ({size} at {speed}/s), where all that a token reads has room"))
+        known.append(("read from", f"the last caches ({size} at {speed}/s), where all that a token reads has room"))
     if plan.convention != "physical":
-        facts.append(("convention", f"{plan.convention}; docs/limits.md says what it counts"))
-    return facts
+        known.append(("convention", f"{plan.convention}; docs/limits.md says what it counts"))
+    return known
 
 
 def _memory(plan: Plan, stream: TextIO) -> str:
@@ -233,9 +232,3 @@ def _size(n_bytes: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _aligned(facts: Sequence[tuple[str, str]], stream: TextIO) -> str:
-    """Write names in one column and what is to be said of them in the next."""
-    column = 2 + max((len(name) for name, _ in facts), default=0)
-    return "\n".join(filled(f"{name:<{column}}{text}", stream, " " * column) for name, text in facts)

@@ -7,6 +7,7 @@ are as wide as their widest cell; and a line with a pipe in it waits for the nex
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import dataclass
 
 from nearlight.terminal.markdown.inline import code_spans
@@ -60,9 +61,8 @@ class BlockSplitter:
     @property
     def tail(self) -> list[Block]:
         """What the unfinished lines would be if the text ended here."""
-        twin = BlockSplitter()
-        twin._line, twin._waiting = self._line, list(self._waiting)
-        twin._in_table, twin._fence = self._in_table, self._fence
+        twin = copy(self)
+        twin._waiting = list(self._waiting)
         return twin.finish()
 
     def push(self, text: str) -> list[Block]:
