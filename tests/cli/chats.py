@@ -14,7 +14,7 @@ import pytest
 
 from nearlight.cli.chat import repl as chat_module
 from nearlight.cli.chat.settings import Settings
-from nearlight.cli.chat.state import ChatState, Opener, open_chat
+from nearlight.cli.chat.state import ChatState, Opener
 from nearlight.errors import NearlightError
 from tests.cli.scripted import ScriptedModel
 
@@ -55,7 +55,7 @@ class TypedChat:
 
         self.model = model
         opener = Opener(none, lambda path, name: model)
-        self.state: ChatState = open_chat(opener, Path("scripted"), "org/scripted", Settings(flags), system)
+        self.state: ChatState = ChatState(opener, Path("scripted"), "org/scripted", Settings(flags), system)
         self._capsys = capsys
 
     def type(self, line: str) -> str:

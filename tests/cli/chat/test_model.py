@@ -10,7 +10,7 @@ import pytest
 
 import nearlight
 from nearlight.cli.chat.settings import Settings
-from nearlight.cli.chat.state import Opener, open_chat
+from nearlight.cli.chat.state import ChatState, Opener
 from nearlight.cli.names import find_model
 from nearlight.errors import RequestError
 from nearlight.kernels.cpu.memory import AvailableMemory
@@ -34,7 +34,7 @@ class RealChat(TypedChat):
         self.loads: list[str] = []
         self.fails: set[str] = set()
         settings = Settings({"max_tokens": 3, "temperature": 0.0})
-        self.state = open_chat(Opener(find_model, self._load), path, str(path), settings, system)
+        self.state = ChatState(Opener(find_model, self._load), path, str(path), settings, system)
         self._capsys = capsys
 
     def _load(self, path: Path, name: str) -> nearlight.LanguageModel:

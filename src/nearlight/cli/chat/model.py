@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.chat.context import OFFERS
-from nearlight.cli.chat.dialogue import open_dialogue
 from nearlight.cli.chat.state import ChatState
 from nearlight.errors import NearlightError
 from nearlight.quantities import bytes_text
@@ -51,10 +50,7 @@ def change_model(chat: ChatState, argument: str) -> str:
     content = chat.dialogue.saved()
     name = name_of(argument, path)
     model = chat.opener.load(path, name) if _fits_beside(package) else _load_instead(chat, path, name, content)
-    dialogue = open_dialogue(model, None, chat.settings, completes=chat.opener.completes)
-    if goes_on:
-        dialogue.restore(content)
-    chat.take(model, path, name, dialogue)
+    chat.take(model, path, name, said=content if goes_on else None)
     gc.collect()  # a model holds itself in circles, and Python is slow to look for those
     return "\n".join([model_line(model), *_how_it_goes_on(chat)])
 
@@ -80,10 +76,7 @@ def _load_instead(chat: ChatState, path: Path, name: str, content: Mapping[str, 
         return chat.opener.load(path, name)
     except BaseException:
         chat.left = True  # without a model, should this one fail as well
-        model = chat.opener.load(chat.path, chat.name)
-        dialogue = open_dialogue(model, None, chat.settings, completes=chat.opener.completes)
-        dialogue.restore(content)
-        chat.take(model, chat.path, chat.name, dialogue)
+        chat.take(chat.opener.load(chat.path, chat.name), chat.path, chat.name, said=content)
         chat.left = False
         raise
 

@@ -12,7 +12,7 @@ from nearlight.cli.chat.commands import COMMANDS, call
 from nearlight.cli.chat.context import OFFERS, make_room, room_for_an_answer, too_long
 from nearlight.cli.chat.model import model_line
 from nearlight.cli.chat.settings import Settings
-from nearlight.cli.chat.state import ChatState, Opener, open_chat
+from nearlight.cli.chat.state import ChatState, Opener
 from nearlight.cli.summary import closing_line
 from nearlight.errors import NearlightError, RequestError
 from nearlight.terminal.answer import AnswerView
@@ -35,7 +35,7 @@ def chat(
 
     The model is loaded here and held by nothing else, so that another can take its place.
     """
-    state = open_chat(opener, path, name, settings, system)
+    state = ChatState(opener, path, name, settings, system)
     print(_greeting(state))
     # Loaded after the greeting, which is then on the screen at once.
     from nearlight.terminal.line_editor import LineEditor

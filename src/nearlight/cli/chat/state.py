@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearlight.cli.chat.dialogue import Dialogue, open_dialogue
+from nearlight.cli.chat.dialogue import open_dialogue
 from nearlight.cli.chat.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,15 +26,13 @@ class Opener:
 
 
 class ChatState:
-    """The model, what was said to it, and figures of its answers.
+    """The model, loaded here; what was said to it, and figures of its answers.
 
     `name` is what brings the model back: a path or a hub id. `typed` is put into the next prompt, to be changed;
     `regenerates` asks for another answer. `ask` puts a question that is answered with yes or no.
     """
 
-    def __init__(
-        self, opener: Opener, model: LanguageModel, path: Path, name: str, dialogue: Dialogue, settings: Settings
-    ) -> None:
+    def __init__(self, opener: Opener, path: Path, name: str, settings: Settings, system: str | None = None) -> None:
         self.opener = opener
         self.settings = settings
         self.ask: Callable[[str], bool] = lambda question: False
@@ -42,10 +40,21 @@ class ChatState:
         self.typed = ""
         self.file: Path | None = None
         self._in_file: dict[str, Any] | None = None
-        self.take(model, path, name, dialogue)
+        self.take(opener.load(path, name), path, name, system=system)
 
-    def take(self, model: LanguageModel, path: Path, name: str, dialogue: Dialogue) -> None:
-        """Go on with this model."""
+    def take(
+        self,
+        model: LanguageModel,
+        path: Path,
+        name: str,
+        *,
+        system: str | None = None,
+        said: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Go on with this model, and with what was `said` before, as `Dialogue.saved` gives it."""
+        dialogue = open_dialogue(model, system, self.settings, completes=self.opener.completes)
+        if said is not None:
+            dialogue.restore(said)
         self.model, self.path, self.name, self.dialogue = model, path, name, dialogue
         self.n_answers = self.n_tokens = self.decode_steps = 0
         self.decode_s = 0.0
@@ -75,10 +84,3 @@ class ChatState:
     def unsaved(self) -> bool:
         """Whether something was said that no file has."""
         return self.dialogue.n_turns > 0 and self.dialogue.saved() != self._in_file
-
-
-def open_chat(opener: Opener, path: Path, name: str, settings: Settings, system: str | None = None) -> ChatState:
-    """Load a model and begin a chat with it."""
-    model = opener.load(path, name)
-    dialogue = open_dialogue(model, system, settings, completes=opener.completes)
-    return ChatState(opener, model, path, name, dialogue, settings)

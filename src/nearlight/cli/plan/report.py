@@ -42,17 +42,16 @@ class PlanReport:
         """Answer what was asked, as far as it fits."""
         plan = plans[0]
         load = Load(plan.prefill.n_prompt if plan.prefill else 1, n_answer)
-        if not plan.fits:
-            return cls(plans, load, promise, acceptance, remarks=remarks)
+        fits = plan.fits
         return cls(
             plans,
             load,
             promise,
             acceptance,
-            plan.users(promise, load) if promise else None,
-            plan.speculation(acceptance) if acceptance is not None else None,
-            plan.thinking(load.n_prompt, n_think) if n_think else None,
-            remarks,
+            users=plan.users(promise, load) if fits and promise else None,
+            speculation=plan.speculation(acceptance) if fits and acceptance is not None else None,
+            thinking=plan.thinking(load.n_prompt, n_think) if fits and n_think else None,
+            remarks=remarks,
         )
 
     @property
