@@ -42,14 +42,11 @@ def suspendable(resumed: Callable[[float], None]) -> Iterator[None]:
 @contextmanager
 def _echo(*, on: bool) -> Iterator[None]:
     """Within the block, have the terminal print what is typed, or not."""
-    try:
-        import termios
-    except ImportError:  # no such thing on Windows
+    if sys.platform == "win32" or not is_terminal(sys.stdin):
         yield
         return
-    if not is_terminal(sys.stdin):
-        yield
-        return
+    import termios
+
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     changed = list(before)
