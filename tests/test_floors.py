@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted((ROOT / "src/nearlight").rglob("*.py"))
 HEAVY = {"torch", "tokenizers", "jinja2", "pygments", "prompt_toolkit", "huggingface_hub", "transformers"} | {
-    "nearlight.cli"
+    "nearlight.cli",
+    "nearlight.terminal",
 }
 
 

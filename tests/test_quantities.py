@@ -1,11 +1,20 @@
-"""Numbers as people write them."""
+"""Numbers as people write and read them."""
 
 from __future__ import annotations
 
 import pytest
 
 from nearlight.errors import RequestError
-from nearlight.quantities import bytes_text, memory_text, number_of, read_bytes, read_count, significant
+from nearlight.quantities import (
+    bytes_text,
+    count_text,
+    memory_text,
+    number_of,
+    read_bytes,
+    read_count,
+    seconds_text,
+    significant,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +64,12 @@ def test_nonsense_is_refused(text: str) -> None:
         (memory_text(32 << 20), "32 MiB"),
         (memory_text(25_276_514_304, 3), "23.5 GiB"),
         (memory_text(1023 << 20), "1.00 GiB"),
+        (count_text(596_049_920), "596 M"),
+        (count_text(7_620_000_000), "7.62 B"),
+        (count_text(812), "812"),
+        (seconds_text(0.031), "0.03 s"),
+        (seconds_text(4.25), "4.2 s"),
+        (seconds_text(125.4), "2 min 5 s"),
         (significant(0.0312), "0.031"),
         (significant(812.4), "812"),
         (significant(0), "0"),
@@ -63,5 +78,5 @@ def test_nonsense_is_refused(text: str) -> None:
         (number_of(2, "thread"), "2 threads"),
     ],
 )
-def test_written(text: str, expected: str) -> None:
+def test_figures(text: str, expected: str) -> None:
     assert text == expected

@@ -56,9 +56,9 @@ def try_package(path: Path, weights: str | None = None) -> str:
     Whatever may be refused is refused by a NearlightError; every other exception is a fault.
     """
     import nearlight
-    from nearlight.cli.inspection import look_over
     from nearlight.errors import NearlightError
     from nearlight.package import open_package
+    from nearlight.plan.inspection import look_over
 
     try:
         look_over(open_package(path))

@@ -12,9 +12,9 @@ from typing import Any
 import pexpect
 import pytest
 
-from nearlight.cli import chat as chat_module
-from nearlight.cli.chat_settings import Settings
-from nearlight.cli.chat_state import ChatState, Opener, open_chat
+from nearlight.cli.chat import repl as chat_module
+from nearlight.cli.chat.settings import Settings
+from nearlight.cli.chat.state import ChatState, Opener
 from nearlight.errors import NearlightError
 from tests.cli.scripted import ScriptedModel
 
@@ -55,7 +55,7 @@ class TypedChat:
 
         self.model = model
         opener = Opener(none, lambda path, name: model)
-        self.state: ChatState = open_chat(opener, Path("scripted"), "org/scripted", Settings(flags), system)
+        self.state: ChatState = ChatState(opener, Path("scripted"), "org/scripted", Settings(flags), system)
         self._capsys = capsys
 
     def type(self, line: str) -> str:

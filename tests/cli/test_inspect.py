@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nearlight import dtypes
-from nearlight.cli.inspection import look_over
 from nearlight.package import open_package
+from nearlight.plan.inspection import look_over
 from tests.cli.conftest import Command
 from tests.models.gguf_models import write_gguf
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nearlight.cli import list as list_command
+from nearlight.cli import hub
 from nearlight.cli.main import main
 from nearlight.errors import PackageError
 from tests.cli.conftest import ROOT, Command
@@ -39,7 +39,7 @@ def test_errors_are_one_line_and_a_code(
     def fail(arguments: list[str]) -> int:
         raise error
 
-    monkeypatch.setattr(list_command, "main", fail)
+    monkeypatch.setattr(hub, "show", fail)
     monkeypatch.delenv("NEARLIGHT_DEBUG", raising=False)
     assert main(["list"]) == code
     assert capsys.readouterr() == ("", line)

@@ -10,18 +10,17 @@ from typing import Any
 import pytest
 
 from nearlight.cli.main import main
-from nearlight.cli.plan_list import listing_text
-from nearlight.cli.units import count_text
+from nearlight.cli.plan.listing import models_text
 from nearlight.dtypes import Q8_0
 from nearlight.machine import memory
 from nearlight.machine.memory import AvailableMemory
 from nearlight.models.catalogue import catalogue
 from nearlight.plan import make_plan, subject_of
-from nearlight.quantities import memory_text
+from nearlight.quantities import count_text, memory_text
 from tests.cli.conftest import Command
-from tests.cli.screen import Screen
 from tests.counting.test_counted_model import package_of
 from tests.kernels.counted_models import LLAMA, counted
+from tests.terminal.screen import Screen
 
 CONTRACT = {
     "params": {"embedding", "layers", "lm_head", "total", "active"},
@@ -153,7 +152,7 @@ def test_bits_that_a_file_lost_are_not_compared(capsys: pytest.CaptureFixture[st
     config = LLAMA | sizes
     names = [parameter.name for parameter in counted(config).model.parameters()]
     package = package_of(config, dict.fromkeys(names, Q8_0))
-    monkeypatch.setattr("nearlight.cli.plan._subject", lambda name: subject_of(package))
+    monkeypatch.setattr("nearlight.cli.plan.command._subject", lambda name: subject_of(package))
     _, stored = report_of(capsys, "small", "--hardware", "m1")
     assert [each["weights"] for each in stored["compare"]] == ["stored bits", "w6", "w4"]
     _, asked = report_of(capsys, "small", "--hardware", "m1", "--weights", "w6")
@@ -297,7 +296,7 @@ def test_the_list_for_programs(capsys: pytest.CaptureFixture[str]):
 def test_the_list_fits_the_screen(monkeypatch: pytest.MonkeyPatch, width: int):
     monkeypatch.setenv("COLUMNS", str(width))
     screen = Screen(width, 400)
-    lines = re.sub(r"\x1b\[\d*m", "", listing_text(None, screen)).splitlines()
+    lines = re.sub(r"\x1b\[\d*m", "", models_text(None, screen)).splitlines()
     assert max(map(len, lines)) <= width
     assert max(map(len, lines)) > width - 16
     for entry in catalogue().values():  # no name is broken, and a size stays beside its name

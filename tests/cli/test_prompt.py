@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from nearlight.cli import prompt, terminal
-from nearlight.cli.prompt import compose, piped_text, read_file
-from nearlight.cli.source import Words
+from nearlight.cli import prompt
+from nearlight.cli.prompt import Words, compose, piped_text, read_file, sort_words
 from nearlight.errors import RequestError
+from nearlight.terminal import tty
 from tests.cli.conftest import ROOT, Command
 
 Stdin = Callable[[int], None]
@@ -123,17 +123,17 @@ def test_a_person_is_told_and_waits(
     stdin: Stdin, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(prompt, "NOTICE_S", 0.0)
-    monkeypatch.setattr(terminal, "is_terminal", lambda stream: stream is sys.stderr)
+    monkeypatch.setattr(tty, "is_terminal", lambda stream: stream is sys.stderr)
     reading, writing = os.pipe()
     stdin(reading)
-    said = terminal.styled
+    said = tty.styled
 
     def note(text: str, style: str, stream: object) -> str:
         os.write(writing, b"late")
         os.close(writing)
         return said(text, style, sys.stdout)
 
-    monkeypatch.setattr(terminal, "styled", note)
+    monkeypatch.setattr(tty, "styled", note)
     assert compose(ASKED) == "late\n\nSum it up."
     assert "waiting for what is piped in" in capsys.readouterr().err
 
@@ -192,3 +192,42 @@ def test_run_takes_files_and_pipes(nearlight: Command, base_model: Path, tmp_pat
     assert nearlight("run", str(base_model), *options).stdout.startswith("notes")
     refused = nearlight("run", str(base_model), "-f", str(tmp_path))
     assert (refused.returncode, refused.stderr) == (2, f"nearlight: {tmp_path}: cannot be read (Is a directory)\n")
+
+
+# -- which word is what ------------------------------------------------------------------------------------------------
+
+AS_PROMPT = "as a prompt for pico: nearlight run -p "
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], Words(None, None)),
+        (["def fib(n):"], Words(None, "def fib(n):")),
+        (["two\nlines"], Words(None, "two\nlines")),
+        ([""], Words(None, "")),
+        (["a/b"], Words("a/b", None)),
+        (["a/b:Q4_K_M", "Why?"], Words("a/b:Q4_K_M", "Why?")),
+        (["x.gguf"], Words("x.gguf", None)),
+        (["model", "prompt"], Words("model", "prompt", advice=AS_PROMPT + "'model prompt'")),
+        (["def"], Words("def", None, advice=AS_PROMPT + "def")),
+        (["print(1)"], Words("print(1)", None, advice=AS_PROMPT + "'print(1)'")),
+        (["qwen3-8b"], Words("qwen3-8b", None, advice=AS_PROMPT + "qwen3-8b")),
+        (["a/b", "-"], Words("a/b", None, stdin_at="after")),
+        (["a/b", "Sum up:", "-"], Words("a/b", "Sum up:", stdin_at="after")),
+        (["a/b", "-", "Sum up."], Words("a/b", "Sum up.", stdin_at="before")),
+        (["-"], Words(None, None, stdin_at="after")),
+    ],
+)
+def test_words(words: list[str], expected: Words) -> None:
+    assert sort_words(words) == expected
+
+
+def test_flags_leave_nothing_to_guess() -> None:
+    assert sort_words(["a/b"], model="m") == Words("m", "a/b")
+    assert sort_words(["hello"], model="m") == Words("m", "hello")
+    assert sort_words(["m"], prompt="p") == Words("m", "p")
+    assert sort_words([], prompt="a/b") == Words(None, "a/b")
+    for words, model, typed in ((["a", "b", "c"], None, None), (["a"], "m", "p"), (["a", "b"], "m", None)):
+        with pytest.raises(RequestError, match="too many words"):
+            sort_words(words, model, typed)

@@ -12,17 +12,17 @@ import pytest
 
 import nearlight
 from nearlight.bench import session, steady
-from nearlight.cli import bench, source
-from nearlight.cli.chat import chat
-from nearlight.cli.chat_settings import Settings
-from nearlight.cli.chat_state import Opener
+from nearlight.cli import bench, names
+from nearlight.cli.chat.repl import chat
+from nearlight.cli.chat.settings import Settings
+from nearlight.cli.chat.state import Opener
 from nearlight.cli.main import COMMANDS, main
-from nearlight.cli.plan_report import PlanReport
+from nearlight.cli.plan.report import PlanReport
 from nearlight.loading.packed_cache import Entry, PackedCache
 from nearlight.package import hub
 from nearlight.package.hub import CachedModel
-from tests.cli.screen import Screen
 from tests.cli.scripted import ScriptedModel
+from tests.terminal.screen import Screen
 
 Show = Callable[..., list[str]]
 WIDTHS = [40, 80, 120]
@@ -174,7 +174,7 @@ ANSWER = (
 
 def scripted(monkeypatch: pytest.MonkeyPatch, *, chats: bool = True, n_answers: int = 9) -> None:
     answer = [*((piece, "thinking") for piece in THOUGHT.split(" ")), *((word, "answer") for word in ANSWER)]
-    monkeypatch.setattr(source, "find_model", lambda name, **options: Path("scripted"))
+    monkeypatch.setattr(names, "find_model", lambda name, **options: Path("scripted"))
     monkeypatch.setattr(nearlight, "load", lambda path, **options: ScriptedModel([answer] * n_answers, chats=chats))
 
 
@@ -206,9 +206,9 @@ def test_a_chat(show: Show, monkeypatch: pytest.MonkeyPatch, chats: bool) -> Non
         return chat(opener, Path("scripted"), "org/scripted", Settings({}))
 
     scripted(monkeypatch, chats=chats, n_answers=chats)  # a completion is never broken, so there is a short one
-    monkeypatch.setattr("nearlight.cli.line_editor.LineEditor", Editor)
+    monkeypatch.setattr("nearlight.terminal.line_editor.LineEditor", Editor)
     monkeypatch.setattr("nearlight.cli.run.main", converse)
-    monkeypatch.setattr("nearlight.cli.answer_view.monotonic", lambda: 0.0)
+    monkeypatch.setattr("nearlight.terminal.answer.monotonic", lambda: 0.0)
     check(show, "run")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from nearlight.cli.report import closing_line
+from nearlight.cli.summary import closing_line
 from nearlight.engine.completion import Completion, Timing
 from nearlight.limits.cache import Cache
 from nearlight.limits.run import RunLimit

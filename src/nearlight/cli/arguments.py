@@ -1,25 +1,34 @@
-"""Flags that commands share, and a parser that takes them anywhere and complains in one line like any other."""
+"""Flags that commands share, and a parser that takes them anywhere, complains in one line, and helps at any width."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
-from nearlight.cli.help_text import HelpFormatter
 from nearlight.errors import RequestError
 from nearlight.quantities import read_count
+from nearlight.terminal import tty
+from nearlight.terminal.wrapping import WIDEST, folded
 
 BASE_MAX_TOKENS = 256
 """A base model does not know when to stop; without --max-tokens, this is when."""
 
-
 KV_HELP = "format of the KV cache: f16, q8 or f32 (default: f16; f32 where all weights have 32 bits)"
+
 _WORD = "\0"
 """Put before a word that follows `--`, so that it does not look like a flag; no argument can hold one itself."""
+
+_BESIDE = 60
+"""A terminal as wide as this has room for options and their texts side by side."""
+
+
+# -- the parser --------------------------------------------------------------------------------------------------------
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,9 +73,50 @@ class Parser(argparse.ArgumentParser):
         return f"did you mean {near[0]}?" if near else ""
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of examples, fills everything else, and cuts no word."""
+
+    def __init__(self, prog: str) -> None:
+        width = min(tty.width(), WIDEST)
+        super().__init__(prog, max_help_position=24 if width >= _BESIDE else 6, width=width)
+
+    def _format_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None,
+    ) -> str:
+        """Name what has no flag; the flags follow below."""
+        if usage is None:
+            words = [self._format_args(action, str(action.dest)) for action in actions if not action.option_strings]
+            usage = " ".join((self._prog, *(word.upper() for word in words), "[options]"))
+        return folded(f"usage: {usage}", self._width, "       ") + "\n\n"
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(heading and folded(heading, self._width - 1))
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        flags = super()._format_action_invocation(action)
+        return folded(" " * self._current_indent + flags, self._width).lstrip(" ")
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # A line end within a paragraph is only that of the source.
+        return folded(re.sub(r"(?<=\S)\n(?=\S)", " ", text), width)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return folded(" ".join(text.split()), width).split("\n")
+
+
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
 def token_count(text: str) -> int:
     """Read a number of tokens or rows, as a flag's type."""
-    return _argument(read_count, text)
+    try:
+        return read_count(text, "")
+    except RequestError as error:  # argparse names the flag
+        raise argparse.ArgumentTypeError(str(error).removeprefix(": ")) from None
 
 
 def thread_count(text: str) -> int:
@@ -96,12 +146,26 @@ def whole_number(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected a whole number, found {text[:40]!r}") from None
 
 
-def _argument(read: Callable[[str, str], int], text: str) -> int:
-    """Call a reader whose complaint is to be about a flag, which argparse names."""
-    try:
-        return read(text, "")
-    except RequestError as error:
-        raise argparse.ArgumentTypeError(str(error).removeprefix(": ")) from None
+def require_writable(path: str | Path) -> None:
+    """Make sure that a file can be written or made there; nothing is opened, and none is made.
+
+    Raises: RequestError for a directory that is not there, what is no file, or a place one may not write to.
+    """
+    path = Path(path)
+    directory = path.parent
+    if not directory.is_dir():
+        raise RequestError("no such directory", where=directory)
+    if path.exists() and not path.is_file():
+        raise RequestError("cannot be written", where=path, expected="a file", found=_kind(path))
+    if not os.access(path if path.exists() else directory, os.W_OK):
+        raise RequestError("may not be written", where=path, advice="choose a file in a directory of yours")
+
+
+def _kind(path: Path) -> str:
+    return "a directory" if path.is_dir() else "a pipe" if path.is_fifo() else "a device"
+
+
+# -- flags of several commands -----------------------------------------------------------------------------------------
 
 
 def add_loading(parser: argparse.ArgumentParser) -> None:

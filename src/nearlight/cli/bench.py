@@ -14,21 +14,21 @@ from nearlight.bench.record import read_records, record
 from nearlight.bench.session import Options, Session, measure
 from nearlight.bench.subject import Description, packaged, synthetic
 from nearlight.bench.workload import sweep
-from nearlight.cli import bench_view, source
+from nearlight.cli import bench_text, names
 from nearlight.cli.arguments import (
     KV_HELP,
     Parser,
     add_downloading,
     nearest_weights,
+    require_writable,
     thread_count,
     token_count,
     whole_number,
 )
-from nearlight.cli.output_file import require_writable
-from nearlight.cli.progress import ProgressBar
-from nearlight.cli.wrapping import say
 from nearlight.engine.engine import CHUNK_ROWS
 from nearlight.errors import RequestError
+from nearlight.terminal.progress import ProgressBar
+from nearlight.terminal.wrapping import say
 
 _EXAMPLES = """\
   nearlight bench model.gguf                             pp512 and tg128, five times each
@@ -106,7 +106,7 @@ def _parser() -> Parser:
     )
     model.add_argument("--kv", metavar="FORMAT", help=KV_HELP)
     more = parser.add_argument_group("what to tell")
-    more.add_argument("-o", "--output", choices=bench_view.FORMATS, default="md", help="format of the rows (md)")
+    more.add_argument("-o", "--output", choices=bench_text.FORMATS, default="md", help="format of the rows (md)")
     more.add_argument("--explain", action="store_true", help="where a step's time goes, and what could be gained")
     more.add_argument("--vs", action="append", type=_words, metavar="PEER", help="llama.cpp, transformers, openvino")
     more.add_argument(
@@ -123,17 +123,17 @@ def _descriptions(args: argparse.Namespace) -> list[Description]:
     """Describe the model in every format of weights that was asked for."""
     weights = _flat(args.weights, [None])
     if args.synthetic is None:
-        path = source.find_model(args.model, offline=args.offline, assent=args.yes)
+        path = names.find_model(args.model, offline=args.offline, assent=args.yes)
         return [packaged(path, nearest_weights(name), args.kv) for name in weights]
     if args.model is not None:
         raise RequestError("a model and --synthetic", advice="give one of them")
     return [synthetic(args.synthetic, name or "bf16", args.kv) for name in weights]
 
 
-def _available(names: Sequence[str], models: dict[str, Path]) -> list[str]:
+def _available(asked: Sequence[str], models: dict[str, Path]) -> list[str]:
     """Return the peers that can take part, and say of the others why not."""
     found = []
-    for name in names:
+    for name in asked:
         reason = unavailable(name, models)
         if reason:
             say(f"nearlight: {reason}")
@@ -144,13 +144,13 @@ def _available(names: Sequence[str], models: dict[str, Path]) -> list[str]:
 
 def _show(sessions: Sequence[Session], format: str) -> None:
     rows = [row for session in sessions for row in session.rows]
-    print(bench_view.as_rows(rows, format))
+    print(bench_text.as_rows(rows, format))
     if format != "md":
         return
     for row in rows:
         if row.step:
-            print("\n" + bench_view.explanation_text(row.step))
-    say("\n" + bench_view.notes(rows, [session.memory for session in sessions]))
+            print("\n" + bench_text.explanation_text(row.step))
+    say("\n" + bench_text.notes(rows, [session.memory for session in sessions]))
 
 
 class _Bars:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nearlight.cli.arguments import Parser
-from nearlight.cli.table import table
-from nearlight.cli.wrapping import say
 from nearlight.errors import RequestError
 from nearlight.loading.packed_cache import KEPT, Entry, PackedCache, default_cache
 from nearlight.quantities import bytes_text
+from nearlight.terminal.table import table
+from nearlight.terminal.wrapping import say
 
 if TYPE_CHECKING:
     from nearlight.loading.packed_model import PackedWeights

@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nearlight.cli.arguments import Parser
-from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, DIM, YELLOW, is_terminal, styled
-from nearlight.cli.units import count_text
-from nearlight.cli.wrapping import filled
 from nearlight.errors import PackageError
 from nearlight.package import open_package
-from nearlight.quantities import bytes_text, memory_text, number_of
+from nearlight.quantities import bytes_text, count_text, memory_text, number_of
+from nearlight.terminal.table import facts, table
+from nearlight.terminal.tty import BOLD, DIM, YELLOW, is_terminal, styled
+from nearlight.terminal.wrapping import filled
 
 if TYPE_CHECKING:
-    from nearlight.cli.inspection import Inspection
     from nearlight.decode.policy import SamplingPolicy
+    from nearlight.plan.inspection import Inspection
 
 _EXAMPLES = """\
   nearlight inspect ./model.gguf
@@ -39,8 +38,8 @@ def main(arguments: Sequence[str]) -> int:
         help="a directory, a .gguf file, a hub id, or a name of `plan --list` (default: the embedded model)",
     )
     args = parser.parse_args(arguments)
-    from nearlight.cli.inspection import look_over, look_over_entry
-    from nearlight.cli.named import find_named
+    from nearlight.cli.names import find_named
+    from nearlight.plan.inspection import look_over, look_over_entry
 
     named = find_named(args.model)
     found = look_over(open_package(named)) if isinstance(named, Path) else look_over_entry(named)
@@ -99,7 +98,7 @@ def _overview(found: Inspection) -> str:
     package = found.package
     n_files = len(package.files)
     files = number_of(n_files, "file")
-    facts = [
+    known = [
         ("source", f"{package.source} ({package.kind}, {files}, {bytes_text(found.n_bytes)} of tensors)")
         if package.files
         else ("source", f"{package.source} ({package.kind})"),
@@ -109,8 +108,8 @@ def _overview(found: Inspection) -> str:
     if found.context is not None and found.kv_bytes_per_token is not None:
         whole = memory_text(found.context * found.kv_bytes_per_token)
         cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all ({found.kv})"
-        facts.append(("context", f"{found.context} tokens; {cache}"))
-    return "\n".join((styled(package.name, BOLD, sys.stdout), *_facts(facts)))
+        known.append(("context", f"{found.context} tokens; {cache}"))
+    return "\n".join((styled(package.name, BOLD, sys.stdout), facts(known, sys.stdout)))
 
 
 def _architecture(found: Inspection) -> str:
@@ -154,13 +153,13 @@ def _text(found: Inspection) -> str:
     special = ", ".join(f"{name} {text!r}{_id(id)}" for name, (id, text) in found.special_tokens.items())
     stops = ", ".join(f"{text!r}{_id(id)}" for id, text in found.stop_tokens.items())
     rows = "" if found.vocab_size in (None, found.n_tokens) else f" ({found.vocab_size} rows in the embedding)"
-    facts = [
+    known = [
         ("vocabulary", f"{found.n_tokens} tokens{rows}"),
         ("special", special or "none"),
         ("stops at", stops or "nothing"),
         ("decodes", "unknown" if found.policy is None else _policy(found.policy)),
     ]
-    return "\n".join((styled("text", BOLD, sys.stdout), *_facts(facts)))
+    return "\n".join((styled("text", BOLD, sys.stdout), facts(known, sys.stdout)))
 
 
 def _id(id: int | None) -> str:
@@ -200,8 +199,3 @@ def _verdict(found: Inspection) -> str:
     lines = [styled(filled(f"problem: {line}", sys.stdout), YELLOW, sys.stdout) for line in found.problems]
     lines += [filled(f"remark: {line}", sys.stdout) for line in found.remarks]
     return "\n".join(lines) or "nothing looks wrong"
-
-
-def _facts(facts: Sequence[tuple[str, str]]) -> list[str]:
-    width = max(len(name) for name, _ in facts)
-    return [filled(f"{name:<{width}}  {text}", sys.stdout) for name, text in facts]

@@ -12,21 +12,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
-from nearlight.cli import streams
 from nearlight.errors import NearlightError, RequestError
+from nearlight.terminal import streams
 
 COMMANDS = {
-    "run": "answer a prompt, or chat",
-    "plan": "say whether a model fits a machine, and how fast it can be",
-    "inspect": "show what is in a model package, and what looks wrong",
-    "roofline": "measure this machine's ceilings: reading memory, multiplying",
-    "bench": "measure a model's speed, beside its limit and its prediction",
-    "pull": "download a model from the Hugging Face hub",
-    "list": "list the downloaded models",
-    "rm": "delete a downloaded model",
-    "cache": "show or clear the packed weights that are kept on disk",
+    "run": ("run.main", "answer a prompt, or chat"),
+    "plan": ("plan.command.main", "say whether a model fits a machine, and how fast it can be"),
+    "inspect": ("inspect.main", "show what is in a model package, and what looks wrong"),
+    "roofline": ("roofline.main", "measure this machine's ceilings: reading memory, multiplying"),
+    "bench": ("bench.main", "measure a model's speed, beside its limit and its prediction"),
+    "pull": ("hub.pull", "download a model from the Hugging Face hub"),
+    "list": ("hub.show", "list the downloaded models"),
+    "rm": ("hub.remove", "delete a downloaded model"),
+    "cache": ("cache.main", "show or clear the packed weights that are kept on disk"),
 }
-"""Each is a module of this package with `main(arguments) -> exit code`."""
+"""Each is a function `(arguments) -> exit code` of a module here, and said in a line."""
 
 _NEW_OBJECTS = 50_000
 """Between two searches for garbage. Python's own 700 would have a start, which makes none, search for 30 ms."""
@@ -79,8 +79,8 @@ def _dispatch(arguments: list[str]) -> int:
     if command in ("--help", "-h", "help"):
         if len(arguments) > 1 and arguments[1] in COMMANDS:
             return _dispatch([arguments[1], "--help"])
-        from nearlight.cli.terminal import width
-        from nearlight.cli.wrapping import folded
+        from nearlight.terminal.tty import width
+        from nearlight.terminal.wrapping import folded
 
         print(folded(_overview(), width()))
         return 0
@@ -91,15 +91,15 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     if command not in COMMANDS:
         raise RequestError(f"unknown command {command!r}", advice=_nearest(command))
-    run = import_module(f"nearlight.cli.{command}").main
+    module, _, function = COMMANDS[command][0].rpartition(".")
     try:
-        return int(run(arguments[1:]))
+        return int(getattr(import_module(f"nearlight.cli.{module}"), function)(arguments[1:]))
     except SystemExit as end:  # argparse, after --help
         return int(end.code or 0)
 
 
 def _overview() -> str:
-    listing = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
+    listing = "\n".join(f"  {name:<10}{summary}" for name, (_, summary) in COMMANDS.items())
     return (
         "usage: nearlight COMMAND …\n\n"
         "A local LLM inference engine that knows its own speed limit.\n\n"
@@ -117,7 +117,7 @@ def _nearest(command: str) -> str:
 
 
 def _complain(line: str, code: int) -> int:
-    from nearlight.cli.wrapping import say
+    from nearlight.terminal.wrapping import say
 
     try:
         say(f"nearlight: {line}")

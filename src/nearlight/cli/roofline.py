@@ -9,16 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from nearlight.cli.arguments import Parser, thread_count
-from nearlight.cli.progress import ProgressBar
-from nearlight.cli.table import table
-from nearlight.cli.terminal import BOLD, styled
-from nearlight.cli.wrapping import filled
 from nearlight.kernels.cpu import CpuOps
 from nearlight.machine.figures import figures_file
 from nearlight.machine.memory import total_memory
 from nearlight.machine.probe import Ceilings, ceilings_by_threads
 from nearlight.machine.processor import cache_bytes, last_cache_bytes, processor_name
 from nearlight.quantities import bytes_text, memory_text, number_of, significant
+from nearlight.terminal.progress import ProgressBar
+from nearlight.terminal.table import table
+from nearlight.terminal.tty import BOLD, styled
+from nearlight.terminal.wrapping import filled
 
 _EXAMPLES = """\
   nearlight roofline

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nearlight
-from nearlight.cli import source, terminal
-from nearlight.cli.answer_view import PlainView, answer_view, thinking_view
+from nearlight.cli import names
 from nearlight.cli.arguments import (
     BASE_MAX_TOKENS,
     Parser,
@@ -26,14 +25,16 @@ from nearlight.cli.arguments import (
     loading_options,
     whole_number,
 )
-from nearlight.cli.progress import ProgressBar
-from nearlight.cli.prompt import compose
-from nearlight.cli.report import as_json, closing_line, limit_of
-from nearlight.cli.suspension import suspendable
-from nearlight.cli.wrapping import say
+from nearlight.cli.prompt import compose, sort_words
+from nearlight.cli.summary import as_json, closing_line
 from nearlight.engine.options import check_options
 from nearlight.errors import RequestError
 from nearlight.quantities import bytes_text
+from nearlight.terminal import tty
+from nearlight.terminal.answer import PlainView, answer_view, thinking_view
+from nearlight.terminal.keys import keys_hidden, suspendable
+from nearlight.terminal.progress import ProgressBar
+from nearlight.terminal.wrapping import say
 
 if TYPE_CHECKING:
     from nearlight.engine.generation import Stream
@@ -59,17 +60,17 @@ a terminal and never goes to stdout."""
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     args = _parser().parse_args(arguments)
-    words = source.sort_words(args.words, args.model, args.prompt)
+    words = sort_words(args.words, args.model, args.prompt)
     if args.logprobs is not None and not args.json:
         raise RequestError("--logprobs is for programs", advice="add --json")
     options = decoding_options(args) | {"logprobs": args.logprobs}
     check_options({name: value for name, value in options.items() if name != "think"})
-    chats = words.prompt is None and not words.stdin_at and not args.file and terminal.is_terminal(sys.stdin)
+    chats = words.prompt is None and not words.stdin_at and not args.file and tty.is_terminal(sys.stdin)
     if chats:
         _require_chat(args)
     elif args.trim:
         raise RequestError("--trim is for a chat", advice="leave it out, or leave out the prompt")
-    path = source.find_model(words.model, offline=args.offline, assent=args.yes, advice=words.advice)
+    path = names.find_model(words.model, offline=args.offline, assent=args.yes, advice=words.advice)
     prompt = None if chats else compose(words, args.file)
     if prompt is None:
         return _chat(args, path, words.model)
@@ -115,32 +116,32 @@ def _require_chat(args: argparse.Namespace) -> None:
     """Raises: RequestError where a chat was asked for and cannot be."""
     if args.json:
         raise RequestError("--json needs a prompt", advice='give one: nearlight run MODEL "…" --json')
-    if not terminal.is_terminal(sys.stdout):
+    if not tty.is_terminal(sys.stdout):
         raise RequestError("no prompt", advice='a chat needs a terminal; for one answer: nearlight run MODEL "…"')
 
 
 def _chat(args: argparse.Namespace, path: Path, name: str | None) -> int:
-    from nearlight.cli.chat import chat
-    from nearlight.cli.chat_model import name_of
-    from nearlight.cli.chat_settings import Settings
-    from nearlight.cli.chat_state import Opener
+    from nearlight.cli.chat.model import name_of
+    from nearlight.cli.chat.repl import chat
+    from nearlight.cli.chat.settings import Settings
+    from nearlight.cli.chat.state import Opener
 
-    find = partial(source.find_model, offline=args.offline, assent=args.yes)
+    find = partial(names.find_model, offline=args.offline, assent=args.yes)
     opener = Opener(find, partial(_load, args), completes=args.raw)
     said = ({} if args.markdown else {"markdown": False}) | ({"trim": True} if args.trim else {})
     settings = Settings(decoding_options(args) | said)
-    return chat(opener, path, name_of(name or source.EMBEDDED, path), settings, system=args.system, quiet=args.quiet)
+    return chat(opener, path, name_of(name or names.EMBEDDED, path), settings, system=args.system, quiet=args.quiet)
 
 
 def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
     with ProgressBar(f"loading {name.rstrip('/').rpartition('/')[2]}", bytes_text) as bar:
         model = nearlight.load(path, progress=None if args.quiet else bar.update, **loading_options(args))
-    if args.verbose or (terminal.is_terminal(sys.stderr) and not args.quiet):
+    if args.verbose or (tty.is_terminal(sys.stderr) and not args.quiet):
         from nearlight.cli.cache import kept_line
 
         line = kept_line(model.packed_weights, verbose=args.verbose)
         if line:
-            say(line, terminal.DIM)
+            say(line, tty.DIM)
     if args.verbose:
         for remark in model.package.remarks:
             say(f"remark: {remark}")
@@ -158,17 +159,17 @@ def _answer(model: LanguageModel, prompt: str, args: argparse.Namespace) -> int:
     with ProgressBar("reading the prompt", unit=" tokens") as bar:
         stream = model.stream(_messages(model, prompt, args), on_prefill=bar.update, **options)
         formatted = args.markdown and not completes
-        shown = _Silent() if args.json else _Printer(quiet=args.quiet, formatted=formatted)
-        if (completes and args.echo is not False) or args.echo:
+        shown = None if args.json else _Printer(quiet=args.quiet, formatted=formatted)
+        if shown and ((completes and args.echo is not False) or args.echo):
             shown.prompt(prompt)
-        with terminal.keys_hidden(), suspendable(stream.leave_out):
+        with keys_hidden(), suspendable(stream.leave_out):
             interrupted = _show(stream, shown, bar)
     completion = stream.completion
-    limit = limit_of(model, completion) if args.json or (completion.timing.decode_tok_s and not args.quiet) else None
+    limit = model.limits(after=completion) if args.json or (completion.timing.decode_tok_s and not args.quiet) else None
     if args.json:
         print(json.dumps(as_json(model, completion, limit), ensure_ascii=False))
     elif not args.quiet:
-        say(closing_line(completion, limit, verbose=args.verbose), terminal.DIM)
+        say(closing_line(completion, limit, verbose=args.verbose), tty.DIM)
     return 130 if interrupted else 0
 
 
@@ -180,36 +181,28 @@ def _messages(model: LanguageModel, prompt: str, args: argparse.Namespace) -> An
     return [{"role": "system", "content": args.system}, {"role": "user", "content": prompt}]
 
 
-def _show(stream: Stream, shown: _Printer | _Silent, bar: ProgressBar) -> bool:
+def _show(stream: Stream, shown: _Printer | None, bar: ProgressBar) -> bool:
     """Show pieces as they come; return whether Ctrl-C ended them."""
     try:
         for piece in stream:
             bar.close()
-            shown.piece(piece.text, piece.channel)
+            if shown:
+                shown.piece(piece.text, piece.channel)
     except KeyboardInterrupt:
         stream.close()
         return True
     finally:
         bar.close()
-        shown.end()
+        if shown:
+            shown.end()
     return False
-
-
-class _Silent:
-    """For `--json`: nothing is shown before the end."""
-
-    def prompt(self, text: str) -> None: ...
-
-    def piece(self, text: str, channel: str) -> None: ...
-
-    def end(self) -> None: ...
 
 
 class _Printer:
     """Writes the answer to stdout, and thinking, dimmed, to stderr if that is a terminal."""
 
     def __init__(self, *, quiet: bool, formatted: bool) -> None:
-        self._thinks = not quiet and terminal.is_terminal(sys.stderr)
+        self._thinks = not quiet and tty.is_terminal(sys.stderr)
         self._thinking = thinking_view(sys.stderr)
         self._answer = answer_view(sys.stdout, formatted=formatted)
         self._channel = "answer"
@@ -217,7 +210,7 @@ class _Printer:
     def prompt(self, text: str) -> None:
         """Print the prompt; what goes on with it is shown as it is."""
         plain = PlainView(sys.stdout)
-        plain.push(text, terminal.BOLD)
+        plain.push(text, tty.BOLD)
         self._answer = plain
 
     def piece(self, text: str, channel: str) -> None:

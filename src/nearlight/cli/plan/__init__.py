@@ -1,0 +1,1 @@
+"""`nearlight plan`: `command` reads flags, `report` answers, `text` lays the answers out; `listing` is of names."""
