@@ -1,7 +1,7 @@
 // The table of one instruction level; compiled once per level (simd.h says how).
 #include "floats.h"
 #include "int8.h"
-#include "prepare.h"
+#include "quantize.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
 namespace {
