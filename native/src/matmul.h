@@ -14,8 +14,8 @@
 //     kernels.multiply(m, prepared, n_rows, bias, y, ldy, tile_begin, tile_end);
 //
 // What holds for every kernel: the bits of y[r, o] depend on x[r, :], weight[o, :], bias[o] and the level alone; not on
-// n_rows, on the split into tiles, parts or threads, or on the other rows. So a prompt in chunks equals the same prompt
-// token by token, bit for bit.
+// n_rows, on how tiles are divided among threads, on being a view's, or on the other rows. So a prompt in chunks equals
+// the same prompt token by token, bit for bit.
 #pragma once
 
 #include <compare>
@@ -50,19 +50,22 @@ struct Form {
 
 constexpr int kLanes = 16;  // output rows in a tile
 
-// A packed matrix; whoever sets `data` owns it.
+// A packed matrix, or a view of some of its output rows; whoever sets `data` owns it.
 struct Matrix {
   Format format;
   int64_t n_out, n_in;
   int64_t n_tiles;         // ceil(n_out / kLanes)
   size_t tile_codes;       // bytes of one tile's codes, a multiple of 64 (in float formats: the weights)
   size_t tile_scales;      // bytes of one tile's scales
-  uint8_t* data;           // [n_tiles][tile_codes] then [n_tiles][tile_scales]; 64-byte aligned
+  uint8_t* data;           // [packed_tiles][tile_codes] then [packed_tiles][tile_scales]; 64-byte aligned
+  int64_t packed_tiles;    // of the whole matrix: n_tiles, and more for a view
+  int64_t first_tile;      // the view's first of these, else 0
 
   size_t n_bytes() const { return static_cast<size_t>(n_tiles) * (tile_codes + tile_scales); }
-  const uint8_t* codes(int64_t tile) const { return data + static_cast<size_t>(tile) * tile_codes; }
+  const uint8_t* codes(int64_t tile) const { return data + static_cast<size_t>(first_tile + tile) * tile_codes; }
   const uint8_t* scales(int64_t tile) const {
-    return data + static_cast<size_t>(n_tiles) * tile_codes + static_cast<size_t>(tile) * tile_scales;
+    const auto all_codes = static_cast<size_t>(packed_tiles) * tile_codes;
+    return data + all_codes + static_cast<size_t>(first_tile + tile) * tile_scales;
   }
 };
 
@@ -71,6 +74,12 @@ size_t stored_row_bytes(Format format, int64_t n_in);
 
 // Sizes of a packed matrix, `data` left null. n_bytes() is 16 * n_tiles stored rows exactly (BF16: of even length).
 Matrix describe(Format format, int64_t n_out, int64_t n_in);
+
+// The rows first_row .. end_row-1 of a packed matrix, where they lie: products and lookups take it like any other, and
+// give the same bits. `first_row` is a multiple of view_granularity: kernels take whole tiles, of float formats in
+// groups of four.
+Matrix view(const Matrix& matrix, int64_t first_row, int64_t end_row);
+int64_t view_granularity(Format format);
 
 // Repacks stored rows that lie row_stride bytes apart, the first being tile_begin's first, into tiles tile_begin ..
 // tile_end-1; lanes past n_out become zeros. Returns -1, or the number in the matrix of the first of these rows with a

@@ -25,6 +25,8 @@
 // them together reads one stream and no four: F32 and F16 [n_in][4 tiles][16], BF16 [pairs][4 tiles][16][2], as its dot
 // product instruction wants them (an odd n_in is padded with a zero). The last group may have fewer tiles.
 //
+// A view is some of the tiles, where they lie. So it begins at a tile (in float formats at a group), and ends anywhere.
+//
 // Cost: decoding one token reads the matrix once, so bytes are time; multiplying many rows opens each block once.
 #pragma once
 
@@ -90,9 +92,10 @@ static_assert(layout_of(Format::W4G32).stored_bytes() == 19 && layout_of(Format:
 
 constexpr int kFloatGroup = 4;  // interleaved tiles of a float format
 
-constexpr int64_t float_group(const Matrix& m, int64_t tile) {  // tiles in the group of this one
-  const int64_t first = tile / kFloatGroup * kFloatGroup;
-  return m.n_tiles - first < kFloatGroup ? m.n_tiles - first : kFloatGroup;
+// Tiles in the group of this one, also those beyond a view's end.
+constexpr int64_t float_group(const Matrix& m, int64_t tile) {
+  const int64_t left = m.packed_tiles - m.first_tile - tile / kFloatGroup * kFloatGroup;
+  return left < kFloatGroup ? left : kFloatGroup;
 }
 
 // Where a tile's values of `step` lie; those of the next step follow float_group(m, tile) * step_bytes later.
