@@ -98,7 +98,7 @@ constexpr int64_t float_group(const Matrix& m, int64_t tile) {
   return left < kFloatGroup ? left : kFloatGroup;
 }
 
-// Where a tile's values of `step` lie; those of the next step follow float_group(m, tile) * step_bytes later.
+// Where a tile's values of a step over the inputs lie; the next step's follow float_group(m, tile) * step_bytes later.
 inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, int64_t step_bytes) {
   const int64_t place = tile % kFloatGroup;
   return m.codes(tile - place) + (step * float_group(m, tile) + place) * step_bytes;
@@ -112,7 +112,7 @@ constexpr int scale_bits(Format format) {
   return layout.low_bits == 8 ? kAnyScale : layout.stored_block == 256 ? 1 : 4;
 }
 
-// Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of chunk_blocks
+// Quantized activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of chunk_blocks
 // blocks of 32 inputs (the last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,
 //
 //     f32    float [32][R]
@@ -127,7 +127,7 @@ constexpr int scale_bits(Format format) {
 // A start is what a group's sum of products begins with: minus the sum of its codes times the weights' zero point, and
 // for scales of few bits those bits. With mins it is a float: minus the sum of its codes, for scales of few bits times
 // the scale.
-constexpr size_t record_bytes(Form form) {  // of a block and a row
+constexpr size_t activation_bytes(Form form) {  // of a block and a row
   return is_int8(form) ? kBlock + 4 + 4 * static_cast<size_t>(form.groups) : form.coding == Coding::f32 ? 4 * kBlock : 2 * kBlock;
 }
 
@@ -137,9 +137,9 @@ constexpr int64_t chunk_blocks(Form form) { return form.scale_bits < kAnyScale ?
 
 constexpr int64_t n_blocks(int64_t n_in) { return (n_in + kBlock - 1) / kBlock; }
 
-// Where the records begin of block `first`, which begins a chunk of n, for the panel of `row`.
-constexpr size_t records_at(Form form, int64_t n_rows, int64_t row, int64_t first, int64_t n) {
-  return static_cast<size_t>(first * n_rows + n * row) * record_bytes(form);
+// Where the activations of block `first`, which begins a chunk of n, lie for the panel of `row`.
+constexpr size_t activations_at(Form form, int64_t n_rows, int64_t row, int64_t first, int64_t n) {
+  return static_cast<size_t>(first * n_rows + n * row) * activation_bytes(form);
 }
 
 }  // namespace nearlight

@@ -149,8 +149,8 @@ int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t ti
   return bad_row;
 }
 
-size_t prepared_bytes(Form form, int64_t n_rows, int64_t n_in) {
-  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form);
+size_t quantized_bytes(Form form, int64_t n_rows, int64_t n_in) {
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * activation_bytes(form);
 }
 
 }  // namespace nearlight

@@ -1,4 +1,4 @@
-// Where activations live: one stretch of memory per runtime, shared by all its tapes.
+// Where activations live: one range of memory per runtime, shared by all its tapes.
 //
 // Commands name places by offset, because the arena may move when a larger tape is recorded. Which offsets are free is
 // decided once, while recording: an activation takes a slot and gives it back when the last holder lets go, so the
@@ -14,7 +14,7 @@
 
 namespace nearlight {
 
-// A stretch of the arena.
+// A range of the arena.
 struct Place {
   size_t offset = 0, n_bytes = 0;
 
