@@ -14,8 +14,8 @@
 //     kernels.multiply(m, quantized, n_rows, bias, y, ldy, tile_begin, tile_end);
 //
 // What holds for every kernel: the bits of y[r, o] depend on x[r, :], weight[o, :], bias[o] and the level alone; not on
-// n_rows, on how tiles are divided among threads, on being a view's, or on the other rows. So a prompt in chunks equals
-// the same prompt token by token, bit for bit.
+// n_rows, on how tiles are divided among threads, on whether it is a view, or on the other rows. So a prompt in chunks
+// equals the same prompt token by token, bit for bit.
 #pragma once
 
 #include <compare>

@@ -40,7 +40,7 @@ class Arena {
   size_t n_bytes_ = 0;
 };
 
-// The free and taken stretches of the arena while a tape is recorded: first fit, lowest offset first. A place is as
+// The free and taken ranges of the arena while a tape is recorded: first fit, lowest offset first. A place is as
 // long as what was asked for, although it has its last cache line to itself: so places of equally many rows are equal
 // only if the rows are as long, too (Tape::conflicts).
 class Slots {
