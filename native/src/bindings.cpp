@@ -33,8 +33,24 @@ std::shared_ptr<PackedMatrix> make_matrix(Runtime& runtime, std::string name, in
   return new_matrix(runtime, std::move(name), static_cast<Format>(format), n_out, n_in);
 }
 
+std::shared_ptr<PackedMatrix> view_matrix(const PackedMatrix& packed, int64_t first, int64_t last) {
+  const int64_t n_out = packed.matrix.n_out, unit = view_granularity(packed.matrix.format);
+  if (first < 0 || first >= last || last > n_out || first % unit) {
+    throw std::invalid_argument(packed.name + ": expected a view of rows from a multiple of " + std::to_string(unit) +
+                                " up to " + std::to_string(n_out) + " at most, found [" + std::to_string(first) + ", " +
+                                std::to_string(last) + ")");
+  }
+  return view_of(packed, first, last);
+}
+
+// A view's bytes are not one range, and it is not what was stored.
+void expect_whole(const PackedMatrix& packed) {
+  if (packed.is_view) throw std::invalid_argument(packed.name + ": expected a whole matrix, found a view");
+}
+
 // The interpreter lock is only needed to look at the array; packing takes seconds for a large model.
 void fill_matrix(PackedMatrix& packed, Runtime& runtime, int64_t first_row, ByteArray rows) {
+  expect_whole(packed);
   const Matrix& m = packed.matrix;
   const size_t row_bytes = stored_row_bytes(m.format, m.n_in);
   const auto n_rows = static_cast<int64_t>(rows.shape(0));
@@ -60,6 +76,7 @@ void fill_matrix(PackedMatrix& packed, Runtime& runtime, int64_t first_row, Byte
 }
 
 nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> packed_bytes(std::shared_ptr<PackedMatrix> packed) {
+  expect_whole(*packed);
   const Matrix& m = packed->matrix;
   nb::capsule owner(new std::shared_ptr(packed),
                     [](void* p) noexcept { delete static_cast<std::shared_ptr<PackedMatrix>*>(p); });
@@ -156,7 +173,12 @@ void bind_parameters(nb::module_& m) {
   nb::class_<PackedMatrix>(m, "Matrix")
       .def(nb::new_(&make_matrix), "runtime"_a, "name"_a, "format"_a, "n_out"_a, "n_in"_a)
       .def("fill", &fill_matrix, "runtime"_a, "first_row"_a, "rows"_a)
-      .def("checksum", &checksum, Unlocked())
+      .def("view", &view_matrix, "first"_a, "last"_a)
+      .def("checksum", [](const PackedMatrix& packed) {
+        expect_whole(packed);
+        const nb::gil_scoped_release unlocked;
+        return checksum(packed);
+      })
       .def_prop_ro("packed", &packed_bytes, nb::rv_policy::reference)
       .def_ro("name", &PackedMatrix::name)
       .def_prop_ro("shape", [](const PackedMatrix& p) { return std::pair(p.matrix.n_out, p.matrix.n_in); })
@@ -166,6 +188,7 @@ void bind_parameters(nb::module_& m) {
   m.def("read_packed", [](Runtime& runtime, int file, const std::vector<std::shared_ptr<PackedMatrix>>& into,
                           const std::vector<int64_t>& offsets) {
     if (into.size() != offsets.size()) throw std::invalid_argument("matrices and offsets must be as many");
+    for (const auto& packed : into) expect_whole(*packed);
     const nb::gil_scoped_release unlocked;
     return read_packed(runtime, file, into, offsets);
   }, "runtime"_a, "file"_a, "into"_a, "offsets"_a);

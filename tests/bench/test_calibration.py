@@ -23,7 +23,7 @@ def counted() -> CountedModel:
 def profile(ledger: Ledger, seconds: dict[str, float], *, waiting_s: float, around_s: float) -> Profile:
     """Make a profile in which an op takes as long as its role says."""
     ops = [Timed(role_of(entry), entry, seconds.get(role_of(entry), 1.0)) for entry in ledger]
-    return Profile([Timed("prepare", None, 5.0), *ops], waiting_s, around_s)
+    return Profile([Timed("quantize", None, 5.0), *ops], waiting_s, around_s)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_the_profiled_decode_step_is_predicted_exactly(
 ) -> None:
     found = from_profiles(*profiles, READS)
     n_ops = len(profiles[0].ops)
-    # Waiting is per op, and `prepare` is one that no step counts.
+    # Waiting is per op, and `quantize` is one that no step counts.
     assert found.seconds([counted.decode(DEPTH)]) == pytest.approx(profiles[0].step_s - 7.0 / n_ops, rel=1e-6)
 
 

@@ -17,7 +17,7 @@ UP = Entry("up", "linear", weight_bytes=300, operations={"fp32": 500})  # limit:
 HEAD = Entry("head", "linear", weight_bytes=100, operations={"fp32": 2000})  # limit: 2 s of computing
 PROFILE = Profile(
     [
-        Timed("prepare", None, 1.0),
+        Timed("quantize", None, 1.0),
         Timed("up_proj", UP, 4.0),
         Timed("up_proj", UP, 6.0),
         Timed("head", HEAD, 2.0),
@@ -38,7 +38,7 @@ def test_all_of_the_time_is_accounted_for() -> None:
         WAITING,
         AROUND,
         "head",
-        "prepare activations",
+        "quantize activations",
         "norms",
     ]
 

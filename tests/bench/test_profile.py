@@ -28,7 +28,7 @@ def test_every_command_finds_its_cost(config: dict[str, Any], n_rows: int, depth
     assert [entry.name for entry in entries] == [
         entry.name for entry in counted.prefill(n_rows, start=depth)[0] if entry.name
     ]
-    assert {op.role for op in profile.ops if op.entry is None} == {"prepare"}
+    assert {op.role for op in profile.ops if op.entry is None} == {"quantize"}
     assert all(op.seconds > 0 for op in profile.ops)
     assert profile.step_s == sum(op.seconds for op in profile.ops) + profile.waiting_s + profile.around_s
     assert engine.cache.n_bytes == 0
@@ -36,8 +36,8 @@ def test_every_command_finds_its_cost(config: dict[str, Any], n_rows: int, depth
 
 def test_preparing_is_not_in_the_ledger() -> None:
     up, down = Entry("model.layers.0.mlp.up_proj.weight", "linear"), Entry("add", "add")
-    timed = join([("prepare", 1.0), (up.name, 2.0), ("add", 3.0)], Ledger([up, down]))
-    assert timed == [Timed("prepare", None, 1.0), Timed("up_proj", up, 2.0), Timed("add", down, 3.0)]
+    timed = join([("quantize", 1.0), (up.name, 2.0), ("add", 3.0)], Ledger([up, down]))
+    assert timed == [Timed("quantize", None, 1.0), Timed("up_proj", up, 2.0), Timed("add", down, 3.0)]
 
 
 @pytest.mark.parametrize("names", [["add", "rope"], ["rope"], ["add", "add", "add"]])

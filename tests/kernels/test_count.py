@@ -54,7 +54,7 @@ def test_chunks_before_the_last_leave_the_head_out():
 def test_attention_reads_keys_and_values_of_key_heads_once():
     attention = counted(LLAMA).decode(11).by_kind()
     assert attention["attend"].kv_read_bytes == L * 12 * 2 * K * D * 2
-    assert attention["keep"].bytes_written == L * 1 * 2 * K * D * 2
+    assert attention["append"].bytes_written == L * 1 * 2 * K * D * 2
 
 
 def test_prompt_attends_over_its_causal_half():

@@ -70,7 +70,7 @@ def products(ops: CpuOps, x: Floats, tensor: StoredTensor, bias: Floats | None =
 
 
 def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
-    """Round activations as `prepare` does: bf16 where the level multiplies it, or int8 with a scale per 32 inputs.
+    """Round activations as `quantize` does: bf16 where the level multiplies it, or int8 with a scale per 32 inputs.
 
     But for weights of 8 bits, scales have few bits of mantissa.
     """
@@ -153,7 +153,7 @@ def test_a_last_block_may_be_partly_filled(format: Format) -> None:
 
 @ALL
 def test_sums_longer_than_a_chunk_keep_their_order(format: Format) -> None:
-    n_in = 1280  # the many-rows kernels open 512 inputs at a time
+    n_in = 1280  # GEMM opens 512 inputs at a time
     data = random_bytes(format, 35, n_in)
     x = random(MANY_ROWS, n_in, seed=1)
     *fewer, whole = products(CpuOps(1), x, tensor_of(format, data, n_in))

@@ -52,7 +52,7 @@ def test_linear_in_other_bits(ops: CpuOps, format: object, tolerance: float) -> 
     close(found, x @ dequantize(format, data, 96).T, tolerance)
 
 
-def test_one_input_prepared_once_serves_several_matrices(ops: CpuOps) -> None:
+def test_one_input_quantized_once_serves_several_matrices(ops: CpuOps) -> None:
     x, first, second = random(3, 64), random(5, 64, seed=1), random(7, 64, seed=2)
     a, b = (ops.matrix(stored(w)) for w in (np.tile(first, (7, 1)), np.tile(second, (5, 1))))
     found = compute(ops, lambda h, rows: ops.add(ops.linear(h, a), ops.linear(h, b)), x)

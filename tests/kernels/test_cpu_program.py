@@ -149,8 +149,8 @@ def test_slots_are_reused_and_few_stages_are_needed() -> None:
     model = Model(CpuOps(2))
     model.reserve(61)
     tape = model.ops.program(model).recording(rows_of(1)).tape
-    # A layer has these stages: norm, prepare | q, k, v | head norms, ropes, keep | attend | prepare | o |
-    # add, norm, prepare | up, gate | gelu, swiglu, prepare | down | add (with take and prepare of the head) | head.
+    # A layer has these stages: norm, quantize | q, k, v | head norms, ropes, append | attend | quantize | o |
+    # add, norm, quantize | up, gate | gelu, swiglu, quantize | down | add (with take and quantize of the head) | head.
     assert tape.n_commands == 2 + 2 * 23 + 3
     assert 2 * 10 + 2 <= tape.n_stages <= 2 * 10 + 3  # one more where places happen to overlap
     scratch = 4 * (3 * (3 * 16 + 2 * 128 + 4) + 257 * 16 + 256)  # of a thread, for the three heads of a key head

@@ -23,9 +23,10 @@ constexpr Form form_of(Format format) {
   return {Coding::int8, scale_bits(format), layout.zero_shift, layout.groups};
 }
 
-// A step of a kernel: kInputs inputs, whose weights take kBytes in a tile. multiply() adds the products of R rows.
+// A step of a kernel over the inputs: kInputs of them, whose weights take kBytes in a tile. multiply() adds the
+// products of R rows.
 template <Format F>
-struct Step;
+struct KStep;
 
 template <int R>
 NEARLIGHT_INLINE void add_products(const f32x16& weights, const float* x, f32x16 (&acc)[R]) {
@@ -33,7 +34,7 @@ NEARLIGHT_INLINE void add_products(const f32x16& weights, const float* x, f32x16
 }
 
 template <>
-struct Step<Format::F32> {
+struct KStep<Format::F32> {
   static constexpr int kInputs = 1, kBytes = 64;
   template <int R>
   NEARLIGHT_MEMBER static void multiply(const uint8_t* weights, const uint8_t* x, f32x16 (&acc)[R]) {
@@ -42,7 +43,7 @@ struct Step<Format::F32> {
 };
 
 template <>
-struct Step<Format::F16> {
+struct KStep<Format::F16> {
   static constexpr int kInputs = 1, kBytes = 32;
   template <int R>
   NEARLIGHT_MEMBER static void multiply(const uint8_t* weights, const uint8_t* x, f32x16 (&acc)[R]) {
@@ -51,7 +52,7 @@ struct Step<Format::F16> {
 };
 
 template <>
-struct Step<Format::BF16> {  // two inputs, in the halves of a lane's 32 bits
+struct KStep<Format::BF16> {  // two inputs, in the halves of a lane's 32 bits
   static constexpr int kInputs = 2, kBytes = 64;
   template <int R>
   NEARLIGHT_MEMBER static void multiply(const uint8_t* weights, const uint8_t* x, f32x16 (&acc)[R]) {
@@ -73,11 +74,11 @@ struct Step<Format::BF16> {  // two inputs, in the halves of a lane's 32 bits
 
 template <Format F, int R, int T>
 void float_panel(const Matrix& m, int64_t step_begin, const Chunk& chunk, const uint8_t* x, const Output& out) {
-  constexpr size_t kRowBytes = record_bytes(form_of(F)) / kBlock * Step<F>::kInputs;  // of a step, in x
+  constexpr size_t kRowBytes = activation_bytes(form_of(F)) / kBlock * KStep<F>::kInputs;  // of a step, in x
   f32x16 sums[T][R], acc[T][R];
-  out.take_up(chunk, sums);
+  out.load_sums(chunk, sums);
   copy(acc, sums);
-  constexpr int64_t kBytes = Step<F>::kBytes;
+  constexpr int64_t kBytes = KStep<F>::kBytes;
   const uint8_t* weights = float_step(m, chunk.tile, step_begin, kBytes);
   const int64_t stride = float_group(m, chunk.tile) * kBytes;
   int64_t offsets[T];  // past the last tile: the last again, for nothing
@@ -85,24 +86,24 @@ void float_panel(const Matrix& m, int64_t step_begin, const Chunk& chunk, const 
   for (int64_t step = 0; step < chunk.n; step++, weights += stride) {
     for (int t = 0; t < T; t++) {
       if constexpr (R <= kPanelRows) prefetch(weights + kPrefetchBytes + t * kBytes);
-      Step<F>::multiply(weights + offsets[t], x + step * static_cast<int64_t>(kRowBytes * R), acc[t]);
+      KStep<F>::multiply(weights + offsets[t], x + step * static_cast<int64_t>(kRowBytes * R), acc[t]);
     }
   }
   copy(sums, acc);
-  out.put_down(chunk, sums);
+  out.store_sums(chunk, sums);
 }
 
 // Tiles at once, of those that lie interleaved: as many as leave the sums in registers.
 constexpr int float_tiles(int rows) { return kRegisters == 1 || rows == 1 ? kFloatGroup : 2; }
 
 template <Format F>
-void multiply_floats(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const Output& out, int64_t tile_begin,
+void multiply_floats(const Matrix& m, const uint8_t* quantized, int64_t n_rows, const Output& out, int64_t tile_begin,
                      int64_t tile_end) {
   using Panel = void (*)(const Matrix&, int64_t, const Chunk&, const uint8_t*, const Output&);
   static constexpr auto panels = []<int... r>(std::integer_sequence<int, r...>) {
     return Table<Panel, kPanelRows>{{float_panel<F, r + 1, float_tiles(r + 1)>...}};
   }(std::make_integer_sequence<int, kPanelRows>{});
-  constexpr int64_t kInputs = Step<F>::kInputs;
+  constexpr int64_t kInputs = KStep<F>::kInputs;
   const int64_t steps = (m.n_in + kInputs - 1) / kInputs, height = panel_rows(form_of(F), n_rows);
   // In one go if all rows and tiles of a group meet at once, so that the matrix streams by; else in chunks, which stay
   // in the second cache until all have met.
@@ -114,7 +115,8 @@ void multiply_floats(const Matrix& m, const uint8_t* prepared, int64_t n_rows, c
       const int64_t n = steps - first < chunk_steps ? steps - first : chunk_steps;
       for (int64_t row = 0; row < n_rows; row += height) {
         const int rows = static_cast<int>(n_rows - row < height ? n_rows - row : height), tiles = float_tiles(rows);
-        const uint8_t* x = prepared + records_at(form_of(F), n_rows, row, first * kInputs / kBlock, n_blocks(n * kInputs));
+        const int64_t block = first * kInputs / kBlock, n_of_chunk = n_blocks(n * kInputs);
+        const uint8_t* x = quantized + activations_at(form_of(F), n_rows, row, block, n_of_chunk);
         for (int64_t tile = group; tile < group_end; tile += tiles) {
           const int n_tiles = static_cast<int>(group_end - tile < tiles ? group_end - tile : tiles);
           const Chunk chunk{row, tile, n_tiles, static_cast<int>(n), first == 0, first + n == steps};

@@ -16,11 +16,11 @@
 // which takes the place of a conversion, leaves them scaled. The rest is multiplied into the scale of the weights, whose n
 // multiples are made once for all rows, and each row takes its own.
 //
-// few rows (1 .. kFewRows)   codes are opened in registers and meet all rows at once; bound by reading the matrix while
-//                            ten multiplying instructions per row and block take less time than its bytes
-// many rows                  a pair of tiles is opened into a scratch of some blocks that stays in the nearest cache;
-//                            then panels of kPanelRows rows run over it. 96 dot products per block of a 6 by 2 panel
-//                            against 12 to 24 multiplications: at most 80 to 89 % of the peak
+// GEMV (up to kGemvRows rows)   codes are opened in registers and meet all rows at once; bound by reading the matrix
+//                               while ten multiplying instructions per row and block take less time than its bytes
+// GEMM (more rows)              a pair of tiles is opened into a scratch of some blocks that stays in the nearest
+//                               cache; then panels of kPanelRows rows run over it. 96 dot products per block of a
+//                               6 by 2 panel against 12 to 24 multiplications: at most 80 to 89 % of the peak
 #pragma once
 
 #include "codes.h"
@@ -28,9 +28,9 @@
 
 namespace nearlight::NEARLIGHT_LEVEL {
 
-// The prepared activations of one block and R rows (layout.h).
+// The quantized activations of one block and R rows (layout.h).
 template <int R>
-struct Record {
+struct Activations {
   const uint8_t* at;
 
   NEARLIGHT_MEMBER s8x64 codes(int j, int r) const {
@@ -38,8 +38,8 @@ struct Record {
   }
   NEARLIGHT_MEMBER f32x16 scale(int r) const { return broadcast(f32_from_bits(scale_bits(r))); }
   // Which of the weights' scale's multiples a row takes.
-  NEARLIGHT_MEMBER uint32_t step(int r, int multiples) const {
-    return multiples == 1 ? 0 : scale_bits(r) & static_cast<uint32_t>(multiples - 1);
+  NEARLIGHT_MEMBER uint32_t multiple(int r, int n) const {
+    return n == 1 ? 0 : scale_bits(r) & static_cast<uint32_t>(n - 1);
   }
   // Integers to begin with, or floats for mins.
   NEARLIGHT_MEMBER i32x16 start(int group, int r) const {
@@ -54,8 +54,8 @@ struct Record {
     return value;
   }
 
-  // The same record, unknown to the compiler: what was read before is read again, and holds no register meanwhile.
-  NEARLIGHT_MEMBER Record again() const {
+  // The same, unknown to the compiler: what was read before is read again, and holds no register meanwhile.
+  NEARLIGHT_MEMBER Activations again() const {
     const uint8_t* same = at;
     asm("" : "+r"(same));
     return {same};
@@ -70,7 +70,7 @@ struct Kind {
   static constexpr bool kAnyScale = scale_bits == nearlight::kAnyScale;
   static constexpr int kMultiples = kAnyScale ? 1 : 1 << scale_bits;  // of the weights' scale, for those of activations
   static constexpr Form kForm{Coding::int8, scale_bits, 0, groups};  // but for the zero point
-  static constexpr int64_t kRecordBytes = record_bytes(kForm);
+  static constexpr int64_t kActivationBytes = activation_bytes(kForm);  // of a block and a row
 
   // Whether add() itself takes the zero point away.
 #if defined(NEARLIGHT_AVX2)
@@ -80,11 +80,11 @@ struct Kind {
 #endif
 
   template <int R>
-  NEARLIGHT_MEMBER static i32x16 begin(const Record<R>& record, int group, int r) {
+  NEARLIGHT_MEMBER static i32x16 begin(const Activations<R>& x, int group, int r) {
     if constexpr (!kMin && !kAddsLess128) {
-      return record.start(group, r);
+      return x.start(group, r);
     } else {
-      return kAnyScale ? i32x16{} : bits_as<i32x16>(record.scale(r));
+      return kAnyScale ? i32x16{} : bits_as<i32x16>(x.scale(r));
     }
   }
 
@@ -98,13 +98,13 @@ struct Kind {
   // Ends a group; `scale` is the row's multiple of the weights'.
   template <int R>
   NEARLIGHT_MEMBER static f32x16 end(const i32x16& dots, const f32x16& scale, const f32x16& min_of_group,
-                                     const Record<R>& record, int group, int r, const f32x16& acc) {
-    const f32x16 sum = kMin ? bits_as<f32x16>(record.start(group, r)) : f32x16{};
+                                     const Activations<R>& x, int group, int r, const f32x16& acc) {
+    const f32x16 sum = kMin ? bits_as<f32x16>(x.start(group, r)) : f32x16{};
     if constexpr (kAnyScale) {
       const f32x16 t = to_f32(dots) * scale;
-      return fma(kMin ? fma(sum, min_of_group, t) : t, record.scale(r), acc);
+      return fma(kMin ? fma(sum, min_of_group, t) : t, x.scale(r), acc);
     } else {
-      const f32x16 without_min = fma(bits_as<f32x16>(dots) - record.scale(r), scale, acc);
+      const f32x16 without_min = fma(bits_as<f32x16>(dots) - x.scale(r), scale, acc);
       return kMin ? fma(sum, min_of_group, without_min) : without_min;
     }
   }
@@ -115,17 +115,17 @@ using KindOf = Kind<layout_of(F).groups, layout_of(F).zero_shift == kMins, kSeve
 
 // 1 + i / n at [i]
 template <int n>
-struct Steps {
+struct Factors {
   float at[n];
 };
 template <int n>
-constexpr Steps<n> kSteps = [] {
-  Steps<n> steps{};
-  for (int i = 0; i < n; i++) steps.at[i] = 1.0f + static_cast<float>(i) / static_cast<float>(n);
-  return steps;
+constexpr Factors<n> kFactors = [] {
+  Factors<n> factors{};
+  for (int i = 0; i < n; i++) factors.at[i] = 1.0f + static_cast<float>(i) / static_cast<float>(n);
+  return factors;
 }();
 
-// ---- few rows ------------------------------------------------------------------------------------------------------
+// ---- GEMV ----------------------------------------------------------------------------------------------------------
 
 // Not inlined on purpose: a loop over rows that is not unrolled would keep the sums of its caller in memory.
 template <int R>
@@ -139,30 +139,30 @@ struct Multiples {
   f32x16 first, last;
 
   NEARLIGHT_MEMBER explicit Multiples(const f32x16& scale)
-      : first(scale), last(scale * broadcast(kSteps<K::kMultiples>.at[K::kMultiples - 1])) {}
-  NEARLIGHT_MEMBER f32x16 at(uint32_t step) const {
+      : first(scale), last(scale * broadcast(kFactors<K::kMultiples>.at[K::kMultiples - 1])) {}
+  NEARLIGHT_MEMBER f32x16 at(uint32_t i) const {
 #if defined(NEARLIGHT_AVX512)  // the units that multiply have enough to do
-    if constexpr (K::kMultiples == 2) return choose(step != 0, first, last);
+    if constexpr (K::kMultiples == 2) return choose(i != 0, first, last);
 #endif
-    return K::kMultiples == 1 ? first : first * broadcast(kSteps<K::kMultiples>.at[step]);
+    return K::kMultiples == 1 ? first : first * broadcast(kFactors<K::kMultiples>.at[i]);
   }
 };
 
 template <Format F, int R>
-void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64_t tile_begin, int64_t tile_end) {
+void gemv(const Matrix& m, const uint8_t* quantized, const Output& out, int64_t tile_begin, int64_t tile_end) {
   using K = KindOf<F>;
   constexpr Layout layout = layout_of(F);
   constexpr int kBlocks = layout.stored_block / kBlock, kBlockBytes = 64 * layout.block_vectors();
   const int64_t blocks = n_blocks(m.n_in);
   for (int64_t tile = tile_begin; tile < tile_end; tile++) {
-    const uint8_t *codes_at = m.codes(tile), *scales_at = m.scales(tile), *record_at = prepared;
+    const uint8_t *codes_at = m.codes(tile), *scales_at = m.scales(tile), *x_at = quantized;
     f32x16 acc[R] = {};
     for (int64_t first = 0; first < blocks; first += kBlocks) {
       const Scales<F> scales(scales_at);
       const int n = blocks - first < kBlocks ? static_cast<int>(blocks - first) : kBlocks;
       for (int block = 0; block < n; block++) {
         for (int i = 0; i < kBlockBytes; i += 64) prefetch(codes_at + kPrefetchBytes + i);
-        const Record<R> record{record_at};
+        const Activations<R> x{x_at};
         u8x64 codes[8];
         unpack<F>(codes_at, codes);
         for (int g = 0; g < K::kGroups; g++) {
@@ -170,10 +170,10 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
           const Multiples<K> multiples(scales.scale(group));
           const f32x16 min = scales.min(group);
           i32x16 dots[R];
-          for (int r = 0; r < R; r++) dots[r] = K::begin(record, g, r);
+          for (int r = 0; r < R; r++) dots[r] = K::begin(x, g, r);
           const auto add = [&](int step, int r) {
             const int j = g * K::kSteps + step;
-            dots[r] = K::add(dots[r], codes[j], record.codes(j, r));
+            dots[r] = K::add(dots[r], codes[j], x.codes(j, r));
           };
           if constexpr (kRegisters == 1) {  // rows innermost: a dot product takes long, and rows do not wait for rows
             for (int step = 0; step < K::kSteps; step++) {
@@ -184,14 +184,14 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
               for (int step = 0; step < K::kSteps; step++) add(step, r);
             }
           }
-          const Record<R> same = record.again();
+          const Activations<R> same = x.again();
           for (int r = 0; r < R; r++) {
-            const f32x16 scale = multiples.at(same.step(r, K::kMultiples));
+            const f32x16 scale = multiples.at(same.multiple(r, K::kMultiples));
             acc[r] = K::end(dots[r], scale, min, same, g, r, acc[r]);
           }
         }
         codes_at += kBlockBytes;
-        record_at += K::kRecordBytes * R;
+        x_at += K::kActivationBytes * R;
       }
       scales_at += kLanes * layout.scale_bytes();
     }
@@ -202,7 +202,7 @@ void few_rows(const Matrix& m, const uint8_t* prepared, const Output& out, int64
   }
 }
 
-// ---- many rows -----------------------------------------------------------------------------------------------------
+// ---- GEMM ----------------------------------------------------------------------------------------------------------
 
 constexpr int kRowBlock = 96 * kPanelRows;  // rows that meet a pair of tiles before the next; their sums stay near too
 
@@ -243,7 +243,9 @@ void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n
         for (int g = 0; g < K::kGroups; g++) {
           const f32x16 scale = scales.scale(block * K::kGroups + g);
           auto& to = scratch.scales[done + block][g];
-          for (int i = 0; i < (made ? K::kMultiples : 1); i++) store(to[i][t], scale * broadcast(kSteps<K::kMultiples>.at[i]));
+          for (int i = 0; i < (made ? K::kMultiples : 1); i++) {
+            store(to[i][t], scale * broadcast(kFactors<K::kMultiples>.at[i]));
+          }
           if constexpr (K::kMin) store(scratch.mins[done + block][g][t], scales.min(block * K::kGroups + g));
         }
         codes_at += kBlockBytes;
@@ -258,7 +260,7 @@ void open_tiles(const Matrix& m, int64_t tile, int n_tiles, int64_t first, int n
 struct PanelWork {
   int n;
   bool first;
-  const uint8_t* records;
+  const uint8_t* x;
   float (*sums)[kPanelTiles][kLanes];
   float* y;  // null: to `sums`
   int64_t ldy;
@@ -279,13 +281,13 @@ void panel(const Scratch<K>& scratch, const PanelWork& work) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) acc[t][r] = work.first ? f32x16{} : load(work.sums[r][t]);
   }
-  const uint8_t* record_at = work.records;
-  for (int block = 0; block < work.n; block++, record_at += K::kRecordBytes * R) {
-    const Record<R> record{record_at};
+  const uint8_t* x_at = work.x;
+  for (int block = 0; block < work.n; block++, x_at += K::kActivationBytes * R) {
+    const Activations<R> x{x_at};
     for (int g = 0; g < K::kGroups; g++) {
       i32x16 dots[T][R];
       for (int r = 0; r < R; r++) {
-        const i32x16 start = K::begin(record, g, r);
+        const i32x16 start = K::begin(x, g, r);
         for (int t = 0; t < T; t++) dots[t][r] = start;
       }
 #pragma GCC unroll 8  // the same
@@ -294,18 +296,18 @@ void panel(const Scratch<K>& scratch, const PanelWork& work) {
         u8x64 codes[T];
         for (int t = 0; t < T; t++) codes[t] = load(scratch.codes[block][t][j]);
         for (int r = 0; r < R; r++) {
-          const s8x64 activations = record.codes(j, r);
+          const s8x64 activations = x.codes(j, r);
           for (int t = 0; t < T; t++) dots[t][r] = K::add(dots[t][r], codes[t], activations);
         }
       }
-      const Record<R> same = record.again();
+      const Activations<R> same = x.again();
       f32x16 min[T];
       for (int t = 0; t < T; t++) min[t] = K::kMin ? load(scratch.mins[block][g][t]) : f32x16{};
       for (int r = 0; r < R; r++) {
-        const uint32_t step = same.step(r, K::kMultiples);
-        const auto& scales = scratch.scales[block][g][made ? step : 0];
+        const uint32_t multiple = same.multiple(r, K::kMultiples);
+        const auto& scales = scratch.scales[block][g][made ? multiple : 0];
         for (int t = 0; t < T; t++) {
-          const f32x16 scale = made ? load(scales[t]) : Multiples<K>(load(scales[t])).at(step);
+          const f32x16 scale = made ? load(scales[t]) : Multiples<K>(load(scales[t])).at(multiple);
           acc[t][r] = K::end(dots[t][r], scale, min[t], same, g, r, acc[t][r]);
         }
       }
@@ -326,8 +328,8 @@ void panel(const Scratch<K>& scratch, const PanelWork& work) {
 }
 
 template <Format F, bool made>
-void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const Output& out, int64_t tile_begin,
-               int64_t tile_end) {
+void gemm(const Matrix& m, const uint8_t* quantized, int64_t n_rows, const Output& out, int64_t tile_begin,
+          int64_t tile_end) {
   using K = KindOf<F>;
   using Panel = void (*)(const Scratch<K>&, const PanelWork&);
   static constexpr auto panels = []<int... r>(std::integer_sequence<int, r...>) {
@@ -348,8 +350,8 @@ void many_rows(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const O
           const int rows = end_row - row < kPanelRows ? static_cast<int>(end_row - row) : kPanelRows;
           auto* sums = scratch.sums + (row - block_row);
           const bool last = first + n == blocks;
-          panels.at[rows - 1](scratch, {n, first == 0, prepared + records_at(form_of(F), n_rows, row, first, n), sums,
-                                        last && whole ? out.at(row, tile) : nullptr, out.ldy,
+          const uint8_t* x = quantized + activations_at(form_of(F), n_rows, row, first, n);
+          panels.at[rows - 1](scratch, {n, first == 0, x, sums, last && whole ? out.at(row, tile) : nullptr, out.ldy,
                                         out.bias ? out.bias + tile * kLanes : nullptr});
           for (int r = 0; last && !whole && r < rows; r++) {
             for (int t = 0; t < n_tiles; t++) out.finish(row + r, tile + t, load(sums[r][t]));

@@ -25,6 +25,8 @@
 // them together reads one stream and no four: F32 and F16 [n_in][4 tiles][16], BF16 [pairs][4 tiles][16][2], as its dot
 // product instruction wants them (an odd n_in is padded with a zero). The last group may have fewer tiles.
 //
+// A view is some of the tiles, where they lie. So it begins at a tile (in float formats at a group), and ends anywhere.
+//
 // Cost: decoding one token reads the matrix once, so bytes are time; multiplying many rows opens each block once.
 #pragma once
 
@@ -90,12 +92,13 @@ static_assert(layout_of(Format::W4G32).stored_bytes() == 19 && layout_of(Format:
 
 constexpr int kFloatGroup = 4;  // interleaved tiles of a float format
 
-constexpr int64_t float_group(const Matrix& m, int64_t tile) {  // tiles in the group of this one
-  const int64_t first = tile / kFloatGroup * kFloatGroup;
-  return m.n_tiles - first < kFloatGroup ? m.n_tiles - first : kFloatGroup;
+// Tiles in the group of this one, also those beyond a view's end.
+constexpr int64_t float_group(const Matrix& m, int64_t tile) {
+  const int64_t left = m.packed_tiles - m.first_tile - tile / kFloatGroup * kFloatGroup;
+  return left < kFloatGroup ? left : kFloatGroup;
 }
 
-// Where a tile's values of `step` lie; those of the next step follow float_group(m, tile) * step_bytes later.
+// Where a tile's values of a step over the inputs lie; the next step's follow float_group(m, tile) * step_bytes later.
 inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, int64_t step_bytes) {
   const int64_t place = tile % kFloatGroup;
   return m.codes(tile - place) + (step * float_group(m, tile) + place) * step_bytes;
@@ -109,7 +112,7 @@ constexpr int scale_bits(Format format) {
   return layout.low_bits == 8 ? kAnyScale : layout.stored_block == 256 ? 1 : 4;
 }
 
-// Prepared activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of chunk_blocks
+// Quantized activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of chunk_blocks
 // blocks of 32 inputs (the last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,
 //
 //     f32    float [32][R]
@@ -124,7 +127,7 @@ constexpr int scale_bits(Format format) {
 // A start is what a group's sum of products begins with: minus the sum of its codes times the weights' zero point, and
 // for scales of few bits those bits. With mins it is a float: minus the sum of its codes, for scales of few bits times
 // the scale.
-constexpr size_t record_bytes(Form form) {  // of a block and a row
+constexpr size_t activation_bytes(Form form) {  // of a block and a row
   return is_int8(form) ? kBlock + 4 + 4 * static_cast<size_t>(form.groups) : form.coding == Coding::f32 ? 4 * kBlock : 2 * kBlock;
 }
 
@@ -134,9 +137,9 @@ constexpr int64_t chunk_blocks(Form form) { return form.scale_bits < kAnyScale ?
 
 constexpr int64_t n_blocks(int64_t n_in) { return (n_in + kBlock - 1) / kBlock; }
 
-// Where the records begin of block `first`, which begins a chunk of n, for the panel of `row`.
-constexpr size_t records_at(Form form, int64_t n_rows, int64_t row, int64_t first, int64_t n) {
-  return static_cast<size_t>(first * n_rows + n * row) * record_bytes(form);
+// Where the activations of block `first`, which begins a chunk of n, lie for the panel of `row`.
+constexpr size_t activations_at(Form form, int64_t n_rows, int64_t row, int64_t first, int64_t n) {
+  return static_cast<size_t>(first * n_rows + n * row) * activation_bytes(form);
 }
 
 }  // namespace nearlight

@@ -1,38 +1,38 @@
 // The table of one instruction level; compiled once per level (simd.h says how).
 #include "floats.h"
 #include "int8.h"
-#include "prepare.h"
+#include "quantize.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
 namespace {
 
 template <Format F>
-void multiply_quantized(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const Output& out,
+void multiply_quantized(const Matrix& m, const uint8_t* quantized, int64_t n_rows, const Output& out,
                         int64_t tile_begin, int64_t tile_end) {
-  using FewRows = void (*)(const Matrix&, const uint8_t*, const Output&, int64_t, int64_t);
+  using Gemv = void (*)(const Matrix&, const uint8_t*, const Output&, int64_t, int64_t);
   static constexpr auto kernels = []<int... r>(std::integer_sequence<int, r...>) {
-    return Table<FewRows, kFewRows>{{few_rows<F, r + 1>...}};
-  }(std::make_integer_sequence<int, kFewRows>{});
-  if (n_rows <= kFewRows) {
-    kernels.at[n_rows - 1](m, prepared, out, tile_begin, tile_end);
+    return Table<Gemv, kGemvRows>{{gemv<F, r + 1>...}};
+  }(std::make_integer_sequence<int, kGemvRows>{});
+  if (n_rows <= kGemvRows) {
+    kernels.at[n_rows - 1](m, quantized, out, tile_begin, tile_end);
   } else {
     constexpr bool kAlwaysMade = KindOf<F>::kMultiples <= 2;
-    const auto many = n_rows < kRowsForMultiples ? many_rows<F, kAlwaysMade> : many_rows<F, true>;
-    many(m, prepared, n_rows, out, tile_begin, tile_end);
+    const auto kernel = n_rows < kRowsForMultiples ? gemm<F, kAlwaysMade> : gemm<F, true>;
+    kernel(m, quantized, n_rows, out, tile_begin, tile_end);
   }
 }
 
 template <Format F>
-void multiply_format(const Matrix& m, const uint8_t* prepared, int64_t n_rows, const Output& out, int64_t tile_begin,
+void multiply_format(const Matrix& m, const uint8_t* quantized, int64_t n_rows, const Output& out, int64_t tile_begin,
                      int64_t tile_end) {
   if constexpr (is_float(F)) {
-    multiply_floats<F>(m, prepared, n_rows, out, tile_begin, tile_end);
+    multiply_floats<F>(m, quantized, n_rows, out, tile_begin, tile_end);
   } else {
-    multiply_quantized<F>(m, prepared, n_rows, out, tile_begin, tile_end);
+    multiply_quantized<F>(m, quantized, n_rows, out, tile_begin, tile_end);
   }
 }
 
-void multiply(const Matrix& m, const void* prepared, int64_t n_rows, const float* bias, float* y, int64_t ldy,
+void multiply(const Matrix& m, const void* quantized, int64_t n_rows, const float* bias, float* y, int64_t ldy,
               int64_t tile_begin, int64_t tile_end) {
   using Multiply = void (*)(const Matrix&, const uint8_t*, int64_t, const Output&, int64_t, int64_t);
   static constexpr auto formats = []<int... f>(std::integer_sequence<int, f...>) {
@@ -40,12 +40,12 @@ void multiply(const Matrix& m, const void* prepared, int64_t n_rows, const float
   }(std::make_integer_sequence<int, kFormats>{});
   const Output out{y, ldy, m.n_out, bias};
   if (n_rows < 1) return;
-  formats.at[static_cast<int>(m.format)](m, static_cast<const uint8_t*>(prepared), n_rows, out, tile_begin, tile_end);
+  formats.at[static_cast<int>(m.format)](m, static_cast<const uint8_t*>(quantized), n_rows, out, tile_begin, tile_end);
 }
 
 Form form(Format format) { return form_of(format); }
 
-constexpr MatmulKernels kKernels{form, prepare, multiply};
+constexpr MatmulKernels kKernels{form, quantize, multiply};
 
 }  // namespace
 

@@ -114,7 +114,17 @@ Matrix describe(Format format, int64_t n_out, int64_t n_in) {
   const size_t blocks = static_cast<size_t>((even + layout.stored_block - 1) / layout.stored_block);
   const size_t scales = blocks * static_cast<size_t>(kLanes * layout.scale_bytes());
   const size_t codes = blocks * static_cast<size_t>(kLanes * (layout.stored_bytes() - layout.scale_bytes()));
-  return {format, n_out, n_in, n_tiles, codes, scales, nullptr};
+  return {format, n_out, n_in, n_tiles, codes, scales, nullptr, n_tiles, 0};
+}
+
+int64_t view_granularity(Format format) { return is_float(format) ? kFloatGroup * kLanes : kLanes; }
+
+Matrix view(const Matrix& matrix, int64_t first_row, int64_t end_row) {
+  Matrix rows = matrix;
+  rows.n_out = end_row - first_row;
+  rows.n_tiles = (rows.n_out + kLanes - 1) / kLanes;
+  rows.first_tile += first_row / kLanes;
+  return rows;
 }
 
 int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t tile_begin, int64_t tile_end) {
@@ -139,8 +149,8 @@ int64_t pack(const Matrix& m, const uint8_t* rows, size_t row_stride, int64_t ti
   return bad_row;
 }
 
-size_t prepared_bytes(Form form, int64_t n_rows, int64_t n_in) {
-  return static_cast<size_t>(n_rows * n_blocks(n_in)) * record_bytes(form);
+size_t quantized_bytes(Form form, int64_t n_rows, int64_t n_in) {
+  return static_cast<size_t>(n_rows * n_blocks(n_in)) * activation_bytes(form);
 }
 
 }  // namespace nearlight

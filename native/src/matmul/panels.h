@@ -14,12 +14,12 @@ constexpr int kPanelRows = 6, kPanelTiles = 2;
 constexpr int kPanelRows = 3, kPanelTiles = 1;
 #endif
 
-constexpr int kFewRows = 8;           // that meet codes as they are opened, without a scratch in between
+constexpr int kGemvRows = 8;          // that meet codes as they are opened, without a scratch in between
 constexpr int kPrefetchBytes = 4096;  // ahead of the codes being read; one row alone gains 10-20 %
 
-// Rows in one panel of prepared activations: all of them if few.
+// Rows in one panel of quantized activations: all of them if few.
 constexpr int64_t panel_rows(Form form, int64_t n_rows) {
-  return n_rows <= (is_int8(form) ? kFewRows : kPanelRows) ? n_rows : kPanelRows;
+  return n_rows <= (is_int8(form) ? kGemvRows : kPanelRows) ? n_rows : kPanelRows;
 }
 
 template <typename Function, int n>
@@ -61,7 +61,7 @@ struct Output {
   // Not inlined into kernels on purpose: their loops run over the tiles there are, and sums indexed by such a loop
   // could not stay in registers.
   template <int T, int R>
-  [[gnu::noinline]] void take_up(const Chunk& chunk, f32x16 (&sums)[T][R]) const {
+  [[gnu::noinline]] void load_sums(const Chunk& chunk, f32x16 (&sums)[T][R]) const {
     for (int t = 0; t < chunk.n_tiles; t++) {
       const int n = lanes(chunk.tile + t);
       for (int r = 0; r < R; r++) sums[t][r] = chunk.first ? f32x16{} : get(at(chunk.row + r, chunk.tile + t), n);
@@ -72,7 +72,7 @@ struct Output {
   }
 
   template <int T, int R>
-  [[gnu::noinline]] void put_down(const Chunk& chunk, const f32x16 (&sums)[T][R]) const {
+  [[gnu::noinline]] void store_sums(const Chunk& chunk, const f32x16 (&sums)[T][R]) const {
     for (int t = 0; t < chunk.n_tiles; t++) {
       const int n = lanes(chunk.tile + t);
       for (int r = 0; r < R; r++) {

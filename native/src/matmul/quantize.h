@@ -1,4 +1,5 @@
-// Activations made ready for the kernels (layout.h): panels of rows, blocks of 32 inputs, zeros past n_in.
+// Activations quantized for the kernels (layout.h): panels of rows, blocks of 32 inputs, zeros past n_in. For float
+// weights they are only rounded to bfloat16, or copied.
 //
 // int8 codes are symmetric and have a scale per 32 inputs: an outlier spoils nobody but its 31 neighbours. The scale is
 // the float that makes the largest of them 127. For weights of fewer than 8 bits it is rounded up to a few bits, which
@@ -11,7 +12,7 @@
 //     of 1 bit                  0.66 %   0.91 %   0.90 %   1.45 %     K-quants and others in blocks of 256
 //     scale per 256             0.70 %   1.16 %   1.30 %   2.9 %      llama.cpp, with K-quants
 //
-// Rows are independent: those that a thread has just computed it can prepare while they are in its cache.
+// Rows are independent: those that a thread has just computed it can quantize while they are in its cache.
 #pragma once
 
 #include <cmath>
@@ -21,8 +22,8 @@
 namespace nearlight::NEARLIGHT_LEVEL {
 
 // Writes word i of row r among `rows` rows; i counts steps of the kernel (four codes, two bfloat16, a float).
-NEARLIGHT_INLINE void put_words(const void* words, int n, uint8_t* record, int64_t r, int64_t rows) {
-  for (int i = 0; i < n; i++) std::memcpy(record + 4 * (i * rows + r), static_cast<const uint8_t*>(words) + 4 * i, 4);
+NEARLIGHT_INLINE void put_words(const void* words, int n, uint8_t* to, int64_t r, int64_t rows) {
+  for (int i = 0; i < n; i++) std::memcpy(to + 4 * (i * rows + r), static_cast<const uint8_t*>(words) + 4 * i, 4);
 }
 
 // Magnitudes compared as integers keep their order, and a NaN is the largest: it becomes the scale and is not lost.
@@ -42,8 +43,8 @@ NEARLIGHT_INLINE BlockScale scale_of_few_bits(int scale_bits, uint32_t bits) {
   const float scale = f32_from_bits(bits);
   if (scale < kLeastScale) return {0.0f, 0.0f, bits_from_f32(0x1.8p23f)};
   if (!(scale < kMostScale)) return {NAN, 0.0f, bits_from_f32(NAN)};
-  const uint32_t exponent = bits & 0xffu << 23, step = (bits & 0x7fffff) >> (kAnyScale - scale_bits);
-  return {scale, 1.0f / scale, (exponent + (23u << 23)) | 1u << 22 | step};
+  const uint32_t exponent = bits & 0xffu << 23, mantissa = (bits & 0x7fffff) >> (kAnyScale - scale_bits);
+  return {scale, 1.0f / scale, (exponent + (23u << 23)) | 1u << 22 | mantissa};
 }
 
 // The squared errors of a block's inputs, summed.
@@ -72,29 +73,29 @@ NEARLIGHT_INLINE uint32_t start(Form form, int32_t sum, const BlockScale& scale)
 }
 
 // inputs a then b, 16 each, of row r
-NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
+NEARLIGHT_INLINE void put_int8(Form form, const f32x16& a, const f32x16& b, uint8_t* to, int64_t r, int64_t rows) {
   const BlockScale scale = scale_of(form, a, b);
   const f32x16 to_code = broadcast(scale.to_code);
   const i32x16 first = round_to_i32(a * to_code), second = round_to_i32(b * to_code);
   int8_t codes[kBlock];
   store_low_bytes(codes, first);
   store_low_bytes(codes + kLanes, second);
-  put_words(codes, kBlock / 4, record, r, rows);
-  put_words(&scale.bits, 1, record + kBlock * rows, r, rows);
+  put_words(codes, kBlock / 4, to, r, rows);
+  put_words(&scale.bits, 1, to + kBlock * rows, r, rows);
   const uint32_t starts[] = {start(form, sum(form.groups == 1 ? first + second : first), scale),
                              form.groups == 1 ? 0 : start(form, sum(second), scale)};
-  put_words(starts, form.groups, record + (kBlock + 4) * rows, r, rows);
+  put_words(starts, form.groups, to + (kBlock + 4) * rows, r, rows);
 }
 
-NEARLIGHT_INLINE void put_f32(const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
+NEARLIGHT_INLINE void put_f32(const f32x16& a, const f32x16& b, uint8_t* to, int64_t r, int64_t rows) {
   const f32x16 values[] = {a, b};
-  put_words(values, kBlock, record, r, rows);
+  put_words(values, kBlock, to, r, rows);
 }
 
 #if defined(__AVX512BF16__)
-NEARLIGHT_INLINE void put_bf16(const f32x16& a, const f32x16& b, uint8_t* record, int64_t r, int64_t rows) {
+NEARLIGHT_INLINE void put_bf16(const f32x16& a, const f32x16& b, uint8_t* to, int64_t r, int64_t rows) {
   const __m512bh pairs = _mm512_cvtne2ps_pbh(b.part[0], a.part[0]);
-  put_words(&pairs, kBlock / 2, record, r, rows);
+  put_words(&pairs, kBlock / 2, to, r, rows);
 }
 #endif
 
@@ -108,25 +109,26 @@ NEARLIGHT_INLINE void load_block(const float* x, int64_t block, int64_t n_in, f3
                    : f32x16{};
 }
 
-inline void prepare(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* prepared,
-                    int64_t row_begin, int64_t row_end) {
+inline void quantize(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* quantized,
+                     int64_t row_begin, int64_t row_end) {
   const int64_t height = panel_rows(form, n_rows), blocks = n_blocks(n_in), chunk = chunk_blocks(form);
-  auto* to = static_cast<uint8_t*>(prepared);
+  auto* panels = static_cast<uint8_t*>(quantized);
   for (int64_t row = row_begin; row < row_end; row++) {
     const float* from = x + row * ldx;
     const int64_t panel = row / height * height, r = row - panel, rows = n_rows - panel < height ? n_rows - panel : height;
     for (int64_t first = 0; first < blocks; first += chunk) {
       const int64_t n = blocks - first < chunk ? blocks - first : chunk;
-      uint8_t* record = to + records_at(form, n_rows, panel, first, n);
-      for (int64_t block = first; block < first + n; block++, record += static_cast<size_t>(rows) * record_bytes(form)) {
+      uint8_t* to = panels + activations_at(form, n_rows, panel, first, n);
+      const size_t block_bytes = static_cast<size_t>(rows) * activation_bytes(form);
+      for (int64_t block = first; block < first + n; block++, to += block_bytes) {
         f32x16 a, b;
         load_block(from, block, n_in, a, b);
         switch (form.coding) {
-          case Coding::f32: put_f32(a, b, record, r, rows); break;
-          case Coding::int8: put_int8(form, a, b, record, r, rows); break;
+          case Coding::f32: put_f32(a, b, to, r, rows); break;
+          case Coding::int8: put_int8(form, a, b, to, r, rows); break;
           case Coding::bf16:
 #if defined(__AVX512BF16__)
-            put_bf16(a, b, record, r, rows);
+            put_bf16(a, b, to, r, rows);
 #endif
             break;  // form() never names it elsewhere
         }

@@ -6,7 +6,7 @@
 //     kTable    values (plus zero point) of 4-bit codes, where a code is an index
 //
 // The zero point and the min cost one step per group, not per input: both are multiplied with the sum of the group's
-// activations, which is prepared.
+// activations, which is quantized with them.
 #pragma once
 
 #include "../dots.h"

@@ -41,8 +41,8 @@ struct Shape {
   int64_t n_queries() const { return rows_per_tile * heads_per_tile; }
 };
 
-// An attention command: what its tiles have in common, and which of them are a piece's. Tiles are counted by their rows,
-// in the order of the schedule, and by their heads within these.
+// An attention command: what its tiles have in common, and which of them are a piece's. Tiles are counted by their
+// rows, in the order of the schedule, and by their heads within these.
 struct Attention {
   Shape shape;
   AttendOptions options;
@@ -128,11 +128,11 @@ void check_room(const KVStore& store, const Step& step) {
   }
 }
 
-void record_keep(Tape& tape, const Activation& k, const Activation& v, const std::shared_ptr<KVStore>& store) {
+void record_append(Tape& tape, const Activation& k, const Activation& v, const std::shared_ptr<KVStore>& store) {
   const Step& step = tape.step();
   const Place keys = k.place(), values = v.place();
   const HeadCut cut(tape, k.rows, store->layout().n_kv_heads);
-  tape.add({"keep",
+  tape.add({"append",
             {reads(keys), reads(values), {Place{0, 1}, true, store.get()}},
             cut.row_wise(),
             cut.n_pieces,
@@ -140,7 +140,7 @@ void record_keep(Tape& tape, const Activation& k, const Activation& v, const std
               const Share rows = cut.rows(piece), heads = cut.heads(piece);
               for (int64_t r = rows.begin; r < rows.end; r++) {
                 const auto i = static_cast<size_t>(r);
-                level().vector->keep(store->layout(), store->segments(step.sequences[i]), step.positions[i],
+                level().vector->append(store->layout(), store->segments(step.sequences[i]), step.positions[i],
                                      heads.begin, heads.end, keys.in<float>(w.arena) + r * width,
                                      values.in<float>(w.arena) + r * width);
               }
@@ -152,7 +152,7 @@ void record_keep(Tape& tape, const Activation& k, const Activation& v, const std
 Activation attend(Tape& tape, const Activation& q, const Activation& k, const Activation& v,
                   std::shared_ptr<KVStore> store, int64_t head_dim, const AttendOptions& options) {
   tape.before_run([store](const Step& step) { check_room(*store, step); });
-  record_keep(tape, k, v, store);
+  record_append(tape, k, v, store);
 
   Activation out = new_activation(tape, q.rows, q.width);
   const KVLayout& layout = store->layout();
@@ -183,7 +183,8 @@ Activation attend(Tape& tape, const Activation& q, const Activation& k, const Ac
   const bool shares_splits = n_threads > 1 && q.rows <= kSplitRows && !by_head;
   std::optional<Slot> splits;
   if (shares_splits) {
-    splits.emplace(tape.slots(), bytes_of(attend_split_floats(layout, most_tiles * shape.heads_per_tile) * kMostSplits));
+    const int64_t most_queries = most_tiles * shape.heads_per_tile;
+    splits.emplace(tape.slots(), bytes_of(attend_split_floats(layout, most_queries) * kMostSplits));
     attention.splits = splits->place();
     attention.done.reset(new std::atomic<int64_t>[static_cast<size_t>(most_tiles)]());
     // Before a step, not after the merge: a step that is stopped never comes to merge some tiles.

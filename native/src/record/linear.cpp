@@ -26,20 +26,20 @@ int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
 }
 
 // x in the form this matrix is multiplied with; the command is recorded at the first asking.
-Place prepare(Tape& tape, Activation& x, Form form) {
-  auto& slot = x.prepared[form];
+Place quantize(Tape& tape, Activation& x, Form form) {
+  auto& slot = x.quantized[form];
   if (slot) return slot->place();
-  slot = std::make_shared<Slot>(tape.slots(), prepared_bytes(form, x.rows, x.width));
+  slot = std::make_shared<Slot>(tape.slots(), quantized_bytes(form, x.rows, x.width));
   const Place from = x.place(), to = slot->place();
   const int64_t n_pieces = tape.row_pieces(x.rows);
-  tape.add({"prepare",
+  tape.add({"quantize",
             {reads(from), {to, true, nullptr, true}},
             x.rows,
             n_pieces,
             [from, to, form, rows = x.rows, width = x.width, n_pieces](const Worker& w, int64_t piece) {
               const Share mine = share(rows, piece, n_pieces);
-              level().matmul->prepare(form, from.in<float>(w.arena), width, rows, width, to.in<void>(w.arena),
-                                      mine.begin, mine.end);
+              level().matmul->quantize(form, from.in<float>(w.arena), width, rows, width, to.in<void>(w.arena),
+                                       mine.begin, mine.end);
             }});
   return to;
 }
@@ -74,7 +74,7 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   const Matrix& matrix = weight->matrix;
   Activation out = new_activation(tape, x.rows, matrix.n_out);
   if (x.rows == 0) return out;
-  const Place from = prepare(tape, x, level().matmul->form(matrix.format));
+  const Place from = quantize(tape, x, level().matmul->form(matrix.format));
   const auto to = std::make_shared<Target>(out.place());
   const int64_t n_pieces = n_pieces_of(tape, matrix, x.rows);
   tape.add({weight->name,

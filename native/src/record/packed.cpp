@@ -73,11 +73,17 @@ int read_fully(int file, std::byte* to, size_t n_bytes, int64_t offset) {
 
 std::shared_ptr<PackedMatrix> new_matrix(Runtime& runtime, std::string name, Format format, int64_t n_out,
                                          int64_t n_in) {
-  auto packed = std::make_shared<PackedMatrix>(PackedMatrix{std::move(name), describe(format, n_out, n_in), {}});
+  auto packed = std::make_shared<PackedMatrix>(PackedMatrix{std::move(name), describe(format, n_out, n_in), nullptr});
   const std::lock_guard lock(runtime.mutex);
   packed->memory = runtime.slabs.allocate(packed->matrix.n_bytes());
   packed->matrix.data = reinterpret_cast<uint8_t*>(packed->memory.get());
   return packed;
+}
+
+std::shared_ptr<PackedMatrix> view_of(const PackedMatrix& packed, int64_t first_row, int64_t end_row) {
+  std::string name = packed.name + "[" + std::to_string(first_row) + ":" + std::to_string(end_row) + "]";
+  const Matrix rows = view(packed.matrix, first_row, end_row);
+  return std::make_shared<PackedMatrix>(PackedMatrix{std::move(name), rows, packed.memory, true});
 }
 
 int64_t pack_rows(Runtime& runtime, PackedMatrix& packed, int64_t first_row, int64_t n_rows, const uint8_t* rows,

@@ -14,17 +14,21 @@
 
 namespace nearlight {
 
-// A packed matrix and the memory it lies in.
+// A packed matrix and the memory it lies in, which views share.
 struct PackedMatrix {
   std::string name;
   Matrix matrix;
   std::shared_ptr<std::byte[]> memory;
+  bool is_view = false;
 };
 
 using MatrixRef = std::shared_ptr<const PackedMatrix>;
 
 std::shared_ptr<PackedMatrix> new_matrix(Runtime& runtime, std::string name, Format format, int64_t n_out,
                                          int64_t n_in);
+
+// Rows first_row .. end_row-1 of a matrix, where they lie. `first_row` is a multiple of view_granularity.
+std::shared_ptr<PackedMatrix> view_of(const PackedMatrix& packed, int64_t first_row, int64_t end_row);
 
 // Repacks stored rows, as many as are in whole tiles or reach the last row, to where row `first_row` belongs, a
 // multiple of kLanes. Returns the first row with a scale that is not finite, or -1.

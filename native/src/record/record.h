@@ -36,7 +36,7 @@ struct Input {
 struct Activation {
   int64_t rows, width;
   std::shared_ptr<Slot> slot;
-  std::map<Form, std::shared_ptr<Slot>> prepared;  // by form: converted once for all matrices that read it
+  std::map<Form, std::shared_ptr<Slot>> quantized;  // by form: once for all matrices that read it
 
   Place place() const { return slot->place(); }
 };

@@ -28,7 +28,7 @@ Place Slots::take(size_t wanted) {
     if (available > n_bytes) free_.emplace(offset + n_bytes, available - n_bytes);
     return {offset, wanted};
   }
-  // Nothing fits: grow at the end, taking in a free stretch that already lies there.
+  // Nothing fits: grow at the end, taking in a free range that already lies there.
   size_t offset = end_;
   if (!free_.empty()) {
     const auto last = std::prev(free_.end());

@@ -1,4 +1,4 @@
-// Where activations live: one stretch of memory per runtime, shared by all its tapes.
+// Where activations live: one range of memory per runtime, shared by all its tapes.
 //
 // Commands name places by offset, because the arena may move when a larger tape is recorded. Which offsets are free is
 // decided once, while recording: an activation takes a slot and gives it back when the last holder lets go, so the
@@ -14,7 +14,7 @@
 
 namespace nearlight {
 
-// A stretch of the arena.
+// A range of the arena.
 struct Place {
   size_t offset = 0, n_bytes = 0;
 
@@ -40,7 +40,7 @@ class Arena {
   size_t n_bytes_ = 0;
 };
 
-// The free and taken stretches of the arena while a tape is recorded: first fit, lowest offset first. A place is as
+// The free and taken ranges of the arena while a tape is recorded: first fit, lowest offset first. A place is as
 // long as what was asked for, although it has its last cache line to itself: so places of equally many rows are equal
 // only if the rows are as long, too (Tape::conflicts).
 class Slots {

@@ -1,7 +1,7 @@
 // Aligned memory that frees itself.
 //
 // Everything a kernel streams through (arena, cache segments, parameters) starts on a cache line, so that no vector
-// load of a row's start is split in two; large pieces ask for huge pages, because a weight-sized stretch of 4 kB pages
+// load of a row's start is split in two; large pieces ask for huge pages, because a matrix in 4 kB pages
 // costs a TLB miss every few hundred nanoseconds, and no prefetcher follows across their ends.
 #pragma once
 

@@ -33,8 +33,8 @@ int64_t AttendSchedule::split_tokens(const Step& step, int64_t row) const {
   return nearlight::split_tokens(std::min(n, window_));
 }
 
-// The rows of `span` from `begin` on, as far as they have splits alike and lie so near each other that together they see
-// kMostSplits at most.
+// The rows of `span` from `begin` on, as far as they have splits alike and lie so near each other that together they
+// see kMostSplits at most.
 TileRows AttendSchedule::cut(const Step& step, const Span& span, int64_t begin) const {
   const int64_t first_row = span.first_row + begin, tokens = split_tokens(step, first_row);
   const int32_t* const position = step.positions.data() + first_row;

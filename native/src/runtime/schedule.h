@@ -16,7 +16,7 @@ namespace nearlight {
 // The rows of a tile: with every group of query heads they make one.
 struct TileRows {
   int64_t sequence, first_row, n_rows;
-  int64_t split_tokens;           // tokens of a split-KV part
+  int64_t split_tokens;           // tokens of a split (split-KV)
   int64_t first_split, n_splits;  // the splits of which some row sees something
   int64_t splits_before;          // of all TileRows before this one
 };

@@ -7,7 +7,7 @@
 //     stage   command            touches
 //       1     embed              writes h            row-wise
 //             rms_norm           h -> x              row-wise: a piece reads the rows it wrote itself
-//       2     prepare            x -> x as int8
+//       2     quantize           x -> x as int8
 //       3     q_proj             x as int8 -> q
 //             k_proj             x as int8 -> k      touches nothing that q_proj writes
 //       4     …
@@ -108,7 +108,7 @@ class Tape {
   int64_t head_pieces(int64_t n_heads) const;
   // How attention cuts the rows of every step, into tiles of so many at most; the same for all that ask for the same.
   const AttendSchedule& schedule(int64_t most_rows, int64_t window);
-  // Add what is done before every run: verifying the step, with std::invalid_argument, or making something ready for it.
+  // Add what is done before every run: it verifies the step, raising std::invalid_argument, or makes something ready.
   void before_run(std::function<void(const Step&)> hook) { before_run_.push_back(std::move(hook)); }
 
   // -- replaying --

@@ -8,8 +8,8 @@
 //     sums     [queries][D]   = sums * correction + 2^(scores - m) . values
 //
 // Scores are in units of ln 2, the factor being part of the query's scale: powers of 2 are cheaper than those of e.
-// How queries meet keys, and weights values, is the matter of the cache's format: attend_f32.h, attend_i16.h, attend_q8.h. Either
-// way a row's result does not depend on which other rows were computed with it.
+// How queries meet keys, and weights values, is the matter of the cache's format: attend_f32.h, attend_i16.h,
+// attend_q8.h. Either way a row's result does not depend on which other rows were computed with it.
 // Source: arXiv:1805.02867 (online softmax), arXiv:2205.14135 (FlashAttention).
 #include <cmath>
 
@@ -132,46 +132,48 @@ class Walk {
     const int64_t first = tile_.first_token(0) / kStretchTokens * kStretchTokens;
     int64_t start = number * tile_.split_tokens;
     if (start < first) start = first;
-    for (; start < (end < after ? end : after); start += kStretchTokens) stretch(start, sums);
+    for (; start < (end < after ? end : after); start += kStretchTokens) add_stretch(start, sums);
   }
 
  private:
-  void stretch(int64_t start, Sums& sums) {
-    View view;
+  void add_stretch(int64_t start, Sums& sums) {
+    Stretch stretch;
     int64_t begins[kMaxQueries];
-    if (!look(start, view, begins)) return;
+    if (!look(start, stretch, begins)) return;
     // What nobody has fetched ahead: the first stretch, and of the last not what the fetching in its order would bring.
-    const bool alone = !begun_ || view.end < kStretchTokens;
-    const std::byte* const values = view.at + tile_.layout.keys_bytes() + tile_.layout.key_scales_bytes();
-    if (alone) lines_of(tile_.layout, view.at, view.begin, view.end, [](const std::byte* line) { touch(line); });
-    if (!alone && Cache::kTouches) touch(view.at, values);
+    const bool alone = !begun_ || stretch.end < kStretchTokens;
+    const std::byte* const values = stretch.at + tile_.layout.keys_bytes() + tile_.layout.key_scales_bytes();
+    if (alone) {
+      lines_of(tile_.layout, stretch.at, stretch.begin, stretch.end, [](const std::byte* line) { touch(line); });
+    }
+    if (!alone && Cache::kTouches) touch(stretch.at, values);
     begun_ = true;
-    cache_.score(view, scores_);
+    cache_.score(stretch, scores_);
     // One thing for all queries, then the next: each waits long for its maximum, but they do not wait for each other.
     alignas(64) float risen[kMaxQueries] = {}, corrections[kMaxQueries];
-    for (int64_t i = view.first; i < view.last; i++) {
+    for (int64_t i = stretch.first; i < stretch.last; i++) {
       const float before = sums.maxima[i];
       sums.maxima[i] =
-          highest_score(scores_ + i * kStretchTokens, view.begin, begins[i], view.ends[i], tile_.softcap, before);
+          highest_score(scores_ + i * kStretchTokens, stretch.begin, begins[i], stretch.ends[i], tile_.softcap, before);
       risen[i] = before - sums.maxima[i];
     }
-    for (int64_t i = view.first / 16 * 16; i < view.last; i += 16) {
+    for (int64_t i = stretch.first / 16 * 16; i < stretch.last; i += 16) {
       store(corrections + i, exp2_of_negative(load(risen + i)));
     }
-    for (int64_t i = view.first; i < view.last; i++) {
-      auto weights = cache_.weights(view, i, scores_ + i * kStretchTokens);
-      const int64_t end = (view.ends[i] + 15) / 16 * 16;
-      const float gained = soften(scores_ + i * kStretchTokens, view.begin, end, sums.maxima[i],
+    for (int64_t i = stretch.first; i < stretch.last; i++) {
+      auto weights = cache_.weights(stretch, i, scores_ + i * kStretchTokens);
+      const int64_t end = (stretch.ends[i] + 15) / 16 * 16;
+      const float gained = soften(scores_ + i * kStretchTokens, stretch.begin, end, sums.maxima[i],
                                   [&](int64_t token, const f32x16& p) { weights.put(token, p); });
       sums.totals[i] = sums.totals[i] * corrections[i] + gained;
       weights.end(end);
     }
-    if (!alone && Cache::kTouches) touch(values, view.at + tile_.layout.stretch_bytes());
-    cache_.weigh(view, corrections, sums.sums);
+    if (!alone && Cache::kTouches) touch(values, stretch.at + tile_.layout.stretch_bytes());
+    cache_.weigh(stretch, corrections, sums.sums);
   }
 
   // What the tile sees of the stretch from `start` on, and where each query begins; false if nothing.
-  bool look(int64_t start, View& view, int64_t* begins) const {
+  bool look(int64_t start, Stretch& stretch, int64_t* begins) const {
     int64_t first = 0, last = tile_.n_rows;
     while (first < last && tile_.positions[first] < start) first++;
     while (first < last && tile_.first_token(last - 1) >= start + kStretchTokens) last--;
@@ -180,16 +182,16 @@ class Walk {
       const int64_t before = tile_.first_token(row) - start, after = tile_.positions[row] + 1 - start;
       for (int64_t i = row * tile_.group; i < (row + 1) * tile_.group; i++) {
         begins[i] = before > 0 ? before : 0;
-        view.ends[i] = after < kStretchTokens ? after : kStretchTokens;
+        stretch.ends[i] = after < kStretchTokens ? after : kStretchTokens;
       }
     }
     const int64_t next = start + kStretchTokens;
-    view.at = stretch_of(tile_.layout, tile_.segments, tile_.kv_head, start);
-    view.next = next > tile_.positions[tile_.n_rows - 1]
-                    ? view.at
+    stretch.at = stretch_of(tile_.layout, tile_.segments, tile_.kv_head, start);
+    stretch.next = next > tile_.positions[tile_.n_rows - 1]
+                    ? stretch.at
                     : stretch_of(tile_.layout, tile_.segments, tile_.kv_head, next);
-    view.first = first * tile_.group, view.last = last * tile_.group;
-    view.begin = begins[view.first] / kKeyBlock * kKeyBlock, view.end = view.ends[view.last - 1];
+    stretch.first = first * tile_.group, stretch.last = last * tile_.group;
+    stretch.begin = begins[stretch.first] / kKeyBlock * kKeyBlock, stretch.end = stretch.ends[stretch.last - 1];
     return true;
   }
 
@@ -212,8 +214,8 @@ NEARLIGHT_INLINE void with_walk(const AttendTile& tile, Scratch& scratch, const 
 
 }  // namespace
 
-void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
-          const float* keys, const float* values) {
+void append(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
+            const float* keys, const float* values) {
   const int64_t token = position % kStretchTokens;
   for (int64_t h = first; h < end; h++) {  // a token's key lies in as many cache lines as it has pairs
     lines_of(layout, stretch_of(layout, segments, h, position), token, token + 1,
@@ -223,9 +225,9 @@ void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, 
     const float *k = keys + h * layout.head_dim, *v = values + h * layout.head_dim;
     std::byte* stretch = stretch_of(layout, segments, h, position);
     switch (layout.format) {
-      case KVFormat::F32: keep_f32(layout, stretch, token, k, v); break;
-      case KVFormat::I16: keep_i16(layout, stretch, token, k, v); break;
-      case KVFormat::Q8: keep_q8(layout, stretch, token, k, v); break;
+      case KVFormat::F32: append_f32(layout, stretch, token, k, v); break;
+      case KVFormat::I16: append_i16(layout, stretch, token, k, v); break;
+      case KVFormat::Q8: append_q8(layout, stretch, token, k, v); break;
     }
   }
 }

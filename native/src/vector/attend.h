@@ -9,7 +9,7 @@
 namespace nearlight::NEARLIGHT_LEVEL {
 
 // One stretch of the cache, as the queries of a tile see it.
-struct View {
+struct Stretch {
   const std::byte* at;               // keys, their scales, values, their scales
   const std::byte* next;             // the stretch that is read after this one, to be fetched ahead
   int64_t first, last;               // the queries that see some of it

@@ -39,29 +39,29 @@ class F32Cache {
     std::memcpy(queries_ + i * layout_.padded_dim(), query, sizeof(float) * static_cast<size_t>(layout_.padded_dim()));
   }
 
-  // scores[query][token] for the queries and tokens of the view, in blocks of 16 tokens.
-  void score(const View& view, float* scores) {
-    const Operands keys{view.at, view.at + layout_.keys_bytes(), kVectorBytes, layout_.key_block_bytes()};
-    const int64_t begin = view.begin / kKeyBlock, end = (view.end + kKeyBlock - 1) / kKeyBlock;
-    multiply(view, keys, begin, end, {queries_, layout_.padded_dim(), 0, dims_},
+  // scores[query][token] for the queries and tokens of the stretch, in blocks of 16 tokens.
+  void score(const Stretch& stretch, float* scores) {
+    const Operands keys{stretch.at, stretch.at + layout_.keys_bytes(), kVectorBytes, layout_.key_block_bytes()};
+    const int64_t begin = stretch.begin / kKeyBlock, end = (stretch.end + kKeyBlock - 1) / kKeyBlock;
+    multiply(stretch, keys, begin, end, {queries_, layout_.padded_dim(), 0, dims_},
              [&](int64_t query, int64_t vector, const f32x16& sum) {
                store(scores + query * kStretchTokens + vector * kKeyBlock, sum);
              });
   }
 
-  // Takes in the softmax weights of a query, 16 at a time from view.begin on.
+  // Takes in the softmax weights of a query, 16 at a time from stretch.begin on.
   struct Weights {
     float* row;
     NEARLIGHT_MEMBER void put(int64_t token, const f32x16& weights) { store(row + token, weights); }
     NEARLIGHT_MEMBER void end(int64_t) {}
   };
-  NEARLIGHT_MEMBER Weights weights(const View&, int64_t i, float*) { return {weights_ + i * kStretchTokens}; }
+  NEARLIGHT_MEMBER Weights weights(const Stretch&, int64_t i, float*) { return {weights_ + i * kStretchTokens}; }
 
   // sums[query] = sums[query] * corrections[query] + weights . values
-  void weigh(const View& view, const float* corrections, float* sums) {
+  void weigh(const Stretch& stretch, const float* corrections, float* sums) {
     const int64_t padded = layout_.padded_dim();
-    const Operands values{view.at + layout_.keys_bytes(), view.next, padded / 16 * kVectorBytes, kVectorBytes};
-    multiply(view, values, 0, padded / 16, {weights_, kStretchTokens, view.begin, view.ends},
+    const Operands values{stretch.at + layout_.keys_bytes(), stretch.next, padded / 16 * kVectorBytes, kVectorBytes};
+    multiply(stretch, values, 0, padded / 16, {weights_, kStretchTokens, stretch.begin, stretch.ends},
              [&](int64_t query, int64_t vector, const f32x16& sum) {
                float* to = sums + query * padded + vector * 16;
                store(to, fma(load(to), broadcast(corrections[query]), sum));
@@ -111,12 +111,12 @@ class F32Cache {
     sum.second = fma(a.second, factor, sum.second);
   }
 
-  // All queries of the view by vectors begin .. end-1. finish(query, vector, sum) is given every result.
+  // All queries of the stretch by vectors begin .. end-1. finish(query, vector, sum) is given every result.
   template <typename Finish>
-  NEARLIGHT_MEMBER void multiply(const View& view, const Operands& operands, int64_t begin, int64_t end,
+  NEARLIGHT_MEMBER void multiply(const Stretch& stretch, const Operands& operands, int64_t begin, int64_t end,
                                  const Factors& factors, const Finish& finish) {
-    for (int64_t query = view.first; query < view.last; query += kTileRows) {
-      const int64_t n = view.last - query < kTileRows ? view.last - query : kTileRows;
+    for (int64_t query = stretch.first; query < stretch.last; query += kTileRows) {
+      const int64_t n = stretch.last - query < kTileRows ? stretch.last - query : kTileRows;
       with_constant<kTileRows>(n, [&](auto rows) {
         in_strips<power_of_two(kSums / rows)>(begin, end, [&](int64_t first, auto vectors) {
           multiply_tile<rows, vectors>(operands, first, query, factors, finish);
@@ -160,8 +160,8 @@ class F32Cache {
 };
 
 // Writes a token's key and value of one head into its stretch.
-NEARLIGHT_INLINE void keep_f32(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
-                               const float* v) {
+NEARLIGHT_INLINE void append_f32(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
+                                 const float* v) {
   auto* keys = reinterpret_cast<float*>(stretch + token / kKeyBlock * layout.key_block_bytes()) + token % kKeyBlock * 2;
   auto* values = reinterpret_cast<float*>(stretch + layout.keys_bytes()) + token / 2 * 2 * layout.padded_dim();
   for (int64_t d = 0; d < layout.head_dim; d++) {

@@ -72,20 +72,20 @@ class I16Cache {
     }
   }
 
-  // scores[query][token] for the queries and tokens of the view, in blocks of 16 tokens.
-  void score(const View& view, float* scores) {
-    const int64_t begin = view.begin / kKeyBlock, end = (view.end + kKeyBlock - 1) / kKeyBlock;
-    fetch_all(values_of(view) + layout_.values_bytes(), layout_.value_scales_bytes());
-    in_tiles(view, [&](int64_t query, auto rows) {
+  // scores[query][token] for the queries and tokens of the stretch, in blocks of 16 tokens.
+  void score(const Stretch& stretch, float* scores) {
+    const int64_t begin = stretch.begin / kKeyBlock, end = (stretch.end + kKeyBlock - 1) / kKeyBlock;
+    fetch_all(values_of(stretch) + layout_.values_bytes(), layout_.value_scales_bytes());
+    in_tiles(stretch, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / rows)>(begin, end, [&](int64_t first, auto blocks) {
-        score_tile<rows, blocks>(view, query, first, scores);
+        score_tile<rows, blocks>(stretch, query, first, scores);
       });
     });
   }
 
-  // Takes in the softmax weights of a query, 16 at a time from view.begin on; `row`, [kStretchTokens], is to work in.
+  // Takes in the softmax weights of a query, 16 at a time from stretch.begin on; works in `row`, [kStretchTokens].
   struct Weights {
-    const View& view;
+    const Stretch& stretch;
     const uint16_t* scales;
     float* row;
     int16_t* codes;
@@ -94,10 +94,10 @@ class I16Cache {
     NEARLIGHT_MEMBER void put(int64_t token, const f32x16& weights) {
       store(row + token, where_positive(weights, weights * load_bf16(scales + token)));
     }
-    // Makes codes of what was put up to token `end`; the rest of the view is nothing.
+    // Makes codes of what was put up to token `end`; the rest of the stretch is nothing.
     NEARLIGHT_MEMBER void end(int64_t end) {
       for (int64_t half = 0; half < kStretchTokens / kSummedTokens; half++) {
-        const int64_t from = half * kSummedTokens, first = view.begin > from ? view.begin : from;
+        const int64_t from = half * kSummedTokens, first = stretch.begin > from ? stretch.begin : from;
         const int64_t last = end < from + kSummedTokens ? end : from + kSummedTokens;
         f32x16 total = broadcast(0.0f), largest = broadcast(0.0f);
         for (int64_t t = first; t < last; t += 16) {
@@ -109,23 +109,23 @@ class I16Cache {
         const f32x16 inverse = inverse_of(units[half]);
         for (int64_t t = first; t < last; t += 16) store_low_halves(codes + t, round_to_i32(load(row + t) * inverse));
       }
-      for (int64_t t = end; t < view.end; t += 16) store_low_halves(codes + t, i32x16{});
+      for (int64_t t = end; t < stretch.end; t += 16) store_low_halves(codes + t, i32x16{});
     }
   };
-  NEARLIGHT_MEMBER Weights weights(const View& view, int64_t i, float* row) {
-    const auto* scales = reinterpret_cast<const uint16_t*>(values_of(view) + layout_.values_bytes());
-    return {view, scales, row, weights_ + i * kStretchTokens, units_[i]};
+  NEARLIGHT_MEMBER Weights weights(const Stretch& stretch, int64_t i, float* row) {
+    const auto* scales = reinterpret_cast<const uint16_t*>(values_of(stretch) + layout_.values_bytes());
+    return {stretch, scales, row, weights_ + i * kStretchTokens, units_[i]};
   }
 
   // sums[query] = sums[query] * corrections[query] + weights . values
-  void weigh(const View& view, const float* corrections, float* sums) {
-    fetch_all(view.next + layout_.keys_bytes(), layout_.key_scales_bytes());
-    in_tiles(view, [&](int64_t query, auto rows) {
+  void weigh(const Stretch& stretch, const float* corrections, float* sums) {
+    fetch_all(stretch.next + layout_.keys_bytes(), layout_.key_scales_bytes());
+    in_tiles(stretch, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / rows)>(0, layout_.padded_dim() / 16, [&](int64_t first, auto vectors) {
-        const int64_t middle = view.begin / kSummedTokens * kSummedTokens + kSummedTokens;
-        const int64_t end = view.end < middle ? view.end : middle;
-        weigh_tile<rows, vectors>(view, view.begin, end, query, first, corrections, sums);
-        if (end < view.end) weigh_tile<rows, vectors>(view, end, view.end, query, first, nullptr, sums);
+        const int64_t middle = stretch.begin / kSummedTokens * kSummedTokens + kSummedTokens;
+        const int64_t end = stretch.end < middle ? stretch.end : middle;
+        weigh_tile<rows, vectors>(stretch, stretch.begin, end, query, first, corrections, sums);
+        if (end < stretch.end) weigh_tile<rows, vectors>(stretch, end, stretch.end, query, first, nullptr, sums);
       });
     });
   }
@@ -137,21 +137,21 @@ class I16Cache {
   }
 
   template <typename F>
-  NEARLIGHT_MEMBER void in_tiles(const View& view, const F& f) {
-    for (int64_t query = view.first; query < view.last; query += kTileRows) {
-      const int64_t n = view.last - query < kTileRows ? view.last - query : kTileRows;
+  NEARLIGHT_MEMBER void in_tiles(const Stretch& stretch, const F& f) {
+    for (int64_t query = stretch.first; query < stretch.last; query += kTileRows) {
+      const int64_t n = stretch.last - query < kTileRows ? stretch.last - query : kTileRows;
       with_constant<kTileRows>(n, [&](auto rows) { f(query, rows); });
     }
   }
 
-  NEARLIGHT_MEMBER const std::byte* values_of(const View& view) const {
-    return view.at + layout_.keys_bytes() + layout_.key_scales_bytes();
+  NEARLIGHT_MEMBER const std::byte* values_of(const Stretch& stretch) const {
+    return stretch.at + layout_.keys_bytes() + layout_.key_scales_bytes();
   }
 
   template <int rows, int blocks>
-  NEARLIGHT_MEMBER void score_tile(const View& view, int64_t query, int64_t first, float* scores) {
+  NEARLIGHT_MEMBER void score_tile(const Stretch& stretch, int64_t query, int64_t first, float* scores) {
     const int64_t block_bytes = layout_.key_block_bytes(), padded = layout_.padded_dim();
-    const std::byte* keys = view.at + first * block_bytes;
+    const std::byte* keys = stretch.at + first * block_bytes;
     const int64_t to_values = layout_.keys_bytes() + layout_.key_scales_bytes();
     const int16_t* const queries = queries_ + query * padded;
     i32x16 dots[rows][blocks] = {};
@@ -164,7 +164,7 @@ class I16Cache {
         }
       }
     }
-    const auto* scales = reinterpret_cast<const uint16_t*>(view.at + layout_.keys_bytes()) + first * kKeyBlock;
+    const auto* scales = reinterpret_cast<const uint16_t*>(stretch.at + layout_.keys_bytes()) + first * kKeyBlock;
     NEARLIGHT_UNROLLED for (int b = 0; b < blocks; b++) {
       const f32x16 scale = load_bf16(scales + b * kKeyBlock);
       NEARLIGHT_UNROLLED for (int r = 0; r < rows; r++) {
@@ -176,11 +176,11 @@ class I16Cache {
 
   // Tokens begin .. end-1, which lie in one half; without corrections sums stay as they are.
   template <int rows, int vectors>
-  NEARLIGHT_MEMBER void weigh_tile(const View& view, int64_t begin, int64_t end, int64_t query, int64_t first,
+  NEARLIGHT_MEMBER void weigh_tile(const Stretch& stretch, int64_t begin, int64_t end, int64_t query, int64_t first,
                                    const float* corrections, float* sums) {
     const int64_t padded = layout_.padded_dim(), half = begin / kSummedTokens;
-    const std::byte* const values = values_of(view) + first * 64;
-    const std::byte* const ahead = view.next + first * 64;
+    const std::byte* const values = values_of(stretch) + first * 64;
+    const std::byte* const ahead = stretch.next + first * 64;
     i32x16 dots[rows][vectors] = {};
     for (int64_t t = begin; t < end; t += 2) {
       NEARLIGHT_UNROLLED for (int v = 0; v < vectors; v++) {
@@ -227,8 +227,8 @@ NEARLIGHT_INLINE uint16_t put_codes(const float* values, int64_t n, float most, 
 }
 
 // Writes a token's key and value of one head into its stretch.
-NEARLIGHT_INLINE void keep_i16(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
-                               const float* v) {
+NEARLIGHT_INLINE void append_i16(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
+                                 const float* v) {
   const int64_t dim = layout.head_dim;
   std::byte* const block = stretch + token / kKeyBlock * layout.key_block_bytes();
   auto* keys = reinterpret_cast<int16_t*>(block) + token % kKeyBlock * 2;

@@ -63,19 +63,19 @@ class Q8Cache {
     }
   }
 
-  void score(const View& view, float* scores) {
-    const int64_t begin = view.begin / kKeyBlock, end = (view.end + kKeyBlock - 1) / kKeyBlock;
-    fetch_all(values_of(view) + layout_.values_bytes(), layout_.value_scales_bytes());
-    in_tiles(view, [&](int64_t query, auto rows) {
+  void score(const Stretch& stretch, float* scores) {
+    const int64_t begin = stretch.begin / kKeyBlock, end = (stretch.end + kKeyBlock - 1) / kKeyBlock;
+    fetch_all(values_of(stretch) + layout_.values_bytes(), layout_.value_scales_bytes());
+    in_tiles(stretch, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / 2 / rows)>(begin, end, [&](int64_t first, auto blocks) {
-        score_tile<rows, blocks>(view, query, first, scores);
+        score_tile<rows, blocks>(stretch, query, first, scores);
       });
     });
   }
 
-  // Takes in the softmax weights of a query, 16 at a time from view.begin on; `row`, [kStretchTokens], is to work in.
+  // Takes in the softmax weights of a query, 16 at a time from stretch.begin on; works in `row`, [kStretchTokens].
   struct Weights {
-    const View& view;
+    const Stretch& stretch;
     const uint16_t* scales;
     float* row;
     int8_t *high, *low;
@@ -87,33 +87,33 @@ class Q8Cache {
       store(row + token, scaled);
       largest = max(largest, scaled);
     }
-    // Quantizes what was put up to token `end`; the rest of the view is nothing.
+    // Quantizes what was put up to token `end`; the rest of the stretch is nothing.
     NEARLIGHT_MEMBER void end(int64_t end) {
       const float most = max_lane(largest);
       unit = most / 16383.0f;
       const f32x16 inverse = broadcast(most > 1e-30f ? 16383.0f / most : 0.0f);
-      for (int64_t t = view.begin; t < end; t += 16) {
+      for (int64_t t = stretch.begin; t < end; t += 16) {
         const i32x16 code = round_to_i32(load(row + t) * inverse);
         store_low_bytes(high + t, code >> 7);
         store_low_bytes(low + t, code & broadcast(127));
       }
-      for (int64_t t = end; t < view.end; t += 16) {
+      for (int64_t t = end; t < stretch.end; t += 16) {
         store_low_bytes(high + t, i32x16{});
         store_low_bytes(low + t, i32x16{});
       }
     }
   };
-  NEARLIGHT_MEMBER Weights weights(const View& view, int64_t i, float* row) {
+  NEARLIGHT_MEMBER Weights weights(const Stretch& stretch, int64_t i, float* row) {
     int8_t* high = weights_ + i * 2 * kStretchTokens;
-    const auto* scales = reinterpret_cast<const uint16_t*>(values_of(view) + layout_.values_bytes());
-    return {view, scales, row, high, high + kStretchTokens, units_[i], broadcast(0.0f)};
+    const auto* scales = reinterpret_cast<const uint16_t*>(values_of(stretch) + layout_.values_bytes());
+    return {stretch, scales, row, high, high + kStretchTokens, units_[i], broadcast(0.0f)};
   }
 
-  void weigh(const View& view, const float* corrections, float* sums) {
-    fetch_all(view.next + layout_.keys_bytes(), layout_.key_scales_bytes());
-    in_tiles(view, [&](int64_t query, auto rows) {
+  void weigh(const Stretch& stretch, const float* corrections, float* sums) {
+    fetch_all(stretch.next + layout_.keys_bytes(), layout_.key_scales_bytes());
+    in_tiles(stretch, [&](int64_t query, auto rows) {
       in_strips<power_of_two(kSums / 2 / rows)>(0, layout_.padded_dim() / 16, [&](int64_t first, auto vectors) {
-        weigh_tile<rows, vectors>(view, query, first, corrections, sums);
+        weigh_tile<rows, vectors>(stretch, query, first, corrections, sums);
       });
     });
   }
@@ -125,22 +125,22 @@ class Q8Cache {
   }
 
   template <typename F>
-  NEARLIGHT_MEMBER void in_tiles(const View& view, const F& f) {
-    for (int64_t query = view.first; query < view.last; query += kTileRows) {
-      const int64_t n = view.last - query < kTileRows ? view.last - query : kTileRows;
+  NEARLIGHT_MEMBER void in_tiles(const Stretch& stretch, const F& f) {
+    for (int64_t query = stretch.first; query < stretch.last; query += kTileRows) {
+      const int64_t n = stretch.last - query < kTileRows ? stretch.last - query : kTileRows;
       with_constant<kTileRows>(n, [&](auto rows) { f(query, rows); });
     }
   }
 
-  NEARLIGHT_MEMBER const std::byte* values_of(const View& view) const {
-    return view.at + layout_.keys_bytes() + layout_.key_scales_bytes();
+  NEARLIGHT_MEMBER const std::byte* values_of(const Stretch& stretch) const {
+    return stretch.at + layout_.keys_bytes() + layout_.key_scales_bytes();
   }
 
   template <int rows, int blocks>
-  NEARLIGHT_MEMBER void score_tile(const View& view, int64_t query, int64_t first, float* scores) {
+  NEARLIGHT_MEMBER void score_tile(const Stretch& stretch, int64_t query, int64_t first, float* scores) {
     const int64_t block_bytes = layout_.key_block_bytes();
-    const auto* codes = reinterpret_cast<const uint8_t*>(view.at) + first * block_bytes;
-    const auto* scales = reinterpret_cast<const uint16_t*>(view.at + layout_.keys_bytes()) + first * kKeyBlock;
+    const auto* codes = reinterpret_cast<const uint8_t*>(stretch.at) + first * block_bytes;
+    const auto* scales = reinterpret_cast<const uint16_t*>(stretch.at + layout_.keys_bytes()) + first * kKeyBlock;
     const int64_t to_values = layout_.keys_bytes() + layout_.key_scales_bytes();
     f32x16 total[rows][blocks] = {};
     for (int64_t g = 0; g < groups_; g++, scales += kStretchTokens) {
@@ -174,13 +174,13 @@ class Q8Cache {
   }
 
   template <int rows, int vectors>
-  NEARLIGHT_MEMBER void weigh_tile(const View& view, int64_t query, int64_t first, const float* corrections,
+  NEARLIGHT_MEMBER void weigh_tile(const Stretch& stretch, int64_t query, int64_t first, const float* corrections,
                                    float* sums) {
     const int64_t padded = layout_.padded_dim();
-    const auto* values = reinterpret_cast<const int8_t*>(values_of(view)) + first * 64;
-    const std::byte* ahead = view.next + first * 64;
+    const auto* values = reinterpret_cast<const int8_t*>(values_of(stretch)) + first * 64;
+    const std::byte* ahead = stretch.next + first * 64;
     i32x16 high[rows][vectors] = {}, low[rows][vectors] = {};
-    for (int64_t t = view.begin; t < view.end; t += 4) {
+    for (int64_t t = stretch.begin; t < stretch.end; t += 4) {
       NEARLIGHT_UNROLLED for (int v = 0; v < vectors; v++) {
         const s8x64 codes = load(values + t * padded + 64 * v);
         fetch(ahead + t * padded + 64 * v);
@@ -234,8 +234,8 @@ NEARLIGHT_INLINE uint16_t put_bytes(const float* values, int64_t n, uint8_t offs
 }
 
 // Writes a token's key and value of one head into its stretch.
-NEARLIGHT_INLINE void keep_q8(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
-                              const float* v) {
+NEARLIGHT_INLINE void append_q8(const KVLayout& layout, std::byte* stretch, int64_t token, const float* k,
+                                const float* v) {
   auto* keys = reinterpret_cast<uint8_t*>(stretch + token / kKeyBlock * layout.key_block_bytes()) + token % kKeyBlock * 4;
   auto* key_scales = reinterpret_cast<uint16_t*>(stretch + layout.keys_bytes()) + token;
   for (int64_t d = 0; d < layout.head_dim; d += kKeyGroup) {

@@ -16,9 +16,9 @@ namespace nearlight {
 
 // Consecutive rows of one sequence, and the query heads that share one key head.
 //
-// Split-KV: a row's tokens are taken in splits of `split_tokens`, from multiples of that on. Every split has a maximum, a
-// total and sums of its own, and they are merged in ascending order: so splits can be given to several threads, and the
-// result's bits do not depend on whether they were.
+// Split-KV: a row's tokens are taken in splits of `split_tokens`, from multiples of that on. Every split has a maximum,
+// a total and sums of its own, and they are merged in ascending order: so splits can be given to several threads, and
+// the result's bits do not depend on whether they were.
 // Source: Flash-Decoding (Dao et al. 2023).
 struct AttendTile {
   KVLayout layout;
@@ -28,7 +28,8 @@ struct AttendTile {
   int64_t n_rows;              // times group at most kMaxQueries
   const int32_t* positions;    // [n_rows], ascending
   int64_t split_tokens;        // the same for all rows
-  int64_t first_split, n_splits;  // those of which some row sees something
+  int64_t first_split;         // the first of which some row sees something
+  int64_t n_splits;            // up to the last
   const float* q;              // the first row's first query head of the group: [group * head_dim]
   float* out;                  // likewise
   int64_t row_stride;          // floats between rows of q, and of out
@@ -71,7 +72,7 @@ constexpr int64_t kLeastSplitTokens = 512, kMostSplits = 18;
 constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
 
 struct VectorKernels {
-  // y = x / rms(x) * weight for n_vectors stretches of n values.
+  // y = x / rms(x) * weight for n_vectors of n values each.
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n_vectors, int64_t n, float eps);
   // y = (x - mean) / deviation * weight + bias, likewise.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float* y, int64_t n_vectors, int64_t n,
@@ -91,8 +92,8 @@ struct VectorKernels {
   void (*gelu_tanh)(const float* x, float* out, int64_t n);
 
   // Writes one token's keys and values of heads first … end-1, from [n_kv_heads][head_dim] each, at its position.
-  void (*keep)(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
-               const float* k, const float* v);
+  void (*append)(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
+                 const float* k, const float* v);
   // Attends causally over the cache: out = softmax(scale * q . keys) . values, over the tokens that each row sees.
   void (*attend)(const AttendTile& tile);
   // The same in two steps: one split, into attend_split_floats() at `sums`; and those of all splits to the result.

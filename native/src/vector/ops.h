@@ -17,8 +17,8 @@ void add(const float* x, const float* y, float* out, int64_t n);
 void swiglu(const float* gate, const float* up, float* out, int64_t n);
 void gelu_erf(const float* x, float* out, int64_t n);
 void gelu_tanh(const float* x, float* out, int64_t n);
-void keep(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
-          const float* k, const float* v);
+void append(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,
+            const float* k, const float* v);
 void attend(const AttendTile& tile);
 void attend_split(const AttendTile& tile, int64_t number, float* sums);
 void merge_splits(const AttendTile& tile, float* sums);

@@ -74,22 +74,22 @@ int64_t scores_reaching(const float* scores, int64_t n, const float* maxima, flo
 }
 
 double sum_of_powers(const float* scores, int64_t n, float highest, float factor) {
-  constexpr int64_t kStretch = 16 * 64;  // added up in floats, a lane each; the stretches in double
+  constexpr int64_t kRun = 16 * 64;  // added up in floats, a lane each; the runs in double
   const f32x16 highests = broadcast(highest), factors = broadcast(factor);
   double total = 0;
-  for (int64_t start = 0; start < n; start += kStretch) {
-    const int64_t stop = std::min(n, start + kStretch);
+  for (int64_t start = 0; start < n; start += kRun) {
+    const int64_t stop = std::min(n, start + kRun);
     int64_t i = start;
-    f32x16 stretch = broadcast(0.0f);
-    for (; i + 16 <= stop; i += 16) stretch = stretch + exp2_below_0((load(scores + i) - highests) * factors);
+    f32x16 run = broadcast(0.0f);
+    for (; i + 16 <= stop; i += 16) run = run + exp2_below_0((load(scores + i) - highests) * factors);
     if (i < stop) {
       float rest[16];
       std::fill(rest, rest + 16, -std::numeric_limits<float>::infinity());
       std::copy(scores + i, scores + stop, rest);
-      stretch = stretch + exp2_below_0((load(rest) - highests) * factors);
+      run = run + exp2_below_0((load(rest) - highests) * factors);
     }
     float lanes[16];
-    store(lanes, stretch);
+    store(lanes, run);
     for (const float lane : lanes) total += static_cast<double>(lane);
   }
   return total;

@@ -145,16 +145,16 @@ class _Sums:
 
 
 def _by_role(profile: Profile) -> dict[str, _Sums]:
-    """Add ops up by role; preparing activations belongs to the product that it is recorded for."""
+    """Add ops up by role; quantizing activations belongs to the product that it is recorded for."""
     sums: dict[str, _Sums] = defaultdict(_Sums)
-    preparing = 0.0
+    quantizing = 0.0
     for op in profile.ops:
-        preparing += op.seconds
+        quantizing += op.seconds
         if op.entry is not None:
             role = sums[op.role]
             role.n_ops += 1
-            role.seconds += preparing
+            role.seconds += quantizing
             role.memory += memory_work(op.entry)
             role.compute += compute_work(op.entry)
-            preparing = 0.0
+            quantizing = 0.0
     return sums

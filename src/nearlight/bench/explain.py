@@ -1,7 +1,7 @@
 """Accounts for a step's time, by kind of op: what each moved and computed, how close it came to its own limit, and
 what would be gained if it reached it.
 
-Nothing is left out: beside the ops stand the conversion of activations, the waiting of threads for one another, and
+Nothing is left out: beside the ops stand quantizing activations, the waiting of threads for one another, and
 what happens around the native step (Python, waking the threads, copying the logits). Choosing a token is no part of a
 step, so it is told apart. An op's own limit is that of its bytes and operations; what costs neither (lookups, waiting)
 has none, and all of its time could be gained.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nearlight.bench.profile import PREPARE, Profile
+from nearlight.bench.profile import QUANTIZE, Profile
 from nearlight.kernels.count import Entry, Ledger
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import step_time
@@ -120,7 +120,7 @@ def explain(name: str, n_tokens: int, profile: Profile, hardware: Hardware, samp
 
 def _kind(role: str) -> str:
     """Name a role for people."""
-    return {"rms_norm": "norms", "layer_norm": "norms", "attend": "attention", PREPARE: "prepare activations"}.get(
+    return {"rms_norm": "norms", "layer_norm": "norms", "attend": "attention", QUANTIZE: "quantize activations"}.get(
         role, role
     )
 

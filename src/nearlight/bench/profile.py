@@ -1,8 +1,8 @@
 """Where a step's time went, op by op, beside what each op had to do.
 
 The tape tells the seconds of every command, the counting kernels the cost of every op, both in the order of the
-forward; so the two are joined by walking along both. The tape has one command more: converting activations for the
-matrices that read them (`prepare`), which the ledger counts with the product.
+forward; so the two are joined by walking along both. The tape has one command more: quantizing activations for the
+matrices that read them (`quantize`), which the ledger counts with the product.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from nearlight.kernels.count import Entry, Ledger
 from nearlight.kernels.cpu import CpuProgram
 from nearlight.kernels.ops import Rows
 
-PREPARE = "prepare"
+QUANTIZE = "quantize"
 
 
 @dataclass(frozen=True)
 class Timed:
-    """An op, what it costs and how long it took. `entry` is None for `prepare`."""
+    """An op, what it costs and how long it took. `entry` is None for `quantize`."""
 
     role: str
     entry: Entry | None
@@ -79,8 +79,8 @@ def join(commands: Iterable[tuple[str, float]], ledger: Ledger) -> list[Timed]:
     entries = iter(ledger)
     timed = []
     for name, seconds in commands:
-        if name == PREPARE:
-            timed.append(Timed(PREPARE, None, seconds))
+        if name == QUANTIZE:
+            timed.append(Timed(QUANTIZE, None, seconds))
             continue
         entry = next(entries, None)
         if entry is None or entry.name != name:

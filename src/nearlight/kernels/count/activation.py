@@ -67,9 +67,9 @@ class Activation:
         for place in self._places.values():
             self._room.give_back(place)
 
-    def prepare(self, format: Format, n_bytes: int) -> None:
-        """Hold a copy made ready for products with matrices of a format, once for all of them."""
-        form = f"prepared for {format}"
+    def quantize(self, format: Format, n_bytes: int) -> None:
+        """Hold a copy quantized for products with matrices of a format, once for all of them."""
+        form = f"quantized for {format}"
         if form not in self._places:
             self._places[form] = self._room.take(n_bytes)
 

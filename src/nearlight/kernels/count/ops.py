@@ -174,7 +174,7 @@ class CountOps:
         result = self._result(
             "linear", x.rows, n_out, x, name=weight.name, weight_bytes=read, operations={weight.data_type: operations}
         )
-        x.prepare(weight.format, self.target.prepared_bytes(weight.format, x.rows, n_in))
+        x.quantize(weight.format, self.target.quantized_bytes(weight.format, x.rows, n_in))
         return result
 
     def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:
@@ -226,9 +226,8 @@ class CountOps:
         if sinks is not None:
             _expect(f"sinks {sinks.name}", n_heads, sinks.size)
         visible = self._visible_to(rows)
-        self.ledger.add(
-            Entry("keep", "keep", kv_written_bytes=n_rows * store.token_bytes, activation_bytes=k.n_bytes + v.n_bytes)
-        )
+        written, read = n_rows * store.token_bytes, k.n_bytes + v.n_bytes
+        self.ledger.add(Entry("append", "append", kv_written_bytes=written, activation_bytes=read))
         pairs = visible.pairs(window)
         products = store.operations.items()
         result = self._result(

@@ -84,14 +84,14 @@ class Target:
         queries = n_queries * (3 * padded_dim + 2 * _STRETCH_TOKENS + 4)
         return 4 * _rounded_up(queries + padded_dim + 256, 16)
 
-    def prepared_bytes(self, format: Format, n_rows: int, n_in: int) -> int:
-        """Return the bytes of activations made ready for a product: converted in blocks of 32 inputs."""
-        n_bytes = _PREPARED_BLOCK_BYTES[self.multiplied_in(format)] + (4 if format in _SIXTEENS else 0)
+    def quantized_bytes(self, format: Format, n_rows: int, n_in: int) -> int:
+        """Return the bytes of activations quantized for a product, in blocks of 32 inputs."""
+        n_bytes = _QUANTIZED_BLOCK_BYTES[self.multiplied_in(format)] + (4 if format in _SIXTEENS else 0)
         return n_rows * -(-n_in // 32) * n_bytes
 
 
 _LANES, _TILE_QUERIES, _STRETCH_TOKENS = 16, 64, 128
-_PREPARED_BLOCK_BYTES = {"fp32": 128, "bf16": 64, "int8": 40}  # int8: codes, a scale, a sum of each group
+_QUANTIZED_BLOCK_BYTES = {"fp32": 128, "bf16": 64, "int8": 40}  # int8: codes, a scale, a sum of each group
 _SIXTEENS = (Q2_K, Q3_K, Q6_K)  # groups of 16 inputs; others have 32 or more
 
 ACCELERATOR = Target("accelerator")
