@@ -31,12 +31,12 @@ from package import read_results, write_package
 from safetensors.torch import load_file
 from tokenizer import END_OF_TEXT, read_tokenizer, train_tokenizer
 
-from nearlight.cache.kv import NoCache
 from nearlight.kernels.ops import Rows
 from nearlight.kernels.reference import ReferenceOps, TorchWeight
 from nearlight.layers.parameters import Parameter
 from nearlight.models import build_model
 from nearlight.models.model import Model
+from nearlight.state.cache import NoCache
 
 CONTEXT = 1024
 CONFIG = {

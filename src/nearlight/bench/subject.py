@@ -11,7 +11,6 @@ from typing import Any
 
 from nearlight.bench.results import Setting
 from nearlight.bench.synthetic import formats_named, synthetic_model
-from nearlight.cache.kv_format import kv_format_named, kv_name
 from nearlight.counting.counted_model import CountedModel
 from nearlight.dtypes import Format
 from nearlight.engine.engine import Engine
@@ -27,6 +26,7 @@ from nearlight.models.of_package import config_of, stored_formats
 from nearlight.models.weight_formats import FormatOf, requantization
 from nearlight.package import open_package
 from nearlight.package.package import Package
+from nearlight.state.kv_format import kv_format_named, kv_name
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nearlight.cache.kv import Cache, KVState
-from nearlight.cache.kv_format import usual_kv_format
 from nearlight.dtypes import F32, Format
 from nearlight.errors import RequestError
 from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
@@ -27,6 +25,8 @@ from nearlight.models.of_package import bounds_of, config_of, stored_formats
 from nearlight.models.weight_formats import FormatOf, requantization
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
+from nearlight.state.cache import Cache, KVState
+from nearlight.state.kv_format import usual_kv_format
 
 
 @dataclass(frozen=True)

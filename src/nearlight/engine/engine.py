@@ -10,13 +10,13 @@ from collections.abc import Sequence as Ordered
 
 import numpy as np
 
-from nearlight.cache.kv import Cache
-from nearlight.cache.kv_format import usual_kv_format
 from nearlight.dtypes import Format
 from nearlight.engine.sequence import Sequence, Share, plan_step
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch
 from nearlight.models.model import Model
+from nearlight.state.cache import Cache
+from nearlight.state.kv_format import usual_kv_format
 
 CHUNK_ROWS = 512
 """Rows of a step at most: enough that prefill is bound by arithmetic, few enough to show progress and to stop."""

@@ -14,7 +14,6 @@ from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Unpack
 
-from nearlight.cache.kv_format import kv_format_named
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
@@ -38,6 +37,7 @@ from nearlight.loading.source import find_model
 from nearlight.models.weight_formats import nearest_kind, requantization, said_of
 from nearlight.package import open_package
 from nearlight.package.package import Package
+from nearlight.state.kv_format import kv_format_named
 from nearlight.text.answer import AnswerStream
 from nearlight.text.template import ChatTemplate
 from nearlight.text.tokenizer import Tokenizer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearlight.cache.kv import KVState, LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.basic import Linear, RMSNorm
 from nearlight.layers.parameters import Layer, Part
+from nearlight.state.cache import KVState, LayerCache
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearlight.cache.kv import LayerCache, RecurrentState
 from nearlight.kernels.ops import Array, RecurrentOps, Rows
 from nearlight.layers.basic import Linear
 from nearlight.layers.parameters import Layer, Parameter, Part
+from nearlight.state.cache import LayerCache, RecurrentState
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.basic import RMSNorm
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
 from nearlight.models.shapes import layer_types
+from nearlight.state.cache import LayerCache
 
 
 class SandwichBlock(Block):

@@ -6,7 +6,6 @@ Source: "Language Models are Unsupervised Multitask Learners", Radford et al. 20
 
 from __future__ import annotations
 
-from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, AttentionShape, Projections
 from nearlight.layers.basic import Embedding, Head, LayerNorm
@@ -14,6 +13,7 @@ from nearlight.layers.mlp import GeluMLP
 from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
 from nearlight.models.model import Model
+from nearlight.state.cache import LayerCache
 
 _ACTIVATIONS = {"gelu_new": "tanh", "gelu_pytorch_tanh": "tanh", "gelu": "none"}
 

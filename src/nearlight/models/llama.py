@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.basic import Embedding, Head, RMSNorm
@@ -17,6 +16,7 @@ from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
 from nearlight.models.model import Model
 from nearlight.models.shapes import attention_shape, require_silu, rope_of, window_in_use
+from nearlight.state.cache import LayerCache
 
 
 class Block(Layer):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, RecurrentOps, Rows
 from nearlight.layers.basic import Embedding, Head, RMSNorm
 from nearlight.layers.mamba import Mamba2Mixer, MambaMixer, MambaShape
 from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
 from nearlight.models.model import Model
+from nearlight.state.cache import LayerCache
 
 LONGEST = 1 << 20
 """Tokens of a sequence. The state grows with none of them; what a text of this length means nobody has trained."""

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol
 
-from nearlight.cache.kv import KVState, LayerCache, RecurrentState
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
+from nearlight.state.cache import KVState, LayerCache, RecurrentState
 
 
 class Family(Protocol):

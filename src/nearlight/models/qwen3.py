@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.basic import Embedding, Head, RMSNorm
@@ -14,6 +13,7 @@ from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
 from nearlight.models.model import Model
 from nearlight.models.shapes import attention_shape, require_silu, rope_of, window_of_layer
+from nearlight.state.cache import LayerCache
 
 
 class Block(Layer):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.cache.kv import LayerCache
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
 from nearlight.models.shapes import window_in_use
+from nearlight.state.cache import LayerCache
 
 
 class NopeBlock(Block):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nearlight.cache.kv import KVState
 from nearlight.counting.counted_model import CountedModel
 from nearlight.errors import RequestError
 from nearlight.limits.convention import KV_BITS, WEIGHT_BITS, BlogCosts, BlogShape, bits_of
 from nearlight.plan.options import Options
+from nearlight.state.cache import KVState
 
 
 def blog_costs(model: CountedModel, options: Options) -> BlogCosts:

@@ -14,8 +14,6 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
-from nearlight.cache.kv import KVState
-from nearlight.cache.kv_format import kv_name, usual_kv_format
 from nearlight.decode.policy import SamplingPolicy, settings_not_followed
 from nearlight.errors import NearlightError
 from nearlight.kernels.count import CountOps
@@ -26,6 +24,8 @@ from nearlight.models.model import Model
 from nearlight.models.of_package import bounds_of, config_of
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
+from nearlight.state.cache import KVState
+from nearlight.state.kv_format import kv_name, usual_kv_format
 from nearlight.text.template import ChatTemplate, select_template
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer, stop_ids_of
 

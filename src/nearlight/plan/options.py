@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearlight.cache.kv_format import kv_format_named
 from nearlight.dtypes import Format
 from nearlight.errors import RequestError
 from nearlight.limits.convention import CONVENTIONS
 from nearlight.models.weight_formats import REQUANTIZATIONS, requantization
+from nearlight.state.kv_format import kv_format_named
 
 WEIGHTS = tuple(REQUANTIZATIONS)
 

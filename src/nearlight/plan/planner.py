@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from nearlight.cache.kv_format import kv_name
 from nearlight.counting.counted_model import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS
 from nearlight.kernels.count import ACCELERATOR, cpu_target
@@ -21,6 +20,7 @@ from nearlight.plan.memory import overhead_bytes
 from nearlight.plan.options import WEIGHTS, Options
 from nearlight.plan.plan import DecodePoint, Fit, Memory, Plan, Prefill
 from nearlight.plan.subject import Subject, subject_of
+from nearlight.state.kv_format import kv_name
 
 ACCELERATOR_CHUNK_ROWS = 2048
 """Rows of a prefill step on an accelerator: well above any inflection point, with bounded room for activations."""

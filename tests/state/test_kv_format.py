@@ -11,10 +11,10 @@ from safetensors.numpy import load_file, save_file
 
 import nearlight
 from nearlight.bench.subject import packaged
-from nearlight.cache.kv_format import kv_name, usual_kv_format
 from nearlight.dtypes import BF16, F16, F32, Q4_0, Q8_0, Format
 from nearlight.errors import RequestError
 from nearlight.plan import make_plan
+from nearlight.state.kv_format import kv_name, usual_kv_format
 from tests.models.random_models import CONFIGS, write_model
 
 

@@ -1,1 +1,0 @@
-"""State that outlives a step: keys and values of the sequences that are open."""
