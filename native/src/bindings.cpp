@@ -300,11 +300,15 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x), expect_own(*t, angles);
     return rope(*t, x, angles, head_dim);
   });
-  tape.def("attend", [](TapeRef t, X q, X k, X v, std::shared_ptr<KVStore> store, int64_t head_dim, float scale,
-                        int64_t window, float softcap, std::optional<VectorRef> sinks) {
-    expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
-    return attend(*t, q, k, v, store, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
-  }, "q"_a, "k"_a, "v"_a, "store"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+  tape.def("append", [](TapeRef t, X k, X v, std::shared_ptr<KVStore> store) {
+    expect_own(*t, k), expect_own(*t, v);
+    append(*t, k, v, store);
+  });
+  tape.def("attend", [](TapeRef t, X q, std::shared_ptr<KVStore> store, float scale, int64_t window, float softcap,
+                        std::optional<VectorRef> sinks) {
+    expect_own(*t, q);
+    return attend(*t, q, store, {scale, window, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "store"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
   tape.def("attend_whole", [](TapeRef t, X q, X k, X v, int64_t length, int64_t head_dim, float scale, int64_t window,
                               float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);

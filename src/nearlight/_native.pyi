@@ -124,17 +124,9 @@ class Tape:
     def layer_norm(self, x: Activation, weight: Vector, bias: Vector, eps: float) -> Activation: ...
     def rope_angles(self, positions: Input, half: int, magnitude: float) -> Activation: ...
     def rope(self, x: Activation, angles: Activation, head_dim: int) -> Activation: ...
+    def append(self, k: Activation, v: Activation, store: KVStore) -> None: ...
     def attend(
-        self,
-        q: Activation,
-        k: Activation,
-        v: Activation,
-        store: KVStore,
-        head_dim: int,
-        scale: float,
-        window: int,
-        softcap: float,
-        sinks: Vector | None,
+        self, q: Activation, store: KVStore, scale: float, window: int, softcap: float, sinks: Vector | None
     ) -> Activation: ...
     def attend_whole(
         self,

@@ -87,7 +87,8 @@ def test_window_caps_what_is_seen_and_read():
     store.reserve(0, 64)
     assert store.n_bytes == 64 * 2 * K * D * 2  # kept, in case a sequence is cut back
     q, kv = (counted_activation(ops, 3, heads * D) for heads in (H, K))
-    ops.attend(q, kv, kv, store, rows([3, 4, 5]), head_dim=D, scale=1.0, window=5)
+    ops.append(kv, kv, store, rows([3, 4, 5]))
+    ops.attend(q, store, rows([3, 4, 5]), scale=1.0, window=5)
     attention = ops.ledger.by_kind()["attend"]
     assert attention.operations["bf16"] == (4 + 5 + 5) * 4 * H * D
     assert attention.kv_read_bytes == 6 * 2 * K * D * 2  # positions 0 … 5: the first row still sees 0
@@ -121,16 +122,15 @@ def test_attention_is_counted_in_the_type_it_is_multiplied_in(kv, data_type):
 
 def test_sinks_are_read_and_as_many_as_heads():
     ops = CountOps()
-    q, kv = (counted_activation(ops, 3, heads * D) for heads in (H, K))
-    options = {"head_dim": D, "scale": 1.0}
+    q = counted_activation(ops, 3, H * D)
     for n in (H, H + 1):
         sinks = ops.vector(StoredTensor("sinks", F32, (n,), lambda: np.zeros((0, 0), np.uint8)))
         if n == H:
-            ops.attend(q, kv, kv, ops.kv_store(K, D, F16), rows([0, 1, 2]), **options, sinks=sinks)
+            ops.attend(q, ops.kv_store(K, D, F16), rows([0, 1, 2]), scale=1.0, sinks=sinks)
             assert ops.ledger.by_kind()["attend"].weight_bytes == 4 * H
         else:
             with pytest.raises(ShapeError, match="sinks: expected 6, found 7"):
-                ops.attend(q, kv, kv, ops.kv_store(K, D, F16), rows([0, 1, 2]), **options, sinks=sinks)
+                ops.attend(q, ops.kv_store(K, D, F16), rows([0, 1, 2]), scale=1.0, sinks=sinks)
 
 
 def counted_activation(ops: CountOps, n_rows: int, width: int):
@@ -214,7 +214,7 @@ def test_operands_that_do_not_fit_are_refused():
     with pytest.raises(ShapeError, match="second input of add"):
         ops.add(x, counted_activation(ops, 3, 5))
     with pytest.raises(ShapeError, match="keys"):
-        ops.attend(x, x, x, ops.kv_store(1, 5, F16), rows([0, 1, 2]), head_dim=5, scale=1.0)
+        ops.append(x, x, ops.kv_store(1, 5, F16), rows([0, 1, 2]))
 
 
 def test_a_step_needs_rows():

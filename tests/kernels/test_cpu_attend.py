@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nearlight.dtypes import F16, F32, Q4_0, Q8_0, Format
 from nearlight.errors import RequestError, ShapeError
 from nearlight.kernels.cpu import CpuKVStore, CpuOps
-from nearlight.kernels.ops import Rows, WholeSequences
+from nearlight.kernels.ops import Rows
 from tests.kernels.cpu_steps import Floats, compute, joined, random, rows_of
 
 SHAPES = [(1, 1, 1), (3, 1, 5), (6, 2, 7), (4, 4, 16), (8, 2, 64), (71, 1, 20), (2, 1, 150)]  # H, K, D
@@ -28,15 +29,20 @@ def expected(q: Floats, k: Floats, v: Floats, head_dim: int, scale: float) -> np
 
 
 def attend(
-    ops: CpuOps, store: CpuKVStore | WholeSequences, q: Floats, k: Floats, v: Floats, dim: int, rows: Rows | None = None
+    ops: CpuOps, store: CpuKVStore, q: Floats, k: Floats, v: Floats, dim: int, rows: Rows | None = None
 ) -> Floats:
     rows = rows or rows_of(len(q))
-    if isinstance(store, CpuKVStore):
-        for sequence in np.unique(rows.sequences).tolist():
-            store.reserve(sequence, int(rows.positions[rows.sequences == sequence].max()) + 1)
-    return compute(
-        ops, lambda a, b, c, r: ops.attend(a, b, c, store, r, head_dim=dim, scale=dim**-0.5), q, k, v, rows=rows
-    )
+    for sequence in np.unique(rows.sequences).tolist():
+        store.reserve(sequence, int(rows.positions[rows.sequences == sequence].max()) + 1)
+    return compute(ops, appended_and_attended(ops, store, dim**-0.5), q, k, v, rows=rows)
+
+
+def appended_and_attended(ops: CpuOps, store: CpuKVStore, scale: float) -> Any:
+    def op(q: Any, k: Any, v: Any, rows: Rows) -> Any:
+        ops.append(k, v, store, rows)
+        return ops.attend(q, store, rows, scale=scale)
+
+    return op
 
 
 def qkv(n_tokens: int, h: int, k: int, d: int, seed: int = 0) -> tuple[Floats, Floats, Floats]:
@@ -140,12 +146,17 @@ def test_whole_sequences_keep_nothing() -> None:
     inputs = qkv(3 * 14, 6, 3, 5)
     rows = joined(*(rows_of(14, sequence=s) for s in range(3)))
     rows = Rows(np.arange(42, dtype=np.int32), rows.positions, rows.sequences, rows.wanted)
-    found = attend(ops, WholeSequences(14), *inputs, 5, rows)
+
+    def whole(length: int) -> Floats:
+        op = lambda q, k, v, _: ops.attend_whole(q, k, v, length, head_dim=5, scale=5**-0.5)  # noqa: E731
+        return compute(ops, op, *inputs, rows=rows)
+
+    found = whole(14)
     for s in range(3):
         mine = slice(14 * s, 14 * s + 14)
         np.testing.assert_allclose(found[mine], expected(*(x[mine] for x in inputs), 5, 5**-0.5), rtol=0, atol=3e-6)
     with pytest.raises(RequestError, match=r"sequence 0: expected positions 0 … 12, found 14 rows"):
-        attend(ops, WholeSequences(13), *inputs, 5, rows)
+        whole(13)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +190,7 @@ def test_rows_beyond_the_room_are_refused() -> None:
     inputs = qkv(3, 1, 1, 4)
 
     def step(rows: Rows) -> Floats:
-        op = lambda a, b, c, r: ops.attend(a, b, c, store, r, head_dim=4, scale=1.0)  # noqa: E731
-        return compute(ops, op, *inputs, rows=rows)
+        return compute(ops, appended_and_attended(ops, store, 1.0), *inputs, rows=rows)
 
     assert np.isfinite(step(rows_of(3))).all()
     for rows, message in (
@@ -220,8 +230,6 @@ def test_sizes_that_do_not_fit_are_named() -> None:
         attend(ops, store, q, k, v[:, :4], 4)
     with pytest.raises(ShapeError, match=r"queries: expected a multiple of 8, found 20"):
         attend(ops, store, q[:, :20], k, v, 4)
-    with pytest.raises(ShapeError, match=r"head_dim of the kv store: expected 4, found 2"):
-        attend(ops, store, q, k[:, :4], v[:, :4], 2)
     with pytest.raises(ShapeError, match="at least one head"):
         ops.kv_store(0, 4, F16)
     with pytest.raises(RequestError, match="kv cache format: expected F32, F16 or Q8_0, found Q4_0"):
@@ -247,3 +255,21 @@ def test_a_cleared_cache_is_zeros_in_memory_and_a_reserved_one_takes_none() -> N
     store.clear(0)
     store.clear(1)  # nobody's
     assert resident_bytes() - before > store.n_bytes * 0.9
+
+
+def test_two_layers_attend_over_what_one_appended() -> None:
+    """As layers do that share keys and values: each has its own queries, and the second writes nothing."""
+    ops, n, h, k, d = CpuOps(2), 37, 6, 2, 20
+    (q, key, value), other = qkv(n, h, k, d), random(n, h * d, seed=9)
+    store = ops.kv_store(k, d, F32)
+    store.reserve(0, n)
+
+    def op(q: Any, other: Any, key: Any, value: Any, rows: Rows) -> Any:
+        ops.append(key, value, store, rows)
+        first = ops.attend(q, store, rows, scale=d**-0.5)
+        return ops.add(first, ops.attend(other, store, rows, scale=d**-0.5, window=5))
+
+    wanted = expected(q, key, value, d, d**-0.5)
+    found = compute(ops, op, q, other, key, value)
+    alone = compute(ops, lambda other, rows: ops.attend(other, store, rows, scale=d**-0.5, window=5), other)
+    np.testing.assert_allclose(found - alone, wanted, rtol=0, atol=5e-6)

@@ -40,7 +40,11 @@ def attend(
         store.reserve(sequence, int(rows.positions[rows.sequences == sequence].max()) + 1)
     if "sinks" in options:
         options["sinks"] = ops.vector(stored(options["sinks"], "sinks"))
-    op = lambda q, k, v, r: ops.attend(q, k, v, store, r, head_dim=d, scale=d**-0.5, **options)  # noqa: E731
+
+    def op(q: Any, k: Any, v: Any, rows: Rows) -> Any:
+        ops.append(k, v, store, rows)
+        return ops.attend(q, store, rows, scale=d**-0.5, **options)
+
     return compute(ops, op, *inputs, rows=rows)
 
 
@@ -52,7 +56,8 @@ def reference(inputs: tuple[Floats, ...], k: int, d: int, format: Format, **opti
         options["sinks"] = torch.from_numpy(options["sinks"])
     rows = Rows(*(torch.from_numpy(field) for field in vars(rows_of(len(inputs[0]))).values()))
     q, key, value = map(torch.from_numpy, inputs)
-    return ops.attend(q, key, value, store, rows, head_dim=d, scale=d**-0.5, **options).numpy()
+    ops.append(key, value, store, rows)
+    return ops.attend(q, store, rows, scale=d**-0.5, **options).numpy()
 
 
 def error(found: Floats, wanted: Floats) -> float:
@@ -179,7 +184,9 @@ def test_layers_share_a_schedule_that_is_made_anew_for_every_step(threads: int, 
 
         def forward(rows: Rows) -> Any:
             q, key, value = (ops.embed(table, rows.tokens) for table in tables)
-            outs = [ops.attend(q, key, value, store, rows, head_dim=d, scale=1.0, window=w) for store, w in layers]
+            for store, _ in layers:
+                ops.append(key, value, store, rows)
+            outs = [ops.attend(q, store, rows, scale=1.0, window=window) for store, window in layers]
             return functools.reduce(ops.add, outs)
 
         program = ops.program(forward)
@@ -203,7 +210,8 @@ def test_splits_of_a_stopped_step_are_forgotten() -> None:
         k, v, *qs = (ops.embed(table, rows.tokens) for table in (key, value, *queries))
         total = qs[0]
         for i in range(100):
-            total = ops.add(total, ops.attend(qs[i % 2], k, v, store, rows, head_dim=d, scale=1.0))
+            ops.append(k, v, store, rows)
+            total = ops.add(total, ops.attend(qs[i % 2], store, rows, scale=1.0))
         return total
 
     def stops_at(n_asked: int) -> Watch:

@@ -128,7 +128,10 @@ void check_room(const KVStore& store, const Step& step) {
   }
 }
 
-void record_append(Tape& tape, const Activation& k, const Activation& v, const std::shared_ptr<KVStore>& store) {
+}  // namespace
+
+void append(Tape& tape, const Activation& k, const Activation& v, std::shared_ptr<KVStore> store) {
+  tape.before_run([store](const Step& step) { check_room(*store, step); });
   const Step& step = tape.step();
   const Place keys = k.place(), values = v.place();
   const HeadCut cut(tape, k.rows, store->layout().n_kv_heads);
@@ -147,16 +150,11 @@ void record_append(Tape& tape, const Activation& k, const Activation& v, const s
             }});
 }
 
-}  // namespace
-
-Activation attend(Tape& tape, const Activation& q, const Activation& k, const Activation& v,
-                  std::shared_ptr<KVStore> store, int64_t head_dim, const AttendOptions& options) {
+Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> store, const AttendOptions& options) {
   tape.before_run([store](const Step& step) { check_room(*store, step); });
-  record_append(tape, k, v, store);
-
   Activation out = new_activation(tape, q.rows, q.width);
   const KVLayout& layout = store->layout();
-  const Shape shape(q.width, head_dim, layout.n_kv_heads, q.rows);
+  const Shape shape(q.width, layout.head_dim, layout.n_kv_heads, q.rows);
   const int64_t floats = attend_scratch_floats(layout, shape.n_queries());
   const int n_threads = tape.runtime()->pool.n_threads();
   const auto bytes_of = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
@@ -217,7 +215,8 @@ Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, co
       store->reserve(span.sequence, length);
     }
   });
-  return attend(tape, q, k, v, store, head_dim, options);
+  append(tape, k, v, store);
+  return attend(tape, q, store, options);
 }
 
 }  // namespace nearlight

@@ -55,9 +55,10 @@ struct AttendOptions {
   float softcap;
   VectorRef sinks;
 };
-Activation attend(Tape& tape, const Activation& q, const Activation& k, const Activation& v,
-                  std::shared_ptr<KVStore> store, int64_t head_dim, const AttendOptions& options);
-// The same where the rows are whole sequences of `length` tokens and nothing is kept.
+// Writes the rows' keys and values; whoever attends over the store afterwards sees them.
+void append(Tape& tape, const Activation& k, const Activation& v, std::shared_ptr<KVStore> store);
+Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> store, const AttendOptions& options);
+// Both where the rows are whole sequences of `length` tokens and nothing is kept.
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);

@@ -76,6 +76,9 @@ class KVStore(Protocol):
         """Release a sequence's storage; an unknown sequence is nothing to release."""
 
     @property
+    def head_dim(self) -> int: ...
+
+    @property
     def n_bytes(self) -> int:
         """Bytes allocated now."""
 
@@ -114,15 +117,8 @@ class RecurrentStore(Protocol):
         """Bytes allocated now."""
 
 
-@dataclass(frozen=True)
-class WholeSequences:
-    """In place of a store: the rows are whole sequences of this length, and nothing is kept. For training."""
-
-    length: int
-
-
 class AttendOptions(TypedDict, total=False):
-    """What else `Ops.attend` may be given."""
+    """What else `Ops.attend` and `Ops.attend_whole` may be given."""
 
     window: int | None
     softcap: float | None
@@ -215,13 +211,36 @@ class Ops(Protocol):
         Source: arXiv:2104.09864, in the half-split order of Hugging Face.
         """
 
+    def append(self, k: Array, v: Array, store: KVStore, rows: Rows) -> None:
+        """Write the rows' keys and values at their positions. Shapes: k, v [R, K * D], of the store's K and D."""
+
     def attend(
+        self,
+        q: Array,
+        store: KVStore,
+        rows: Rows,
+        *,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: Array | None = None,
+    ) -> Array:
+        """Attend causally over what a store has of each row's own sequence, the step's own rows among it.
+
+        Shapes: q [R, H * D], H a multiple of the store's K; sinks [H]; -> [R, H * D].
+        Query head h uses key head h // (H / K). A row sees the positions 0 … its own, also those of the same step;
+        with a `window` only the last so many of them. With `softcap` a score s becomes softcap * tanh(s / softcap).
+        `sinks` are logits that take part in the heads' softmax without having a value.
+        Source: arXiv:2305.13245 (grouped queries), arXiv:2004.05150 (windows), arXiv:2408.00118 (softcap),
+        arXiv:2309.17453 (sinks).
+        """
+
+    def attend_whole(
         self,
         q: Array,
         k: Array,
         v: Array,
-        store: KVStore | WholeSequences,
-        rows: Rows,
+        length: int,
         *,
         head_dim: int,
         scale: float,
@@ -229,15 +248,7 @@ class Ops(Protocol):
         softcap: float | None = None,
         sinks: Array | None = None,
     ) -> Array:
-        """Store the rows' keys and values, then attend causally over each row's own sequence.
-
-        Shapes: q [R, H * head_dim]; k, v [R, K * head_dim], H a multiple of K; sinks [H]; -> [R, H * head_dim].
-        Query head h uses key head h // (H / K). A row sees the positions 0 … its own, also those of the same step;
-        with a `window` only the last so many of them. With `softcap` a score s becomes softcap * tanh(s / softcap).
-        `sinks` are logits that take part in the heads' softmax without having a value.
-        Source: arXiv:2305.13245 (grouped queries), arXiv:2004.05150 (windows), arXiv:2408.00118 (softcap),
-        arXiv:2309.17453 (sinks).
-        """
+        """Attend as `attend` does where the rows are whole sequences of `length` tokens, and keep nothing: to train."""
 
     def swiglu(self, gate: Array, up: Array) -> Array:
         """Compute silu(gate) * up. Source: arXiv:2002.05202."""

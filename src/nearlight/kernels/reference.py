@@ -23,7 +23,6 @@ from nearlight.kernels.ops import (
     RecurrentStore,
     Rows,
     Watch,
-    WholeSequences,
 )
 from nearlight.package.tensors import StoredTensor
 
@@ -81,7 +80,7 @@ class TorchKVStore:
     def free(self, sequence: int) -> None:
         self._entries.pop(sequence, None)
 
-    def keep(self, sequence: int, positions: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+    def append(self, sequence: int, positions: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Write tokens. Shapes: positions [T]; k, v [T, K, D]."""
         if self._format is Q8_0:
             k, v = _eight_bits(k, KEY_GROUP), _eight_bits(v, v.shape[-1])
@@ -90,6 +89,10 @@ class TorchKVStore:
 
     def entry(self, sequence: int) -> tuple[torch.Tensor, torch.Tensor]:
         return self._entries[sequence]
+
+    @property
+    def head_dim(self) -> int:
+        return self._shape[1]
 
     @property
     def n_bytes(self) -> int:
@@ -217,13 +220,42 @@ class ReferenceOps:
         rotated = torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
         return rotated.flatten(-2)
 
+    def append(self, k: Array, v: Array, store: KVStore, rows: Rows) -> None:
+        assert isinstance(store, TorchKVStore)
+        k, v = _split(k, store.head_dim), _split(v, store.head_dim)
+        for sequence in rows.sequences.unique().tolist():
+            mine = rows.sequences == sequence
+            store.append(sequence, rows.positions[mine], k[mine], v[mine])
+
     def attend(
+        self,
+        q: Array,
+        store: KVStore,
+        rows: Rows,
+        *,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: Array | None = None,
+    ) -> torch.Tensor:
+        assert isinstance(store, TorchKVStore)
+        q = _split(q, store.head_dim)
+        out = torch.empty_like(q)
+        for sequence in rows.sequences.unique().tolist():
+            mine = rows.sequences == sequence
+            positions = rows.positions[mine]
+            seen = int(positions.max()) + 1
+            keys, values = (x[:seen].to(q.dtype) for x in store.entry(sequence))
+            visible = _visible(positions, seen, window)
+            out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
+        return out.flatten(-2)
+
+    def attend_whole(
         self,
         q: Array,
         k: Array,
         v: Array,
-        store: KVStore | WholeSequences,
-        rows: Rows,
+        length: int,
         *,
         head_dim: int,
         scale: float,
@@ -232,19 +264,7 @@ class ReferenceOps:
         sinks: Array | None = None,
     ) -> torch.Tensor:
         q, k, v = (_split(x, head_dim) for x in (q, k, v))
-        if isinstance(store, WholeSequences):
-            return _attend_whole(q, k, v, store.length, scale, window, softcap, sinks)
-        assert isinstance(store, TorchKVStore)
-        out = torch.empty_like(q)
-        for sequence in rows.sequences.unique().tolist():
-            mine = rows.sequences == sequence
-            positions = rows.positions[mine]
-            store.keep(sequence, positions, k[mine], v[mine])
-            seen = int(positions.max()) + 1
-            keys, values = (x[:seen].to(q.dtype) for x in store.entry(sequence))
-            visible = _visible(positions, seen, window)
-            out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
-        return out.flatten(-2)
+        return _attend_whole(q, k, v, length, scale, window, softcap, sinks)
 
     def causal_conv(
         self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows

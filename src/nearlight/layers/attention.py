@@ -88,5 +88,5 @@ class Attention(Layer):
             q, k = self.norms[0](q), self.norms[1](k)
         if angles is not None:
             q, k = (self.ops.rope(heads, angles, self.head_dim) for heads in (q, k))
-        attended = cache.attend(self.kv, q, k, v, rows, scale=self.scale, window=self.window)
-        return self.projections.out(attended)
+        cache.append(self.kv, k, v, rows)
+        return self.projections.out(cache.attend(self.kv, q, rows, scale=self.scale, window=self.window))

@@ -25,7 +25,6 @@ from nearlight.kernels.ops import (
     RecurrentOps,
     RecurrentStore,
     Rows,
-    WholeSequences,
 )
 
 _KEPT_SNAPSHOTS = 4
@@ -50,10 +49,11 @@ class RecurrentState:
 class LayerCache(Protocol):
     """What layers ask of a cache."""
 
-    def attend(
-        self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
-    ) -> Array:
-        """Attend as `Ops.attend` does, with this state's keys and values; the other options are those there."""
+    def append(self, kv: KVState, k: Array, v: Array, rows: Rows) -> None:
+        """Write the rows' keys and values, as `Ops.append` does."""
+
+    def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
+        """Attend over what was appended, as `Ops.attend` does; the other options are those there."""
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         """Return the store of a recurrence, for the ops that advance it."""
@@ -93,11 +93,11 @@ class Cache:
 
     # -- what layers call ------------------------------------------------------------------------------------------
 
-    def attend(
-        self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
-    ) -> Array:
-        """Keep the rows' keys and values in this state's store and attend over them; see `Ops.attend`."""
-        return self.ops.attend(q, k, v, self._stores[kv], rows, head_dim=kv.head_dim, scale=scale, **options)
+    def append(self, kv: KVState, k: Array, v: Array, rows: Rows) -> None:
+        self.ops.append(k, v, self._stores[kv], rows)
+
+    def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
+        return self.ops.attend(q, self._stores[kv], rows, scale=scale, **options)
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         return self._recurrences[state]
@@ -248,12 +248,15 @@ class NoCache:
 
     def __init__(self, ops: Ops, length: int) -> None:
         self.ops = ops
-        self.whole = WholeSequences(length)
+        self.length = length
+        self._appended: dict[KVState, tuple[Array, Array]] = {}
 
-    def attend(
-        self, kv: KVState, q: Array, k: Array, v: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]
-    ) -> Array:
-        return self.ops.attend(q, k, v, self.whole, rows, head_dim=kv.head_dim, scale=scale, **options)
+    def append(self, kv: KVState, k: Array, v: Array, rows: Rows) -> None:
+        self._appended[kv] = k, v
+
+    def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
+        k, v = self._appended[kv]
+        return self.ops.attend_whole(q, k, v, self.length, head_dim=kv.head_dim, scale=scale, **options)
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         raise NotImplementedError("recurrences over whole sequences")

@@ -22,7 +22,7 @@ from nearlight.kernels.count.activation import Activation, Room
 from nearlight.kernels.count.ledger import Entry, Ledger
 from nearlight.kernels.count.rows import Visible
 from nearlight.kernels.count.target import ACCELERATOR, Target
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Watch, WholeSequences
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Watch
 from nearlight.package.tensors import StoredTensor
 
 NORM_OPERATIONS, ROPE_OPERATIONS, ACTIVATION_OPERATIONS, SOFTMAX_OPERATIONS = 4, 3, 8, 4
@@ -198,36 +198,34 @@ class CountOps:
             raise ShapeError("rotary dimensions", expected=f"at most {head_dim}", found=angles.width)
         return self._by_value("rope", ROPE_OPERATIONS, x)
 
+    def append(self, k: Activation, v: Activation, store: KVStore, rows: Rows) -> None:
+        assert isinstance(store, CountedKVStore)
+        n_rows = len(rows.positions)
+        for what, values in (("keys", k), ("values", v)):
+            _expect(what, (n_rows, store.n_kv_heads * store.head_dim), values.shape)
+        moved = k.n_bytes + v.n_bytes
+        self.ledger.add(Entry("append", "append", kv_written_bytes=n_rows * store.token_bytes, activation_bytes=moved))
+
     def attend(
         self,
         q: Activation,
-        k: Activation,
-        v: Activation,
-        store: KVStore | WholeSequences,
+        store: KVStore,
         rows: Rows,
         *,
-        head_dim: int,
         scale: float,
         window: int | None = None,
         softcap: float | None = None,
         sinks: CountedVector | None = None,
     ) -> Activation:
-        """Count the keys and values written, those of every visible token read once, and both products."""
-        if isinstance(store, WholeSequences):
-            store = self.kv_store(k.width // head_dim, head_dim, F32)
+        """Count the keys and values of every visible token, read once, and both products."""
         assert isinstance(store, CountedKVStore)
-        n_rows, kv_width = len(rows.positions), store.n_kv_heads * head_dim
-        _expect("keys", (n_rows, kv_width), k.shape)
-        _expect("values", (n_rows, kv_width), v.shape)
+        n_rows, head_dim = len(rows.positions), store.head_dim
         _expect("rows of the queries", n_rows, q.rows)
-        _expect_multiple("queries", kv_width, q.width)
-        _expect("head_dim of the kv store", store.head_dim, head_dim)
+        _expect_multiple("queries", store.n_kv_heads * head_dim, q.width)
         n_heads = q.width // head_dim
         if sinks is not None:
             _expect(f"sinks {sinks.name}", n_heads, sinks.size)
         visible = self._visible_to(rows)
-        written, read = n_rows * store.token_bytes, k.n_bytes + v.n_bytes
-        self.ledger.add(Entry("append", "append", kv_written_bytes=written, activation_bytes=read))
         pairs = visible.pairs(window)
         products = store.operations.items()
         result = self._result(
@@ -244,6 +242,16 @@ class CountOps:
         if scratch:
             self.room.give_back(self.room.take(scratch))
         return result
+
+    def attend_whole(
+        self, q: Activation, k: Activation, v: Activation, length: int, *, head_dim: int, scale: float, **options: Any
+    ) -> Activation:
+        """Count sequences of `length` rows whose keys and values are kept in float32 for the step."""
+        row = np.arange(k.rows)
+        rows = Rows(row, row % length, row // length, row)
+        store = self.kv_store(k.width // head_dim, head_dim, F32)
+        self.append(k, v, store, rows)
+        return self.attend(q, store, rows, scale=scale, **options)
 
     def swiglu(self, gate: Activation, up: Activation) -> Activation:
         _expect("second input of swiglu", gate.shape, up.shape)

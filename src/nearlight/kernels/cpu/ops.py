@@ -21,7 +21,7 @@ from nearlight.dtypes import ALL, F16, F32, Q8_0, Format
 from nearlight.errors import PackageError, RequestError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.cpu.program import CpuProgram, Recording
-from nearlight.kernels.ops import Array, Frequencies, KVStore, Rows, WholeSequences
+from nearlight.kernels.ops import Array, Frequencies, KVStore, Rows
 from nearlight.machine.processor import instruction_level
 from nearlight.machine.threads import default_threads
 from nearlight.package.tensors import StoredTensor
@@ -60,6 +60,10 @@ class CpuKVStore:
 
     def free(self, sequence: int) -> None:
         self.native.free(sequence)
+
+    @property
+    def head_dim(self) -> int:
+        return self.native.head_dim
 
     @property
     def n_bytes(self) -> int:
@@ -164,13 +168,36 @@ class CpuOps:
             raise ShapeError("rotary dimensions", expected=f"at most {head_dim}", found=angles.shape[1])
         return self._tape.rope(x, angles, head_dim)
 
+    def append(self, k: _native.Activation, v: _native.Activation, store: KVStore, rows: Rows) -> None:
+        store = _own(store)
+        expected = (rows.positions.shape[0], store.native.n_kv_heads * store.head_dim)
+        _expect("keys", expected, k.shape)
+        _expect("values", expected, v.shape)
+        self._tape.append(k, v, store.native)
+
     def attend(
+        self,
+        q: _native.Activation,
+        store: KVStore,
+        rows: Rows,
+        *,
+        scale: float,
+        window: int | None = None,
+        softcap: float | None = None,
+        sinks: _native.Vector | None = None,
+    ) -> _native.Activation:
+        store = _own(store)
+        _expect("rows of the queries", rows.positions.shape[0], q.shape[0])
+        _expect_multiple("queries", store.native.n_kv_heads * store.head_dim, q.shape[1])
+        options = _attend_options(q.shape[1] // store.head_dim, window, softcap, sinks)
+        return self._tape.attend(q, store.native, scale, *options)
+
+    def attend_whole(
         self,
         q: _native.Activation,
         k: _native.Activation,
         v: _native.Activation,
-        store: KVStore | WholeSequences,
-        rows: Rows,
+        length: int,
         *,
         head_dim: int,
         scale: float,
@@ -178,25 +205,12 @@ class CpuOps:
         softcap: float | None = None,
         sinks: _native.Vector | None = None,
     ) -> _native.Activation:
-        n_kv_heads = store.native.n_kv_heads if isinstance(store, CpuKVStore) else k.shape[1] // head_dim
-        n_rows, kv_width = rows.positions.shape[0], n_kv_heads * head_dim
-        _expect("keys", (n_rows, kv_width), k.shape)
-        _expect("values", (n_rows, kv_width), v.shape)
-        _expect("rows of the queries", n_rows, q.shape[0])
-        _expect_multiple("queries", kv_width, q.shape[1])
-        if window is not None and window < 1:
-            raise ShapeError("attention window", expected="at least 1 token", found=window)
-        if softcap is not None and not softcap > 0:
-            raise ShapeError("attention softcap", expected="above 0", found=softcap)
-        if sinks is not None:
-            _expect(f"sinks {sinks.name}", q.shape[1] // head_dim, sinks.size)
-        options = (head_dim, scale, min(window or _UNLIMITED, _UNLIMITED), softcap or 0.0, sinks)
-        if isinstance(store, WholeSequences):
-            return self._tape.attend_whole(q, k, v, store.length, *options)
-        if not isinstance(store, CpuKVStore):
-            raise ShapeError("kv store", expected="one of the cpu kernels", found=type(store).__name__)
-        _expect("head_dim of the kv store", store.native.head_dim, head_dim)
-        return self._tape.attend(q, k, v, store.native, *options)
+        _expect("values", k.shape, v.shape)
+        _expect_multiple("keys", head_dim, k.shape[1])
+        _expect("rows of the queries", k.shape[0], q.shape[0])
+        _expect_multiple("queries", k.shape[1], q.shape[1])
+        options = _attend_options(q.shape[1] // head_dim, window, softcap, sinks)
+        return self._tape.attend_whole(q, k, v, length, head_dim, scale, *options)
 
     def swiglu(self, gate: _native.Activation, up: _native.Activation) -> _native.Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
@@ -213,6 +227,24 @@ class CpuOps:
 
     def take(self, x: _native.Activation, indices: Array) -> _native.Activation:
         return self._tape.take(x, indices)
+
+
+def _own(store: KVStore) -> CpuKVStore:
+    if not isinstance(store, CpuKVStore):
+        raise ShapeError("kv store", expected="one of the cpu kernels", found=type(store).__name__)
+    return store
+
+
+def _attend_options(
+    n_heads: int, window: int | None, softcap: float | None, sinks: _native.Vector | None
+) -> tuple[int, float, _native.Vector | None]:
+    if window is not None and window < 1:
+        raise ShapeError("attention window", expected="at least 1 token", found=window)
+    if softcap is not None and not softcap > 0:
+        raise ShapeError("attention softcap", expected="above 0", found=softcap)
+    if sinks is not None:
+        _expect(f"sinks {sinks.name}", n_heads, sinks.size)
+    return min(window or _UNLIMITED, _UNLIMITED), softcap or 0.0, sinks
 
 
 def _expect(what: str, expected: object, found: object) -> None:
