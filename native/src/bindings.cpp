@@ -213,6 +213,22 @@ void bind_parameters(nb::module_& m) {
       .def_prop_ro("head_dim", [](const KVStore& s) { return s.layout().head_dim; });
 }
 
+void bind_recurrent_store(nb::module_& m) {
+  nb::class_<RecurrentStore>(m, "RecurrentStore")
+      .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t size) {
+             if (size < 1) throw std::invalid_argument("state: expected at least one value");
+             return std::make_shared<RecurrentStore>(std::move(runtime), size);
+           }),
+           "runtime"_a, "size"_a)
+      .def("reserve", &RecurrentStore::reserve, "sequence"_a, Unlocked())
+      .def("exchange", &RecurrentStore::exchange, "sequence"_a, Unlocked())
+      .def("copy", &RecurrentStore::copy, "source"_a, "target"_a, Unlocked())
+      .def("clear", &RecurrentStore::clear, "sequence"_a, Unlocked())
+      .def("free", &RecurrentStore::free, "sequence"_a, Unlocked())
+      .def_prop_ro("size", &RecurrentStore::size)
+      .def_prop_ro("n_bytes", &RecurrentStore::n_bytes, Unlocked());
+}
+
 // Called by the sampler on a step's logits; too short a work to release the interpreter lock for. Keeps them alive.
 struct RankedScores {
   FloatArray scores;
@@ -314,6 +330,21 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
     return attend_whole(*t, q, k, v, length, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
   }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+  tape.def("causal_conv", [](TapeRef t, X x, VectorRef weight, std::optional<VectorRef> bias,
+                             std::shared_ptr<RecurrentStore> store) {
+    expect_own(*t, x);
+    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store);
+  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a);
+  tape.def("selective_scan", [](TapeRef t, X x, X dt, X b, X c, VectorRef a_log, VectorRef d,
+                                std::optional<VectorRef> dt_bias, std::shared_ptr<RecurrentStore> store,
+                                int64_t n_heads, int64_t n_groups) {
+    expect_own(*t, x), expect_own(*t, dt), expect_own(*t, b), expect_own(*t, c);
+    return selective_scan(*t, x, dt, b, c, a_log, d, dt_bias ? *dt_bias : nullptr, store, n_heads, n_groups);
+  }, "x"_a, "dt"_a, "b"_a, "c"_a, "a_log"_a, "d"_a, "dt_bias"_a.none(), "store"_a, "n_heads"_a, "n_groups"_a);
+  tape.def("grouped_rms_norm", [](TapeRef t, X x, VectorRef weight, float eps, int64_t n_groups) {
+    expect_own(*t, x);
+    return grouped_rms_norm(*t, x, weight, eps, n_groups);
+  });
   tape.def("swiglu", [](TapeRef t, X gate, X up) {
     expect_own(*t, gate), expect_own(*t, up);
     return swiglu(*t, gate, up);
@@ -347,6 +378,7 @@ NB_MODULE(_native, m) {
   });
   bind_probes(m);
   bind_parameters(m);
+  bind_recurrent_store(m);
   bind_ranking(m);
   bind_tape(m);
 }

@@ -12,7 +12,6 @@ import transformers
 import nearlight
 from nearlight.engine.engine import Engine
 from nearlight.engine.sequence import Sequence
-from nearlight.errors import UnsupportedError
 from tests.models.random_models import relative_error, transformers_logits, write_model
 
 SIZES = {"vocab_size": 103, "hidden_size": 20, "num_hidden_layers": 3, "conv_kernel": 4}
@@ -29,10 +28,14 @@ SAME = 5e-5
 IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
 
 
-@pytest.fixture(params=CONFIGS)
+BACKENDS = ("reference", "cpu")
+
+
+@pytest.fixture(params=[(name, backend) for name in CONFIGS for backend in BACKENDS], ids="-".join)
 def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Engine:
-    write_model(tmp_path, CONFIGS[request.param])
-    return nearlight.load(tmp_path, backend="reference").engine
+    name, backend = request.param
+    write_model(tmp_path, CONFIGS[name])
+    return nearlight.load(tmp_path, backend=backend).engine
 
 
 def logits(engine: Engine, sequence: Sequence, ids: list[int]) -> np.ndarray:
@@ -40,11 +43,12 @@ def logits(engine: Engine, sequence: Sequence, ids: list[int]) -> np.ndarray:
     return engine.logits(sequence)
 
 
-def test_logits_are_those_of_transformers(tmp_path: Path) -> None:
-    for name, config in CONFIGS.items():
-        theirs = write_model(tmp_path / name, config)
-        model = nearlight.load(tmp_path / name, backend="reference")
-        assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4, name
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_logits_are_those_of_transformers(tmp_path: Path, name: str, backend: str) -> None:
+    theirs = write_model(tmp_path, CONFIGS[name])
+    model = nearlight.load(tmp_path, backend=backend)
+    assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
 
 
 def test_chunks_of_any_size_equal_the_whole(engine: Engine) -> None:
@@ -131,12 +135,12 @@ def test_the_state_does_not_grow(engine: Engine) -> None:
     assert engine.cache.n_bytes == 0
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str) -> None:
+def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str, backend: str) -> None:
     write_model(tmp_path, CONFIGS[name])
-    model = nearlight.load(tmp_path, backend="reference")
-    sequence = model.engine.open()
-    logits(model.engine, sequence, IDS[:1])
+    model = nearlight.load(tmp_path, backend=backend)
+    logits(model.engine, model.engine.open(), IDS[:1])
     for n_tokens in (1, 1000):
         assert model.counted.kv_bytes(n_tokens) == model.engine.cache.n_bytes
     assert model.counted.kv_bytes_per_token == 0
@@ -144,7 +148,14 @@ def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str) -> None:
     assert decode.kv_read_bytes == decode.bytes_written == model.engine.cache.n_bytes // 2
 
 
-def test_the_cpu_kernels_refuse_it_in_one_line(tmp_path: Path) -> None:
-    write_model(tmp_path, CONFIGS["mamba"])
-    with pytest.raises(UnsupportedError, match="cannot run models of the family mamba yet; it can plan them"):
-        nearlight.load(tmp_path, backend="cpu")
+def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:
+    """On the CPU kernels, as with attention: greedy answers must not hang on how a prompt was cut."""
+    for name in ("mamba", "mamba2-groups"):
+        write_model(tmp_path / name, CONFIGS[name])
+        whole = nearlight.load(tmp_path / name, threads=1).logits(IDS)
+        for threads in (1, 2, 3):
+            engine = nearlight.load(tmp_path / name, threads=threads).engine
+            sequence, found = engine.open(), []
+            for start, stop in ((0, 1), (1, 2), (2, 9), (9, 10), (10, 29)):
+                found.append(logits(engine, sequence, IDS[start:stop]))
+            np.testing.assert_array_equal(np.concatenate(found), whole)

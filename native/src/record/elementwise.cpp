@@ -97,6 +97,19 @@ Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorR
   return out;
 }
 
+Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const int64_t width = x.width, n = width / n_groups;
+  add_by_row(tape, weight->name, {x.place()}, out,
+             [=, from = x.place(), to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
+               for (int64_t at = row * width; at < (row + n_rows) * width; at += n) {
+                 level().vector->rms_norm(from.in<float>(arena) + at, weight->data() + at % width,
+                                          to.in<float>(arena) + at, 1, n, eps);
+               }
+             });
+  return out;
+}
+
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude) {
   Activation out = new_activation(tape, positions.size, 2 * half);
   const size_t which = tape.add_frequencies();

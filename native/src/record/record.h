@@ -10,6 +10,7 @@
 
 #include "../matmul.h"
 #include "../runtime/kv_store.h"
+#include "../runtime/recurrent_store.h"
 #include "../runtime/tape.h"
 #include "packed.h"
 
@@ -61,6 +62,12 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
 // Both where the rows are whole sequences of `length` tokens and nothing is kept.
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options);
+Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias,
+                       std::shared_ptr<RecurrentStore> store);
+Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt, const Activation& b,
+                          const Activation& c, VectorRef a_log, VectorRef d, VectorRef dt_bias,
+                          std::shared_ptr<RecurrentStore> store, int64_t n_heads, int64_t n_groups);
+Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
 Activation gelu(Tape& tape, const Activation& x, bool tanh);
 Activation add(Tape& tape, const Activation& x, const Activation& y);

@@ -69,6 +69,36 @@ constexpr int64_t kLeastSplitTokens = 512, kMostSplits = 18;
   return (floats + 15) / 16 * 16;  // every thread's begins on a cache line
 }
 
+// Rows of one sequence and up to 16 channels of a convolution; arrays by lane have 16 floats, whatever n_lanes is.
+struct ConvTile {
+  int64_t n_rows, n_lanes, n_taps;
+  const float* x;        // the first row's first channel
+  float* out;            // likewise
+  int64_t stride;        // floats between rows of x, and of out
+  const float* factors;  // [n_taps][16], the last for the row itself
+  const float* bias;     // [16]
+  const float* state;    // [n_taps - 1][n_lanes], the inputs before
+  float* next;           // what the state will be
+};
+
+// Rows of one sequence and up to 16 channels of a scan, all of one group.
+struct ScanTile {
+  int64_t n_rows, n_lanes, state_size;
+  int64_t n_decays;                  // of a channel: state_size, or 1 for all of its state
+  int64_t first_channel, head_size;  // channel i belongs to head i / head_size
+  const float* x;                    // the first row's first channel
+  float* out;                        // likewise
+  int64_t stride;
+  const float* steps;                // [n_rows][heads], before softplus
+  int64_t steps_stride;
+  const float *b, *c;                // [n_rows][state_size] of the group
+  int64_t b_stride;                  // of both
+  const float* decays;               // [n_decays][16], in units of ln 2
+  const float *skips, *step_biases;  // [16]
+  const float* state;                // [state_size][n_lanes]
+  float* next;
+};
+
 constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
 
 struct VectorKernels {
@@ -99,6 +129,10 @@ struct VectorKernels {
   // The same in two steps: one split, into attend_split_floats() at `sums`; and those of all splits to the result.
   void (*attend_split)(const AttendTile& tile, int64_t number, float* sums);
   void (*merge_splits)(const AttendTile& tile, float* sums);
+
+  // State space models; what they mean is in kernels/ops.py.
+  void (*causal_conv)(const ConvTile& tile);
+  void (*selective_scan)(const ScanTile& tile);
 
   // For sampling: scores are n floats, `highest` is the largest of them. These three give the same bits at all levels.
   // maxima[i] = the largest of the i-th kScoreBlock scores, NaN if one of them is.

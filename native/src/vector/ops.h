@@ -22,6 +22,8 @@ void append(const KVLayout& layout, std::byte* const* segments, int64_t position
 void attend(const AttendTile& tile);
 void attend_split(const AttendTile& tile, int64_t number, float* sums);
 void merge_splits(const AttendTile& tile, float* sums);
+void causal_conv(const ConvTile& tile);
+void selective_scan(const ScanTile& tile);
 void block_maxima(const float* scores, int64_t n, float* maxima);
 int64_t scores_reaching(const float* scores, int64_t n, const float* maxima, float floor, int32_t* ids);
 double sum_of_powers(const float* scores, int64_t n, float highest, float factor);

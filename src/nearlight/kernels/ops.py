@@ -264,7 +264,7 @@ class Ops(Protocol):
 
 
 EXTRA_OPS: dict[str, frozenset[str]] = {
-    "cpu": frozenset(),
+    "cpu": frozenset({"recurrences"}),
     "reference": frozenset({"experts", "recurrences"}),
     "count": frozenset({"experts", "biased_experts", "scale", "softcap", "geglu", "longrope", "recurrences"}),
 }

@@ -21,7 +21,7 @@ from nearlight.dtypes import ALL, F16, F32, Q8_0, Format
 from nearlight.errors import PackageError, RequestError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.cpu.program import CpuProgram, Recording
-from nearlight.kernels.ops import Array, Frequencies, KVStore, Rows
+from nearlight.kernels.ops import Array, Frequencies, KVStore, RecurrentStore, Rows
 from nearlight.machine.processor import instruction_level
 from nearlight.machine.threads import default_threads
 from nearlight.package.tensors import StoredTensor
@@ -74,6 +74,40 @@ class CpuKVStore:
         return self.native.token_bytes
 
 
+class CpuRecurrentStore:
+    """States of one recurrence; `native/src/runtime/recurrent_store.h` has the two places."""
+
+    def __init__(self, runtime: _native.Runtime, size: int) -> None:
+        if size < 1:
+            raise ShapeError("recurrent store", expected="a state of at least one value", found=size)
+        self.native = _native.RecurrentStore(runtime, size)
+
+    def reserve(self, sequence: int) -> None:
+        self.native.reserve(sequence)
+
+    def commit(self, sequence: int) -> None:
+        self.native.exchange(sequence)
+
+    def undo(self, sequence: int) -> None:
+        self.native.exchange(sequence)
+
+    def copy(self, source: int, target: int) -> None:
+        try:
+            self.native.copy(source, target)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+
+    def clear(self, sequence: int) -> None:
+        self.native.clear(sequence)
+
+    def free(self, sequence: int) -> None:
+        self.native.free(sequence)
+
+    @property
+    def n_bytes(self) -> int:
+        return self.native.n_bytes
+
+
 class CpuOps:
     """Kernels in native code on `threads` threads (None: the physical cores this process may use).
 
@@ -120,6 +154,9 @@ class CpuOps:
 
     def kv_store(self, n_kv_heads: int, head_dim: int, format: Format) -> CpuKVStore:
         return CpuKVStore(self.runtime, n_kv_heads, head_dim, format)
+
+    def recurrent_store(self, size: int) -> CpuRecurrentStore:
+        return CpuRecurrentStore(self.runtime, size)
 
     def program(self, forward: Callable[[Rows], Array]) -> CpuProgram:
         return CpuProgram(self, forward)
@@ -212,6 +249,59 @@ class CpuOps:
         options = _attend_options(q.shape[1] // head_dim, window, softcap, sinks)
         return self._tape.attend_whole(q, k, v, length, head_dim, scale, *options)
 
+    def causal_conv(
+        self,
+        x: _native.Activation,
+        weight: _native.Vector,
+        bias: _native.Vector | None,
+        store: RecurrentStore,
+        rows: Rows,
+    ) -> _native.Activation:
+        width = x.shape[1]
+        _expect_multiple(f"factors of {weight.name}", width, weight.size)
+        if bias is not None:
+            _expect(f"bias {bias.name}", width, bias.size)
+        native = _own_recurrence(store, weight.size - width)
+        return self._tape.causal_conv(x, weight, bias, native)
+
+    def selective_scan(
+        self,
+        x: _native.Activation,
+        dt: _native.Activation,
+        b: _native.Activation,
+        c: _native.Activation,
+        a_log: _native.Vector,
+        d: _native.Vector,
+        dt_bias: _native.Vector | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_heads: int,
+        n_groups: int = 1,
+    ) -> _native.Activation:
+        n_rows, width = x.shape
+        _expect_multiple("channels of a scan", n_heads, width)
+        _expect_multiple("heads of a scan", n_groups, n_heads)
+        _expect_multiple("inputs of the state", n_groups, b.shape[1])
+        _expect("steps of a scan", (n_rows, n_heads), dt.shape)
+        _expect("rows of the inputs of the state", n_rows, b.shape[0])
+        _expect("outputs of the state", b.shape, c.shape)
+        state_size = b.shape[1] // n_groups
+        if a_log.size not in (n_heads, n_heads * state_size):
+            expected = f"{n_heads}, or {n_heads * state_size}"
+            raise ShapeError(f"decays {a_log.name}", expected=expected, found=a_log.size)
+        for vector in (d, dt_bias) if dt_bias is not None else (d,):
+            _expect(f"values of {vector.name}", n_heads, vector.size)
+        native = _own_recurrence(store, width * state_size)
+        return self._tape.selective_scan(x, dt, b, c, a_log, d, dt_bias, native, n_heads, n_groups)
+
+    def grouped_rms_norm(
+        self, x: _native.Activation, weight: _native.Vector, eps: float, n_groups: int
+    ) -> _native.Activation:
+        _expect(f"input of {weight.name}", weight.size, x.shape[1])
+        _expect_multiple(f"groups of {weight.name}", n_groups, x.shape[1])
+        return self._tape.grouped_rms_norm(x, weight, eps, n_groups)
+
     def swiglu(self, gate: _native.Activation, up: _native.Activation) -> _native.Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._tape.swiglu(gate, up)
@@ -233,6 +323,13 @@ def _own(store: KVStore) -> CpuKVStore:
     if not isinstance(store, CpuKVStore):
         raise ShapeError("kv store", expected="one of the cpu kernels", found=type(store).__name__)
     return store
+
+
+def _own_recurrence(store: RecurrentStore, size: int) -> _native.RecurrentStore:
+    if not isinstance(store, CpuRecurrentStore):
+        raise ShapeError("recurrent store", expected="one of the cpu kernels", found=type(store).__name__)
+    _expect("values of a state", size, store.native.size)
+    return store.native
 
 
 def _attend_options(

@@ -1,0 +1,50 @@
+// The state of one recurrence, for any number of sequences.
+//
+// A sequence has two places. A step reads the one and writes the other, so that nothing has happened until it is
+// committed, and a commit can be taken back. How the numbers lie within a place is the matter of the op that advances
+// them (record/recurrence.cpp).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+
+#include "runtime.h"
+
+namespace nearlight {
+
+class RecurrentStore {
+ public:
+  RecurrentStore(std::shared_ptr<Runtime> runtime, int64_t size) : runtime_(std::move(runtime)), size_(size) {}
+  RecurrentStore(const RecurrentStore&) = delete;
+  RecurrentStore& operator=(const RecurrentStore&) = delete;
+
+  int64_t size() const { return size_; }  // floats of a state
+
+  // Make room for a sequence; a new one's state is zeros.
+  void reserve(int64_t sequence);
+  // Exchange a sequence's places: what the last step wrote becomes its state, or what it was before is again.
+  void exchange(int64_t sequence);
+  // Make the state of `target` that of `source`. Raises std::invalid_argument for a source that is not reserved.
+  void copy(int64_t source, int64_t target);
+  void clear(int64_t sequence);  // zeros
+  void free(int64_t sequence);
+  size_t n_bytes() const;
+
+  bool has(int64_t sequence) const { return pairs_.count(sequence) != 0; }
+  // Of a sequence that is reserved; valid until the next of the calls above.
+  const float* state(int64_t sequence) const { return pairs_.at(sequence).current.get(); }
+  float* next(int64_t sequence) const { return pairs_.at(sequence).other.get(); }
+
+ private:
+  struct Pair {
+    std::unique_ptr<float[]> current, other;
+  };
+  Pair& pair(int64_t sequence);
+
+  std::shared_ptr<Runtime> runtime_;  // whose lock keeps storage in place while a step runs
+  int64_t size_;
+  std::unordered_map<int64_t, Pair> pairs_;
+};
+
+}  // namespace nearlight

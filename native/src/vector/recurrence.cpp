@@ -1,0 +1,79 @@
+// State space models: the short convolution and the scan, for up to 16 channels of a sequence, a lane each.
+//
+// Channels do not meet, so a lane's result does not depend on the others, and rows are taken one after the other in any
+// case: the bits are the same however a prompt is cut.
+#include "exp.h"
+#include "ops.h"
+
+namespace nearlight::NEARLIGHT_LEVEL {
+namespace {
+
+constexpr float kLog2e = 1.44269504f;
+
+// Up to 16 values from memory that has no more.
+struct Lanes {
+  int n;
+  NEARLIGHT_MEMBER f32x16 load(const float* from) const {
+    return n == 16 ? NEARLIGHT_LEVEL::load(from) : load_lanes(from, n);
+  }
+  NEARLIGHT_MEMBER void store(float* to, const f32x16& v) const {
+    n == 16 ? NEARLIGHT_LEVEL::store(to, v) : store_lanes(to, v, n);
+  }
+};
+
+// log(1 + exp(x)). The logarithm of 1 + u for u <= 1 is 2 artanh(z) with z = u / (2 + u) <= 1/3, whose series is off by
+// less than 1e-9 after nine terms.
+NEARLIGHT_INLINE f32x16 softplus(const f32x16& x) {
+  const f32x16 u = exp2_of_negative(abs(x) * broadcast(-kLog2e)), z = u / (broadcast(2.0f) + u), square = z * z;
+  f32x16 sum = broadcast(1.0f / 17);
+  for (int odd = 15; odd > 0; odd -= 2) sum = fma(sum, square, broadcast(1.0f / static_cast<float>(odd)));
+  return fma(broadcast(2.0f) * z, sum, max(x, broadcast(0.0f)));
+}
+
+}  // namespace
+
+// out = silu(bias + the last n_taps inputs times their factors), of which the state has n_taps - 1 from before.
+void causal_conv(const ConvTile& tile) {
+  const Lanes lanes{static_cast<int>(tile.n_lanes)};
+  const int64_t n_before = tile.n_taps - 1;
+  // Input of a row, which may lie before the first.
+  const auto input = [&](int64_t row) {
+    return row < 0 ? lanes.load(tile.state + (row + n_before) * tile.n_lanes) : lanes.load(tile.x + row * tile.stride);
+  };
+  for (int64_t row = 0; row < tile.n_rows; row++) {
+    f32x16 sum = load(tile.bias);
+    for (int64_t tap = 0; tap < tile.n_taps; tap++) {
+      sum = fma(input(row - n_before + tap), load(tile.factors + 16 * tap), sum);
+    }
+    lanes.store(tile.out + row * tile.stride, sum / (broadcast(1.0f) + exp(broadcast(0.0f) - sum)));
+  }
+  for (int64_t i = 0; i < n_before; i++) {
+    lanes.store(tile.next + i * tile.n_lanes, input(tile.n_rows - n_before + i));
+  }
+}
+
+// state = 2^(step * decay) * state + step * x * b;  out = sum over the state of state * c, + d * x
+void selective_scan(const ScanTile& tile) {
+  const Lanes lanes{static_cast<int>(tile.n_lanes)};
+  float* const state = tile.next;
+  std::memcpy(state, tile.state, sizeof(float) * static_cast<size_t>(tile.n_lanes * tile.state_size));
+  const f32x16 skip = load(tile.skips), bias = load(tile.step_biases);
+  alignas(64) float steps[16] = {};
+  for (int64_t row = 0; row < tile.n_rows; row++) {
+    const float* given = tile.steps + row * tile.steps_stride;
+    for (int lane = 0; lane < lanes.n; lane++) steps[lane] = given[(tile.first_channel + lane) / tile.head_size];
+    const f32x16 step = softplus(load(steps) + bias), x = lanes.load(tile.x + row * tile.stride), gain = step * x;
+    const float *b = tile.b + row * tile.b_stride, *c = tile.c + row * tile.b_stride;
+    f32x16 decay = exp2_of_negative(step * load(tile.decays)), out = broadcast(0.0f);
+    for (int64_t n = 0; n < tile.state_size; n++) {
+      if (tile.n_decays > 1) decay = exp2_of_negative(step * load(tile.decays + 16 * n));
+      float* at = state + n * tile.n_lanes;
+      const f32x16 value = fma(decay, lanes.load(at), gain * broadcast(b[n]));
+      lanes.store(at, value);
+      out = fma(value, broadcast(c[n]), out);
+    }
+    lanes.store(tile.out + row * tile.stride, fma(skip, x, out));
+  }
+}
+
+}  // namespace nearlight::NEARLIGHT_LEVEL
