@@ -21,8 +21,7 @@ from tests.cli.packages import write_chat_model
 ROOT = Path(__file__).parents[2]
 GGUF_FILES = 26
 PLANNED = {"gemma2", "gemma3", "gpt_oss", "gpt_oss_f32", "mixtral", "phi3", "phi3_longrope", "qwen3_moe"}
-PLANNED |= {"mamba", "mamba2"}
-RUN = {"mistral", "olmo2", "smollm3"}
+RUN = {"mamba", "mamba2", "mistral", "olmo2", "smollm3"}
 LENGTHS = ("-p", "8", "-n", "0", "-r", "1", "--no-calibration")
 
 

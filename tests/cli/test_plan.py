@@ -105,11 +105,19 @@ def test_what_would_fit_but_does_not_run_is_told_in_the_first_line(capsys: pytes
     assert text.count("family phi3") == 1
 
 
+GRANITE = "nearlight cannot run models of the family granite yet; it can plan them"
+
+
 def test_programs_are_told_whether_it_runs(capsys: pytest.CaptureFixture[str]):
     asked = {
         ("gpt2", "ryzen7950x"): (0, True, True, None),
         ("gpt2", "m2"): (0, True, False, "nearlight does not run on GPUs yet, only on CPUs"),
-        ("mamba-1.4b", "m2"): (0, True, False, "nearlight cannot run models of the family mamba yet; it can plan them"),
+        ("gemma-2-2b", "m2"): (
+            0,
+            True,
+            False,
+            "nearlight cannot run models of the family gemma2 yet; it can plan them",
+        ),
         ("qwen1.5-72b", "m2"): (1, False, False, "it needs 146 GiB, and there are 24 GiB"),
     }
     for (model, machine), (code, fits, runnable, reason) in asked.items():

@@ -95,6 +95,22 @@ def test_an_interrupted_step_leaves_the_state_before_it(engine: Engine) -> None:
     assert relative_error(engine.step([sequence])[sequence], wanted) <= SAME
 
 
+def test_after_an_interrupted_step_the_one_before_cannot_be_taken_back(engine: Engine) -> None:
+    """What it began to write lies where the state before was: the answer comes from a copy, and is right."""
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:5])
+    logits(engine, sequence, IDS[5:6])
+    program, engine._program = engine._program, _failing(engine._program)
+    engine.extend(sequence, IDS[6:7])
+    with pytest.raises(KeyboardInterrupt):
+        engine.step([sequence])
+    engine._program = program
+    engine.rewind(sequence, 5)
+    assert sequence.computed == 5
+    wanted = logits(engine, engine.open(), IDS[:5] + IDS[10:12])[-2:]
+    assert relative_error(logits(engine, sequence, IDS[10:12])[-2:], wanted) <= SAME
+
+
 def _failing(program: Any) -> Any:
     def run(*arguments: Any) -> Any:
         program(*arguments)

@@ -8,6 +8,7 @@ size. That needs no knowledge of any format's layout, works for all of them, and
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -70,7 +71,7 @@ def random_tensor(parameter: Parameter, format: Format) -> StoredTensor:
     """
     shape = parameter.stored_shape
     if not parameter.is_matrix:
-        values = np.full((1, shape[0]), 1.0 if parameter.role == "norm" else 0.0, np.float32)
+        values = np.full((math.prod(shape[:-1]), shape[-1]), 1.0 if parameter.role == "norm" else 0.0, np.float32)
         return StoredTensor.from_bytes(parameter.name, F32, shape, values.view(np.uint8))
     return StoredTensor(parameter.name, format, shape, lambda: random_rows(format, shape[0], shape[1]))
 

@@ -108,7 +108,9 @@ def _overview(found: Inspection) -> str:
     if found.context is not None and found.kv_bytes_per_token is not None:
         whole = memory_text(found.context * found.kv_bytes_per_token)
         cache = f"{memory_text(found.kv_bytes_per_token)} of KV cache a token, {whole} in all ({found.kv})"
-        known.append(("context", f"{found.context} tokens; {cache}"))
+        state = f"{memory_text(found.state_bytes)} of state, for any number of them"
+        kept = [text for text, n in ((cache, found.kv_bytes_per_token), (state, found.state_bytes)) if n]
+        known.append(("context", "; ".join((f"{found.context} tokens", *kept))))
     return "\n".join((styled(package.name, BOLD, sys.stdout), facts(known, sys.stdout)))
 
 

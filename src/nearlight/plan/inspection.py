@@ -24,7 +24,7 @@ from nearlight.models.model import Model
 from nearlight.models.of_package import bounds_of, config_of
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
-from nearlight.state.cache import KVState
+from nearlight.state.cache import KVState, RecurrentState
 from nearlight.state.kv_format import kv_name, usual_kv_format
 from nearlight.text.template import ChatTemplate, select_template
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer, stop_ids_of
@@ -76,6 +76,7 @@ class Inspection:
     context: int | None = None
     kv: str | None = None
     kv_bytes_per_token: int | None = None
+    state_bytes: int = 0
     vocab_size: int | None = None
     n_tokens: int | None = None
     special_tokens: dict[str, tuple[int | None, str]] = field(default_factory=dict)
@@ -198,6 +199,7 @@ def _measure(found: Inspection, model: Model) -> None:
     found.kv_bytes_per_token = sum(
         2 * state.n_kv_heads * kv.row_bytes(state.head_dim) for state in model.declared(KVState)
     )
+    found.state_bytes = sum(4 * state.size for state in model.declared(RecurrentState))
 
 
 def _tensors_of(parameter: Parameter, package: Package) -> list[StoredTensor]:

@@ -134,7 +134,7 @@ class Cache:
             self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=1 << 62)
             for recurrence in self._recurrences.values():
                 recurrence.reserve(sequence)
-        held.length = length
+        held.length, held.before = length, None  # the step will write where the state before the last one is
 
     def commit(self, sequence: int) -> None:
         """Take in what a step computed: everything counted is there now.

@@ -103,9 +103,11 @@ def _subject(plan: Plan) -> Facts:
 def _memory(plan: Plan, stream: TextIO) -> str:
     memory = plan.memory
     whole = max(memory.total, memory.available)
-    cache = f"{plan.context} tokens at {plan.kv}, {_size(plan.kv_bytes_per_token)} each"
-    notes = {"weights": plan.weights, "KV cache": cache, "overhead": "activations, libraries"}
-    sizes = {"weights": memory.weights, "KV cache": memory.kv, "overhead": memory.overhead}
+    kept, cache = "KV cache", f"{plan.context} tokens at {plan.kv}, {_size(plan.kv_bytes_per_token)} each"
+    if not plan.kv_bytes_per_token:
+        kept, cache = "state", "the same for any number of tokens"
+    notes = {"weights": plan.weights, kept: cache, "overhead": "activations, libraries"}
+    sizes = {"weights": memory.weights, kept: memory.kv, "overhead": memory.overhead}
     rows = [(name, _size(size), *_bar(size / whole, stream), notes[name]) for name, size in sizes.items() if size]
     total = f"of {_available(plan)}"
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))

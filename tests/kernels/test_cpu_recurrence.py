@@ -1,0 +1,151 @@
+"""Convolution and scan against the reference kernels, at sizes that no vector and no group divides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nearlight.errors import RequestError, ShapeError
+from nearlight.kernels.cpu import CpuOps
+from nearlight.kernels.ops import Rows
+from nearlight.kernels.reference import ReferenceOps
+from tests.kernels.cpu_steps import Floats, compute, joined, random, rows_of, stored
+
+ROWS = joined(rows_of(7, sequence=2), rows_of(1, sequence=0), rows_of(4, sequence=5))
+ROWS = Rows(np.arange(12, dtype=np.int32), ROWS.positions, ROWS.sequences, ROWS.wanted)
+SCANS = [(5, 1, 3, 1, True), (40, 1, 16, 1, True), (3, 20, 5, 3, False), (6, 4, 7, 2, False), (2, 33, 9, 1, False)]
+
+
+def on_both(size: int, vectors: dict[str, Floats | None], inputs: list[Floats], op: Callable[..., Any]) -> list[Floats]:
+    """Run two steps of the same rows on either kernel set; return what each gave, the cpu's first."""
+    found = []
+    cpu, reference = CpuOps(2), ReferenceOps()
+    named = {name: cpu.vector(stored(v, name)) if v is not None else None for name, v in vectors.items()}
+    store = cpu.recurrent_store(size)
+    for sequence in (2, 0, 5):
+        store.reserve(sequence)
+    steps = []
+    for _ in range(2):
+        steps.append(compute(cpu, lambda *x: op(cpu, store, named, *x), *inputs, rows=ROWS))
+        for sequence in (2, 0, 5):
+            store.commit(sequence)
+    found.append(np.concatenate(steps))
+
+    theirs = reference.recurrent_store(size)
+    for sequence in (2, 0, 5):
+        theirs.reserve(sequence)
+    tensors = {name: torch.from_numpy(v) if v is not None else None for name, v in vectors.items()}
+    rows = Rows(*(torch.from_numpy(values) for values in vars(ROWS).values()))
+    steps = []
+    for _ in range(2):
+        steps.append(op(reference, theirs, tensors, *map(torch.from_numpy, inputs), rows).numpy())
+        for sequence in (2, 0, 5):
+            theirs.commit(sequence)
+    found.append(np.concatenate(steps))
+    return found
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("width", "taps"), [(5, 4), (16, 2), (71, 3)])
+def test_convolutions_go_on_from_the_inputs_before(width: int, taps: int, bias: bool) -> None:
+    vectors = {"weight": random(width * taps, seed=1), "bias": random(width, seed=2) if bias else None}
+
+    def op(ops: Any, store: Any, vectors: Any, x: Any, rows: Any) -> Any:
+        return ops.causal_conv(x, vectors["weight"], vectors["bias"], store, rows)
+
+    ours, theirs = on_both((taps - 1) * width, vectors, [random(12, width)], op)
+    np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(("n_heads", "head_size", "state", "n_groups", "own_decays"), SCANS)
+def test_scans_go_on_from_the_state_before(
+    n_heads: int, head_size: int, state: int, n_groups: int, own_decays: bool
+) -> None:
+    width = n_heads * head_size
+    vectors = {
+        "a_log": random(n_heads * (state if own_decays else 1), seed=1),
+        "d": random(n_heads, seed=2),
+        "dt_bias": None if own_decays else random(n_heads, seed=3),
+    }
+    inputs = [
+        random(12, n, seed=i, scale=2.0) for i, n in enumerate((width, n_heads, n_groups * state, n_groups * state))
+    ]
+
+    def op(ops: Any, store: Any, v: Any, x: Any, dt: Any, b: Any, c: Any, rows: Any) -> Any:
+        return ops.selective_scan(
+            x, dt, b, c, v["a_log"], v["d"], v["dt_bias"], store, rows, n_heads=n_heads, n_groups=n_groups
+        )
+
+    ours, theirs = on_both(width * state, vectors, inputs, op)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=2e-5)
+
+
+def test_steps_from_very_small_to_very_large() -> None:
+    """softplus and its logarithm: what is far below 0 is nearly nothing, what is far above is itself."""
+    dt = np.linspace(-80, 80, 12, dtype=np.float32).reshape(12, 1)
+    vectors = {"a_log": np.full(1, -30, np.float32), "d": np.zeros(1, np.float32), "dt_bias": None}
+    one = np.ones((12, 1), np.float32)
+
+    def op(ops: Any, store: Any, v: Any, x: Any, dt: Any, b: Any, c: Any, rows: Any) -> Any:
+        return ops.selective_scan(x, dt, b, c, v["a_log"], v["d"], None, store, rows, n_heads=1)
+
+    ours, theirs = on_both(1, vectors, [one, dt, one, one], op)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_grouped_norms() -> None:
+    ops, x, weight = CpuOps(2), random(5, 60), random(60, seed=1)
+    vector = ops.vector(stored(weight, "norm"))
+    for groups in (1, 3, 4):
+        found = compute(ops, lambda x, _, n=groups: ops.grouped_rms_norm(x, vector, 1e-5, n), x)
+        wanted = ReferenceOps().grouped_rms_norm(torch.from_numpy(x), torch.from_numpy(weight), 1e-5, groups)
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=2e-5, atol=1e-6)
+
+
+def test_a_step_not_committed_never_happened_and_a_commit_can_be_taken_back() -> None:
+    ops, x = CpuOps(1), random(3, 4)
+    weight, store = ops.vector(stored(random(12, seed=1))), ops.recurrent_store(8)
+    store.reserve(0)
+
+    def step() -> Floats:
+        return compute(ops, lambda x, rows: ops.causal_conv(x, weight, None, store, rows), x)
+
+    first = step()
+    np.testing.assert_array_equal(step(), first)
+    store.commit(0)
+    store.copy(0, 3)
+    store.undo(0)
+    np.testing.assert_array_equal(step(), first)
+    store.commit(0)
+    second = step()
+    assert not np.array_equal(second, first)
+    store.clear(0)
+    np.testing.assert_array_equal(step(), first)
+    store.copy(3, 0)
+    np.testing.assert_array_equal(step(), second)
+    store.clear(0)
+    np.testing.assert_array_equal(step(), first)
+    assert store.n_bytes == 2 * 2 * 8 * 4
+    store.free(3)
+    assert store.n_bytes == 2 * 8 * 4
+
+
+def test_what_does_not_fit_is_named() -> None:
+    ops, x = CpuOps(1), random(3, 4)
+    weight, store = ops.vector(stored(random(12))), ops.recurrent_store(8)
+    with pytest.raises(RequestError, match="sequence 0: expected room for its state"):
+        compute(ops, lambda x, rows: ops.causal_conv(x, weight, None, store, rows), x)
+    store.reserve(0)
+    other = ops.recurrent_store(9)
+    with pytest.raises(ShapeError, match="values of a state: expected 8, found 9"):
+        compute(ops, lambda x, rows: ops.causal_conv(x, weight, None, other, rows), x)
+    with pytest.raises(ShapeError, match="factors of w: expected a multiple of 5, found 12"):
+        compute(ops, lambda x, rows: ops.causal_conv(x, weight, None, store, rows), random(3, 5))
+    with pytest.raises(ShapeError, match="a state of at least one value, found 0"):
+        ops.recurrent_store(0)
+    with pytest.raises(RequestError, match="sequence 7 has no state"):
+        store.copy(7, 0)
