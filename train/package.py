@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterable, Mapping
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ The model embedded in nearlight, so that the first run needs no download. It com
 nothing else: {parameters:.1f} M parameters ({embedding:.1f} M of them the embedding, which is also the output head),
 Qwen3 architecture, context {context}, bfloat16.
 
-* **Trained on** {n_files} source files of the Python {version} standard library, through nearlight's own reference
-  kernels (`train/pico.py`): {tokens:.1f} M tokens in {minutes:.0f} minutes on {processor}.
+* **Trained on** {n_files} source files of the Python {version} standard library and of packages (below), through
+  nearlight's own reference kernels (`train/pico.py`): {tokens:.1f} M tokens in {minutes:.0f} minutes on {processor}
+  that had other work as well.
 * **Nested feed-forward layers** (MatFormer): the first half of each FFN (`intermediate_size` {half}) is a weaker model
   of its own, made for drafting. At {agreement:.0f} % of the held-out places it chooses the token that the whole does.
 * **Held out**: {held_out_files}, never trained on (nor their tests); the text is `train/held_out.txt`.
@@ -37,7 +40,10 @@ It repeats its training text where that is likely, and its code is not to be tru
 
 **Licence.** The weights come with nearlight under Apache-2.0. They were learned from the Python standard library,
 which is © Python Software Foundation and licensed under the PSF License Agreement version 2
-(https://docs.python.org/3/license.html).
+(https://docs.python.org/3/license.html), and from packages that nearlight, its build or its tests use, each © its
+authors, without their tests:
+
+{packages}
 """
 
 
@@ -51,14 +57,14 @@ def write_package(
     processor: str,
 ) -> None:
     """Write config, weights, tokenizer, generation defaults, what was reached, and the card that tells it."""
-    from corpus import HELD_OUT
+    from corpus import HELD_OUT, PACKAGES
 
     directory.mkdir(parents=True, exist_ok=True)
     end = tokenizer.token_to_id(END_OF_TEXT)
     _write_json(directory / "config.json", {**config, "bos_token_id": None, "eos_token_id": end})
     _write_json(
         directory / "generation_config.json",
-        {"eos_token_id": end, "do_sample": True, "temperature": 0.5, "top_p": 0.9, "repetition_penalty": 1.1},
+        {"eos_token_id": end, "do_sample": True, "temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.2},
     )
     _write_json(
         directory / "tokenizer_config.json",
@@ -97,6 +103,7 @@ def write_package(
         perplexity_half=math.exp(results["held_out_half"]),
         bits_full=bits_per_nat * results["held_out_full"],
         bits_half=bits_per_nat * results["held_out_half"],
+        packages="\n".join(f"* {licence}: {_names(packages)}" for licence, packages in PACKAGES.items()),
     )
     (directory / "README.md").write_text(card, encoding="utf-8")
 
@@ -109,6 +116,13 @@ def read_results(directory: Path) -> dict[str, float]:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _names(packages: Iterable[str]) -> str:
+    """List packages by the names they are installed under, folded as the rest of the card is."""
+    installed = packages_distributions()
+    names = sorted({installed[package][0] for package in packages if package in installed}, key=str.lower)
+    return textwrap.fill(", ".join(names), 115, initial_indent="  ", subsequent_indent="  ").strip()
 
 
 def _python_version() -> str:
