@@ -55,21 +55,27 @@ void causal_conv(const ConvTile& tile) {
 // state = 2^(step * decay) * state + step * x * b;  out = sum over the state of state * c, + d * x
 void selective_scan(const ScanTile& tile) {
   const Lanes lanes{static_cast<int>(tile.n_lanes)};
-  float* const state = tile.next;
-  std::memcpy(state, tile.state, sizeof(float) * static_cast<size_t>(tile.n_lanes * tile.state_size));
   const f32x16 skip = load(tile.skips), bias = load(tile.step_biases);
-  alignas(64) float steps[16] = {};
-  for (int64_t row = 0; row < tile.n_rows; row++) {
-    const float* given = tile.steps + row * tile.steps_stride;
+  const int64_t first_head = tile.first_channel / tile.head_size;
+  const bool one_head = first_head == (tile.first_channel + tile.n_lanes - 1) / tile.head_size;
+  // The steps of the channels' heads.
+  const auto steps_of = [&](const float* given) {
+    if (tile.head_size == 1) return lanes.load(given + tile.first_channel);
+    if (one_head) return broadcast(given[first_head]);
+    alignas(64) float steps[16] = {};
     for (int lane = 0; lane < lanes.n; lane++) steps[lane] = given[(tile.first_channel + lane) / tile.head_size];
-    const f32x16 step = softplus(load(steps) + bias), x = lanes.load(tile.x + row * tile.stride), gain = step * x;
+    return load(steps);
+  };
+  const float* state = tile.state;  // before the row
+  for (int64_t row = 0; row < tile.n_rows; row++, state = tile.next) {
+    const f32x16 step = softplus(steps_of(tile.steps + row * tile.steps_stride) + bias);
+    const f32x16 x = lanes.load(tile.x + row * tile.stride), gain = step * x;
     const float *b = tile.b + row * tile.b_stride, *c = tile.c + row * tile.b_stride;
     f32x16 decay = exp2_of_negative(step * load(tile.decays)), out = broadcast(0.0f);
     for (int64_t n = 0; n < tile.state_size; n++) {
       if (tile.n_decays > 1) decay = exp2_of_negative(step * load(tile.decays + 16 * n));
-      float* at = state + n * tile.n_lanes;
-      const f32x16 value = fma(decay, lanes.load(at), gain * broadcast(b[n]));
-      lanes.store(at, value);
+      const f32x16 value = fma(decay, lanes.load(state + n * tile.n_lanes), gain * broadcast(b[n]));
+      lanes.store(tile.next + n * tile.n_lanes, value);
       out = fma(value, broadcast(c[n]), out);
     }
     lanes.store(tile.out + row * tile.stride, fma(skip, x, out));
