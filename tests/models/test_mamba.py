@@ -156,12 +156,16 @@ def test_the_state_does_not_grow(engine: Engine) -> None:
 def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str, backend: str) -> None:
     write_model(tmp_path, CONFIGS[name])
     model = nearlight.load(tmp_path, backend=backend)
-    logits(model.engine, model.engine.open(), IDS[:1])
-    for n_tokens in (1, 1000):
-        assert model.counted.kv_bytes(n_tokens) == model.engine.cache.n_bytes
-    assert model.counted.kv_bytes_per_token == 0
+    cache, sequence = model.engine.cache, model.engine.open()
+    logits(model.engine, sequence, IDS[:1])
+    once = cache.n_bytes
+    assert model.counted.kv_bytes(1) == once
     decode = model.counted.decode(5)
-    assert decode.kv_read_bytes == decode.bytes_written == model.engine.cache.n_bytes // 2
+    assert decode.kv_read_bytes == decode.bytes_written == once // 2
+    for start in range(1, 29, 4):
+        logits(model.engine, sequence, IDS[start : start + 4])
+    assert model.counted.kv_bytes(29) == model.counted.kv_bytes(1000) == cache.n_bytes == 3 * once  # four copies
+    assert model.counted.kv_bytes_per_token == 0
 
 
 def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:

@@ -10,26 +10,25 @@ namespace nearlight {
 
 RecurrentStore::Pair& RecurrentStore::pair(int64_t sequence) {
   Pair& found = pairs_[sequence];
-  const auto n = static_cast<size_t>(size_);
-  if (!found.current) found = {std::make_unique<float[]>(n), std::make_unique<float[]>(n)};  // zeros
+  if (!found.current) found.current = std::make_unique<float[]>(static_cast<size_t>(size_));  // zeros
   return found;
 }
 
 void RecurrentStore::reserve(int64_t sequence) {
   const std::lock_guard lock(runtime_->mutex);
-  pair(sequence);
+  Pair& places = pair(sequence);
+  if (!places.other) places.other = std::make_unique<float[]>(static_cast<size_t>(size_));
 }
 
 void RecurrentStore::exchange(int64_t sequence) {
   const std::lock_guard lock(runtime_->mutex);
-  Pair& places = pair(sequence);
-  places.current.swap(places.other);
+  if (has(sequence)) pairs_.at(sequence).current.swap(pairs_.at(sequence).other);
 }
 
 void RecurrentStore::copy(int64_t source, int64_t target) {
   if (source == target) return;
   const std::lock_guard lock(runtime_->mutex);
-  if (!has(source)) throw std::invalid_argument("sequence " + std::to_string(source) + " has no state");
+  if (pairs_.count(source) == 0) throw std::invalid_argument("sequence " + std::to_string(source) + " has no state");
   pair(target);  // before the source is looked up: it may move what is there
   std::memcpy(pairs_.at(target).current.get(), state(source), sizeof(float) * static_cast<size_t>(size_));
 }
@@ -46,7 +45,9 @@ void RecurrentStore::free(int64_t sequence) {
 
 size_t RecurrentStore::n_bytes() const {
   const std::lock_guard lock(runtime_->mutex);
-  return 2 * sizeof(float) * static_cast<size_t>(size_) * pairs_.size();
+  size_t n_places = 0;
+  for (const auto& [number, places] : pairs_) n_places += places.other ? 2 : 1;
+  return n_places * sizeof(float) * static_cast<size_t>(size_);
 }
 
 }  // namespace nearlight

@@ -25,13 +25,18 @@ class RecurrentStore {
   void reserve(int64_t sequence);
   // Exchange a sequence's places: what the last step wrote becomes its state, or what it was before is again.
   void exchange(int64_t sequence);
-  // Make the state of `target` that of `source`. Raises std::invalid_argument for a source that is not reserved.
+  // Make the state of `target` that of `source`; a new target has one place only, until it is reserved. Raises
+  // std::invalid_argument for a source without a state.
   void copy(int64_t source, int64_t target);
   void clear(int64_t sequence);  // zeros
   void free(int64_t sequence);
   size_t n_bytes() const;
 
-  bool has(int64_t sequence) const { return pairs_.count(sequence) != 0; }
+  // Whether a step can advance it: both places are there.
+  bool has(int64_t sequence) const {
+    const auto found = pairs_.find(sequence);
+    return found != pairs_.end() && found->second.other;
+  }
   // Of a sequence that is reserved; valid until the next of the calls above.
   const float* state(int64_t sequence) const { return pairs_.at(sequence).current.get(); }
   float* next(int64_t sequence) const { return pairs_.at(sequence).other.get(); }

@@ -119,9 +119,15 @@ class CountedModel:
         )
 
     def kv_bytes(self, n_tokens: int) -> int:
-        """Return the bytes of the cache of one sequence of n_tokens, as it is allocated."""
+        """Return the bytes of the cache of one sequence of n_tokens, as it is allocated.
+
+        The tokens come in several steps, after each of which recurrences are copied: as many are kept as ever are.
+        """
         cache = self._cache()
-        cache.extend(cache.open(), n_tokens)
+        sequence = cache.open()
+        for n_rows in (n_tokens - 8, 2, 2, 2, 2) if n_tokens > 8 else (n_tokens,):
+            cache.extend(sequence, n_rows)
+            cache.commit(sequence)
         return cache.n_bytes
 
     def activation_bytes(self, n_rows: int) -> int:

@@ -104,7 +104,7 @@ class RecurrentStore(Protocol):
         """Take the last commit back. Allowed once after it, before another step."""
 
     def copy(self, source: int, target: int) -> None:
-        """Make the state of `target` that of `source`."""
+        """Make the state of `target` that of `source`; a new target takes one place only, until it is reserved."""
 
     def clear(self, sequence: int) -> None:
         """Begin anew: zeros."""

@@ -112,8 +112,9 @@ class TorchRecurrentStore:
         self._pairs: dict[int, list[torch.Tensor]] = {}
 
     def reserve(self, sequence: int) -> None:
-        if sequence not in self._pairs:
-            self.clear(sequence)
+        places = self._pairs.setdefault(sequence, [])
+        while len(places) < 2:
+            places.append(torch.zeros(self._size, device=self._device))
 
     def read(self, sequence: int) -> torch.Tensor:
         return self._pairs[sequence][0]
@@ -128,18 +129,17 @@ class TorchRecurrentStore:
         self.commit(sequence)
 
     def copy(self, source: int, target: int) -> None:
-        state = self.read(source)
-        self._pairs[target] = [state.clone(), torch.zeros_like(state)]
+        self._pairs[target] = [self.read(source).clone(), *self._pairs.get(target, [])[1:]]
 
     def clear(self, sequence: int) -> None:
-        self._pairs[sequence] = [torch.zeros(self._size, device=self._device) for _ in range(2)]
+        self._pairs[sequence][0] = torch.zeros(self._size, device=self._device)
 
     def free(self, sequence: int) -> None:
         self._pairs.pop(sequence, None)
 
     @property
     def n_bytes(self) -> int:
-        return 2 * 4 * self._size * len(self._pairs)
+        return 4 * self._size * sum(len(places) for places in self._pairs.values())
 
 
 class ReferenceOps:

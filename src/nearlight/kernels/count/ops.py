@@ -83,14 +83,14 @@ class CountedKVStore:
 
 
 class CountedRecurrentStore:
-    """States of one recurrence, as numbers of sequences; each has two places."""
+    """States of one recurrence, as the number of places that each sequence has."""
 
     def __init__(self, size: int) -> None:
         self.state_bytes = 4 * size
-        self._sequences: set[int] = set()
+        self._places: dict[int, int] = {}
 
     def reserve(self, sequence: int) -> None:
-        self._sequences.add(sequence)
+        self._places[sequence] = 2
 
     def commit(self, sequence: int) -> None:
         pass  # there is nothing in it
@@ -99,17 +99,17 @@ class CountedRecurrentStore:
         pass
 
     def copy(self, source: int, target: int) -> None:
-        self._sequences.add(target)
+        self._places.setdefault(target, 1)
 
     def clear(self, sequence: int) -> None:
         pass
 
     def free(self, sequence: int) -> None:
-        self._sequences.discard(sequence)
+        self._places.pop(sequence, None)
 
     @property
     def n_bytes(self) -> int:
-        return 2 * self.state_bytes * len(self._sequences)
+        return self.state_bytes * sum(self._places.values())
 
 
 class CountOps:
