@@ -221,7 +221,7 @@ void bind_recurrent_store(nb::module_& m) {
            }),
            "runtime"_a, "size"_a)
       .def("reserve", &RecurrentStore::reserve, "sequence"_a, Unlocked())
-      .def("exchange", &RecurrentStore::exchange, "sequence"_a, Unlocked())
+      .def("use", &RecurrentStore::use, "sequence"_a, "place"_a, Unlocked())
       .def("copy", &RecurrentStore::copy, "source"_a, "target"_a, Unlocked())
       .def("clear", &RecurrentStore::clear, "sequence"_a, Unlocked())
       .def("free", &RecurrentStore::free, "sequence"_a, Unlocked())

@@ -29,10 +29,10 @@ def on_both(size: int, vectors: dict[str, Floats | None], inputs: list[Floats], 
     for sequence in (2, 0, 5):
         store.reserve(sequence)
     steps = []
-    for _ in range(2):
+    for place in (1, 0):
         steps.append(compute(cpu, lambda *x: op(cpu, store, named, *x), *inputs, rows=ROWS))
         for sequence in (2, 0, 5):
-            store.commit(sequence)
+            store.use(sequence, place)
     found.append(np.concatenate(steps))
 
     theirs = reference.recurrent_store(size)
@@ -41,10 +41,10 @@ def on_both(size: int, vectors: dict[str, Floats | None], inputs: list[Floats], 
     tensors = {name: torch.from_numpy(v) if v is not None else None for name, v in vectors.items()}
     rows = Rows(*(torch.from_numpy(values) for values in vars(ROWS).values()))
     steps = []
-    for _ in range(2):
+    for place in (1, 0):
         steps.append(op(reference, theirs, tensors, *map(torch.from_numpy, inputs), rows).numpy())
         for sequence in (2, 0, 5):
-            theirs.commit(sequence)
+            theirs.use(sequence, place)
     found.append(np.concatenate(steps))
     return found
 
@@ -106,7 +106,7 @@ def test_grouped_norms() -> None:
         np.testing.assert_allclose(found, wanted.numpy(), rtol=2e-5, atol=1e-6)
 
 
-def test_a_step_not_committed_never_happened_and_a_commit_can_be_taken_back() -> None:
+def test_a_step_whose_place_is_not_used_never_happened_and_can_be_taken_back() -> None:
     ops, x = CpuOps(1), random(3, 4)
     weight, store = ops.vector(stored(random(12, seed=1))), ops.recurrent_store(8)
     store.reserve(0)
@@ -116,11 +116,11 @@ def test_a_step_not_committed_never_happened_and_a_commit_can_be_taken_back() ->
 
     first = step()
     np.testing.assert_array_equal(step(), first)
-    store.commit(0)
+    store.use(0, 1)
     store.copy(0, 3)
-    store.undo(0)
+    store.use(0, 0)
     np.testing.assert_array_equal(step(), first)
-    store.commit(0)
+    store.use(0, 1)
     second = step()
     assert not np.array_equal(second, first)
     store.clear(0)
@@ -147,5 +147,7 @@ def test_what_does_not_fit_is_named() -> None:
         compute(ops, lambda x, rows: ops.causal_conv(x, weight, None, store, rows), random(3, 5))
     with pytest.raises(ShapeError, match="a state of at least one value, found 0"):
         ops.recurrent_store(0)
+    with pytest.raises(RequestError, match="sequence 0 has no place 2"):
+        store.use(0, 2)
     with pytest.raises(RequestError, match="sequence 7 has no state"):
         store.copy(7, 0)

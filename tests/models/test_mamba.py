@@ -111,6 +111,11 @@ def test_after_an_interrupted_step_the_one_before_cannot_be_taken_back(engine: E
     assert relative_error(logits(engine, sequence, IDS[10:12])[-2:], wanted) <= SAME
 
 
+def _one_by_one(engine: Engine, sequence: Sequence, ids: list[int]) -> None:
+    for id in ids:
+        logits(engine, sequence, [id])
+
+
 def _failing(program: Any) -> Any:
     def run(*arguments: Any) -> Any:
         program(*arguments)
@@ -179,3 +184,40 @@ def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:
             for start, stop in ((0, 1), (1, 2), (2, 9), (9, 10), (10, 29)):
                 found.append(logits(engine, sequence, IDS[start:stop]))
             np.testing.assert_array_equal(np.concatenate(found), whole)
+
+
+def test_a_long_prompt_does_not_push_out_the_ends_of_those_before(engine: Engine) -> None:
+    """Its parts are no places to come back to: another second message goes on from the end of the first."""
+    sequence = engine.open()
+    engine.replace(sequence, IDS[:5])
+    engine.step([sequence])
+    engine.replace(sequence, IDS[:25])
+    while sequence.n_pending:
+        engine.step([sequence], max_rows=3)
+    assert engine.replace(sequence, [*IDS[:5], 90, 91]) == 5
+
+
+@pytest.mark.parametrize("n_calls", [1, 2, 4])
+def test_an_interrupt_while_a_step_is_taken_in_mixes_no_states(
+    engine: Engine, n_calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between two recurrences: all are of one step afterwards."""
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:4])
+    states = list(engine.model.states())
+    store = engine.cache.recurrent(states[1])
+    calls, use = iter(range(n_calls)), type(store).use
+
+    def interrupted(store: Any, sequence: int, place: int) -> None:
+        if next(calls, None) is None:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        use(store, sequence, place)
+
+    monkeypatch.setattr(type(store), "use", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _one_by_one(engine, sequence, IDS[4:8])
+    engine.rewind(sequence, sequence.computed)
+    wanted = logits(engine, engine.open(), IDS[: sequence.computed] + IDS[20:22])[-2:]
+    sequence.tokens[:] = sequence.tokens[: sequence.computed]
+    assert relative_error(logits(engine, sequence, IDS[20:22])[-2:], wanted) <= SAME

@@ -10,19 +10,24 @@ namespace nearlight {
 
 RecurrentStore::Pair& RecurrentStore::pair(int64_t sequence) {
   Pair& found = pairs_[sequence];
-  if (!found.current) found.current = std::make_unique<float[]>(static_cast<size_t>(size_));  // zeros
+  auto& used = found.places[found.in_use];
+  if (!used) used = std::make_unique<float[]>(static_cast<size_t>(size_));  // zeros
   return found;
 }
 
 void RecurrentStore::reserve(int64_t sequence) {
   const std::lock_guard lock(runtime_->mutex);
   Pair& places = pair(sequence);
-  if (!places.other) places.other = std::make_unique<float[]>(static_cast<size_t>(size_));
+  auto& other = places.places[1 - places.in_use];
+  if (!other) other = std::make_unique<float[]>(static_cast<size_t>(size_));
 }
 
-void RecurrentStore::exchange(int64_t sequence) {
+void RecurrentStore::use(int64_t sequence, int place) {
   const std::lock_guard lock(runtime_->mutex);
-  if (has(sequence)) pairs_.at(sequence).current.swap(pairs_.at(sequence).other);
+  if (!has(sequence) || place < 0 || place > 1) {
+    throw std::invalid_argument("sequence " + std::to_string(sequence) + " has no place " + std::to_string(place));
+  }
+  pairs_.at(sequence).in_use = place;
 }
 
 void RecurrentStore::copy(int64_t source, int64_t target) {
@@ -30,12 +35,12 @@ void RecurrentStore::copy(int64_t source, int64_t target) {
   const std::lock_guard lock(runtime_->mutex);
   if (pairs_.count(source) == 0) throw std::invalid_argument("sequence " + std::to_string(source) + " has no state");
   pair(target);  // before the source is looked up: it may move what is there
-  std::memcpy(pairs_.at(target).current.get(), state(source), sizeof(float) * static_cast<size_t>(size_));
+  std::memcpy(pairs_.at(target).used(), state(source), sizeof(float) * static_cast<size_t>(size_));
 }
 
 void RecurrentStore::clear(int64_t sequence) {
   const std::lock_guard lock(runtime_->mutex);
-  std::memset(pair(sequence).current.get(), 0, sizeof(float) * static_cast<size_t>(size_));
+  std::memset(pair(sequence).used(), 0, sizeof(float) * static_cast<size_t>(size_));
 }
 
 void RecurrentStore::free(int64_t sequence) {
@@ -46,7 +51,7 @@ void RecurrentStore::free(int64_t sequence) {
 size_t RecurrentStore::n_bytes() const {
   const std::lock_guard lock(runtime_->mutex);
   size_t n_places = 0;
-  for (const auto& [number, places] : pairs_) n_places += places.other ? 2 : 1;
+  for (const auto& [number, places] : pairs_) n_places += (places.places[0] ? 1 : 0) + (places.places[1] ? 1 : 0);
   return n_places * sizeof(float) * static_cast<size_t>(size_);
 }
 

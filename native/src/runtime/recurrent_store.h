@@ -1,7 +1,7 @@
 // The state of one recurrence, for any number of sequences.
 //
-// A sequence has two places. A step reads the one and writes the other, so that nothing has happened until it is
-// committed, and a commit can be taken back. How the numbers lie within a place is the matter of the op that advances
+// A sequence has two places. A step reads the one in use and writes the other, so that nothing has happened until that is
+// used in its place, and the first can be used again. How the numbers lie within a place is the matter of the op that advances
 // them (record/recurrence.cpp).
 #pragma once
 
@@ -23,8 +23,8 @@ class RecurrentStore {
 
   // Make room for a sequence; a new one's state is zeros.
   void reserve(int64_t sequence);
-  // Exchange a sequence's places: what the last step wrote becomes its state, or what it was before is again.
-  void exchange(int64_t sequence);
+  // Read from place 0 or 1 from now on. Raises std::invalid_argument for a sequence that is not reserved.
+  void use(int64_t sequence, int place);
   // Make the state of `target` that of `source`; a new target has one place only, until it is reserved. Raises
   // std::invalid_argument for a source without a state.
   void copy(int64_t source, int64_t target);
@@ -35,15 +35,18 @@ class RecurrentStore {
   // Whether a step can advance it: both places are there.
   bool has(int64_t sequence) const {
     const auto found = pairs_.find(sequence);
-    return found != pairs_.end() && found->second.other;
+    return found != pairs_.end() && found->second.places[0] && found->second.places[1];
   }
   // Of a sequence that is reserved; valid until the next of the calls above.
-  const float* state(int64_t sequence) const { return pairs_.at(sequence).current.get(); }
-  float* next(int64_t sequence) const { return pairs_.at(sequence).other.get(); }
+  const float* state(int64_t sequence) const { return pairs_.at(sequence).used(); }
+  float* next(int64_t sequence) const { return pairs_.at(sequence).places[1 - pairs_.at(sequence).in_use].get(); }
 
  private:
   struct Pair {
-    std::unique_ptr<float[]> current, other;
+    std::unique_ptr<float[]> places[2];
+    int in_use = 0;
+
+    float* used() const { return places[in_use].get(); }
   };
   Pair& pair(int64_t sequence);
 

@@ -113,7 +113,7 @@ class Engine:
                 self.cache.truncate(share.sequence.number, share.sequence.computed)
             raise
         for share in shares:
-            self.cache.commit(share.sequence.number)
+            self.cache.commit(share.sequence.number, ends=share.completes)
             share.sequence.computed += share.n_rows
         return logits
 

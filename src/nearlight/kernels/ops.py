@@ -90,18 +90,15 @@ class KVStore(Protocol):
 class RecurrentStore(Protocol):
     """The state of one recurrence, float32 [size], for any number of sequences.
 
-    A sequence has two places: a step reads the one and writes the other, so that until it is committed nothing has
-    happened.
+    A sequence has two places, 0 and 1: a step reads the one in use and writes the other, so that nothing has happened
+    until that is used in its place.
     """
 
     def reserve(self, sequence: int) -> None:
         """Make room for a sequence; a new one's state is zeros."""
 
-    def commit(self, sequence: int) -> None:
-        """Make what the last step wrote the sequence's state; what it was before is what the next step writes over."""
-
-    def undo(self, sequence: int) -> None:
-        """Take the last commit back. Allowed once after it, before another step."""
+    def use(self, sequence: int, place: int) -> None:
+        """Read from this place from now on. Saying it again changes nothing."""
 
     def copy(self, source: int, target: int) -> None:
         """Make the state of `target` that of `source`; a new target takes one place only, until it is reserved."""
@@ -266,9 +263,9 @@ class Ops(Protocol):
 EXTRA_OPS: dict[str, frozenset[str]] = {
     "cpu": frozenset({"recurrences"}),
     "reference": frozenset({"experts", "recurrences"}),
-    "count": frozenset({"experts", "biased_experts", "scale", "softcap", "geglu", "longrope", "recurrences"}),
+    "count": frozenset({"experts", "recurrences"}),
 }
-"""What each kernel set, by name, can do beyond `Ops`; counting leaves a few operations on single values out."""
+"""What each kernel set, by name, has beyond `Ops`: the ops of `ExpertOps`, of `RecurrentOps`."""
 
 
 class ExpertOps(Ops, Protocol):

@@ -105,41 +105,39 @@ class TorchKVStore:
 
 
 class TorchRecurrentStore:
-    """Two tensors [size] a sequence: its state, and what the next step makes of it, or what the last one made it of."""
+    """Up to two tensors [size] a sequence, by place, and the place in use."""
 
     def __init__(self, size: int, device: torch.device) -> None:
         self._size, self._device = size, device
-        self._pairs: dict[int, list[torch.Tensor]] = {}
+        self._places: dict[int, dict[int, torch.Tensor]] = {}
+        self._used: dict[int, int] = {}
 
     def reserve(self, sequence: int) -> None:
-        places = self._pairs.setdefault(sequence, [])
-        while len(places) < 2:
-            places.append(torch.zeros(self._size, device=self._device))
+        for place in range(2):
+            self._places.setdefault(sequence, {}).setdefault(place, torch.zeros(self._size, device=self._device))
+
+    def use(self, sequence: int, place: int) -> None:
+        self._used[sequence] = place
 
     def read(self, sequence: int) -> torch.Tensor:
-        return self._pairs[sequence][0]
+        return self._places[sequence][self._used.get(sequence, 0)]
 
     def write(self, sequence: int, state: torch.Tensor) -> None:
-        self._pairs[sequence][1] = state.reshape(-1)
-
-    def commit(self, sequence: int) -> None:
-        self._pairs[sequence].reverse()
-
-    def undo(self, sequence: int) -> None:
-        self.commit(sequence)
+        self._places[sequence][1 - self._used.get(sequence, 0)] = state.reshape(-1)
 
     def copy(self, source: int, target: int) -> None:
-        self._pairs[target] = [self.read(source).clone(), *self._pairs.get(target, [])[1:]]
+        self._places.setdefault(target, {})[self._used.get(target, 0)] = self.read(source).clone()
 
     def clear(self, sequence: int) -> None:
-        self._pairs[sequence][0] = torch.zeros(self._size, device=self._device)
+        self._places[sequence][self._used.get(sequence, 0)] = torch.zeros(self._size, device=self._device)
 
     def free(self, sequence: int) -> None:
-        self._pairs.pop(sequence, None)
+        self._places.pop(sequence, None)
+        self._used.pop(sequence, None)
 
     @property
     def n_bytes(self) -> int:
-        return 4 * self._size * sum(len(places) for places in self._pairs.values())
+        return 4 * self._size * sum(len(places) for places in self._places.values())
 
 
 class ReferenceOps:

@@ -1,4 +1,4 @@
-"""From an opened package to a model with bound weights: the one place where config and tensors are compared.
+"""From an opened package to a model with bound weights: where config and tensors are compared, name by name.
 
 Weights stay in the bits they are stored in, unless a person asked for others; then every matrix is re-quantized while
 it is taken in. Either way no second copy of the model exists: pages of the file that were read are given back.

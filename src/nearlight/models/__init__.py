@@ -1,7 +1,8 @@
 """Model families: one file each, a `Model` named in `FAMILIES` by its `model_type`.
 
 A family is given a `ConfigReader`, whose sizes the tensors have confirmed before anything is built by them. One that
-calls an op which a kernel set lacks is refused there: it may be planned and not run.
+calls an op which a kernel set lacks is refused there, one that leaves something out wherever it would be computed:
+these can be planned, and not run.
 """
 
 from __future__ import annotations
@@ -48,8 +49,14 @@ FAMILIES: dict[str, Family] = {
     "smollm3": SmolLM3,
 }
 
-RUNNABLE = tuple(name for name, family in FAMILIES.items() if set(family.needs) <= EXTRA_OPS["cpu"])
-"""Families that the kernels people run have all ops for."""
+
+def can_compute(kernel_set: str, family: Family) -> bool:
+    """Say whether a kernel set has all ops of a family, which leaves nothing out if more than counts is wanted."""
+    return set(family.needs) <= EXTRA_OPS[kernel_set] and (kernel_set == "count" or not family.leaves_out)
+
+
+RUNNABLE = tuple(name for name, family in FAMILIES.items() if can_compute("cpu", family))
+"""Families that run on the kernels people have."""
 
 
 def why_not_run(model_type: str) -> str | None:
@@ -80,6 +87,6 @@ def build_model(ops: Ops, config: Mapping[str, Any], bounds: Bounds | None = Non
         expected = "the name of a model family"
         raise PackageError("model_type", where="config.json", expected=expected, found=shown(model_type))
     family = FAMILIES.get(model_type)
-    if family is None or not set(family.needs) <= EXTRA_OPS[ops.name]:
+    if family is None or not can_compute(ops.name, family):
         raise not_written(shown(model_type).strip("'"), where="model_type")
     return family(ops, ConfigReader(config, bounds=bounds))

@@ -54,7 +54,7 @@ class SandwichBlock(Block):
 
 
 class Gemma2(Llama):
-    needs = ("scale", "softcap", "geglu")
+    leaves_out = "the factor on embeddings, the caps on scores and logits, the gate's GELU"
     block = SandwichBlock
     defaults: ClassVar = {
         "vocab_size": 262208,

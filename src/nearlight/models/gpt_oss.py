@@ -43,7 +43,8 @@ class SinkBlock(Block):
 
 
 class GptOss(Llama):
-    needs = ("experts", "biased_experts")
+    needs = ("experts",)
+    leaves_out = "sinks and the experts' biases"
     block = SinkBlock
     defaults: ClassVar = {
         "vocab_size": 201088,

@@ -9,4 +9,4 @@ from nearlight.models.llama import Llama
 
 
 class Granite(Llama):
-    needs = ("scale",)
+    leaves_out = "four factors"

@@ -17,6 +17,8 @@ class Family(Protocol):
 
     @property
     def needs(self) -> tuple[str, ...]: ...
+    @property
+    def leaves_out(self) -> str: ...
     def __call__(self, ops: Any, config: ConfigReader) -> Model: ...
 
 
@@ -31,6 +33,8 @@ class Model(Layer, ABC):
 
     needs: ClassVar[tuple[str, ...]] = ()
     """Ops beyond those of `Ops` that the forward calls; a kernel set without one of them cannot compute it."""
+    leaves_out: ClassVar[str] = ""
+    """What the forward lacks of the published one, and no count notices; such a model is only planned."""
 
     def __init__(self, ops: Ops, vocab_size: int, max_positions: int) -> None:
         self.ops = ops

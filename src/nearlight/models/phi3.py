@@ -27,7 +27,7 @@ class FusedBlock(Block):
 
 
 class Phi3(Llama):
-    needs = ("longrope",)
+    leaves_out = "longrope's factors"
     block = FusedBlock
     defaults: ClassVar = {"vocab_size": 32064, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
 

@@ -55,7 +55,7 @@ def read_config(metadata: Metadata, tensors: Tensors) -> tuple[dict[str, Any], A
 
 
 def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
-    """Read what llama, qwen2 and qwen3 have in common."""
+    """Read what decoders with attention and rotation have in common."""
     size = _sizes(metadata, architecture)
     n_heads = size("attention.head_count")
     n_kv_heads = size("attention.head_count_kv", n_heads)

@@ -3,7 +3,7 @@
 A sequence is a number. The cache keeps how many tokens of each it holds; the kernel set's stores keep the bytes.
 Forgetting the last tokens of keys and values costs nothing (they are just no longer counted). A recurrence cannot be
 unwound: it goes back to where a step began, or to a copy, and what lies between is computed again. Reusing a
-conversation, rejecting a draft and restoring a saved state are made of that.
+conversation and undoing a step are made of that, and rejecting a draft will be.
 
 Layers with a sliding window keep whole sequences too. Tokens behind the window are not read, but going back to an
 earlier length may bring them into view again, and nothing here knows how far back its users will go.
@@ -12,7 +12,7 @@ earlier length may bring them into view again, and nothing here knows how far ba
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Unpack, cast
 
 from nearlight.dtypes import F16, Format
@@ -59,14 +59,23 @@ class LayerCache(Protocol):
         """Return the store of a recurrence, for the ops that advance it."""
 
 
+@dataclass(frozen=True)
+class _Done:
+    """How far a sequence is computed, in which place its recurrences are then, and from where the last step went on, if
+    that can still be undone. One value, so that whatever interrupts finds all of it new or all of it old."""
+
+    computed: int = 0
+    place: int = 0
+    before: int | None = None
+
+
 @dataclass
 class _Held:
-    """A sequence: tokens counted, of which the first `computed` are; where the last step began, while it can be undone;
-    and copies of its recurrences, numbered as sequences are, by how many tokens they have seen."""
+    """A sequence: the tokens counted, those computed, and copies of its recurrences, numbered as sequences are, by how
+    many tokens they have seen."""
 
     length: int = 0
-    computed: int = 0
-    before: int | None = None
+    done: _Done = _Done()
     snapshots: dict[int, int] = field(default_factory=dict)
 
 
@@ -134,19 +143,19 @@ class Cache:
             self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=1 << 62)
             for recurrence in self._recurrences.values():
                 recurrence.reserve(sequence)
-        held.length, held.before = length, None  # the step will write where the state before the last one is
+        held.length = length
+        held.done = replace(held.done, before=None)  # the step will write where the state before the last one is
+        self._point(sequence, held)
 
-    def commit(self, sequence: int) -> None:
+    def commit(self, sequence: int, *, ends: bool = True) -> None:
         """Take in what a step computed: everything counted is there now.
 
-        Recurrences are copied after many rows at once, which is the end of a prompt, or of a part of it: a place to
-        come back to.
+        Recurrences are copied where more than one row `ends` what was to be computed, a prompt: to come back to.
         """
         held = self._find(sequence)
-        n_rows, held.before, held.computed = held.length - held.computed, held.computed, held.length
-        for recurrence in self._recurrences.values():
-            recurrence.commit(sequence)
-        if self._recurrences and n_rows > 1:
+        n_rows = held.length - held.done.computed
+        held.done = _Done(held.length, 1 - held.done.place, before=held.done.computed)
+        if self._recurrences and ends and n_rows > 1:
             self._take_snapshot(sequence, held)
 
     def truncate(self, sequence: int, length: int) -> int:
@@ -158,11 +167,11 @@ class Cache:
         held = self._find(sequence)
         if not 0 <= length <= held.length:
             raise RequestError("length to keep", expected=f"0 … {held.length}", found=length)
-        left = min(length, held.computed)
-        if self._recurrences and left < held.computed:
-            left = self._go_back(sequence, held, left)
-            held.before = None
-        held.length = held.computed = left
+        left = min(length, held.done.computed)
+        if self._recurrences and left < held.done.computed:
+            held.done = self._go_back(sequence, held, left)
+            left = held.done.computed
+        held.length, held.done = left, replace(held.done, computed=left)
         for seen in [seen for seen in held.snapshots if seen > left]:
             self._drop_snapshot(held, seen)
         return left
@@ -173,18 +182,19 @@ class Cache:
         for store in self.stores:
             store.clear(sequence)
         held = self._find(sequence)
-        held.computed = held.length
+        held.done = replace(held.done, computed=held.length)
 
     def fork(self, sequence: int) -> int:
         """Copy a sequence, as a snapshot to come back to or as another continuation of the same prompt."""
-        computed = self._find(sequence).computed
-        target = self.open()
+        held = self._find(sequence)
+        computed, target = held.done.computed, self.open()
+        self._point(sequence, held)
         for store in self.stores:
             if computed:
                 store.copy(sequence, target, computed)
         for recurrence in self._recurrences.values():
             recurrence.copy(sequence, target)
-        self._held[target] = _Held(computed, computed)
+        self._held[target] = _Held(computed, _Done(computed))
         return target
 
     @property
@@ -203,25 +213,31 @@ class Cache:
 
     # -- going back ------------------------------------------------------------------------------------------------
 
-    def _go_back(self, sequence: int, held: _Held, length: int) -> int:
-        """Make recurrences those of `length` tokens or, where nobody has these, of fewer; return how many."""
-        best = max((seen for seen in held.snapshots if seen <= length), default=0)
-        if held.before is not None and best <= held.before <= length:
-            for recurrence in self._recurrences.values():
-                recurrence.undo(sequence)
-            return held.before
+    def _point(self, sequence: int, held: _Held) -> None:
+        """Have all recurrences read the place in use; a loop that is interrupted is gone through again."""
+        for recurrence in self._recurrences.values():
+            recurrence.use(sequence, held.done.place)
+
+    def _go_back(self, sequence: int, held: _Held, length: int) -> _Done:
+        """Make recurrences those of `length` tokens or, where nobody has these, of fewer; return how far they are."""
+        best, place = max((seen for seen in held.snapshots if seen <= length), default=0), held.done.place
+        if held.done.before is not None and best <= held.done.before <= length:
+            return _Done(held.done.before, 1 - place)
+        self._point(sequence, held)
         for recurrence in self._recurrences.values():
             if best:
                 recurrence.copy(held.snapshots[best], sequence)
             else:
                 recurrence.clear(sequence)
-        return best
+        return _Done(best, place)
 
     def _take_snapshot(self, sequence: int, held: _Held) -> None:
-        number = held.snapshots[held.computed] = self._new_number()
+        self._point(sequence, held)
+        number = self._new_number()
         self._snapshots.add(number)
         for recurrence in self._recurrences.values():
             recurrence.copy(sequence, number)
+        held.snapshots[held.done.computed] = number  # not before it is whole
         if len(held.snapshots) > _KEPT_SNAPSHOTS:
             self._drop_snapshot(held, min(held.snapshots))
 

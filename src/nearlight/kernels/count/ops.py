@@ -92,11 +92,8 @@ class CountedRecurrentStore:
     def reserve(self, sequence: int) -> None:
         self._places[sequence] = 2
 
-    def commit(self, sequence: int) -> None:
+    def use(self, sequence: int, place: int) -> None:
         pass  # there is nothing in it
-
-    def undo(self, sequence: int) -> None:
-        pass
 
     def copy(self, source: int, target: int) -> None:
         self._places.setdefault(target, 1)

@@ -85,11 +85,11 @@ class CpuRecurrentStore:
     def reserve(self, sequence: int) -> None:
         self.native.reserve(sequence)
 
-    def commit(self, sequence: int) -> None:
-        self.native.exchange(sequence)
-
-    def undo(self, sequence: int) -> None:
-        self.native.exchange(sequence)
+    def use(self, sequence: int, place: int) -> None:
+        try:
+            self.native.use(sequence, place)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
 
     def copy(self, source: int, target: int) -> None:
         try:
