@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, Unpack, cast
 
 from nearlight.dtypes import F16, Format
-from nearlight.errors import RequestError
+from nearlight.errors import RequestError, UnsupportedError
 from nearlight.kernels.ops import (
     Array,
     AttendOptions,
@@ -275,4 +275,4 @@ class NoCache:
         return self.ops.attend_whole(q, k, v, self.length, head_dim=kv.head_dim, scale=scale, **options)
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
-        raise NotImplementedError("recurrences over whole sequences")
+        raise UnsupportedError("a recurrence without a state", advice="compute it with a Cache")
