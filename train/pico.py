@@ -66,7 +66,7 @@ class Recipe:
 
     n_tokens: float
     tokens_per_step: int = 8192
-    half_share: float = 1 / 16
+    half_share: float = 1 / 64
     """Sequences that go through the half model. More make it as good as the whole, which nobody needs to draft."""
     lengths: tuple[tuple[float, int], ...] = ((0.5, 256), (0.85, 512), (1.0, CONTEXT))
     """Until which part of the run sequences are how long: attention over short ones is cheaper."""
@@ -114,7 +114,7 @@ class Nested:
             tokens=ids.flatten(),
             positions=torch.arange(length, device=self.device).repeat(batch),
             sequences=torch.arange(batch, device=self.device).repeat_interleave(length),
-            wanted=torch.arange(batch * length, device=self.device),
+            logit_rows=torch.arange(batch * length, device=self.device),
         )
         return model(rows, NoCache(self.ops, length))
 

@@ -121,13 +121,13 @@ class Watch {
 
 nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& result, std::vector<int32_t> tokens,
                                                std::vector<int32_t> positions, std::vector<int32_t> sequences,
-                                               std::vector<int32_t> wanted, const std::vector<FloatArray>& frequencies,
-                                               nb::object watch) {
+                                               std::vector<int32_t> logit_rows,
+                                               const std::vector<FloatArray>& frequencies, nb::object watch) {
   expect_own(tape, result);
   if (positions.size() != tokens.size() || sequences.size() != tokens.size()) {
     throw std::invalid_argument("tokens, positions and sequences must be as many");
   }
-  Step step{std::move(tokens), std::move(positions), std::move(sequences), std::move(wanted), {}, {}};
+  Step step{std::move(tokens), std::move(positions), std::move(sequences), std::move(logit_rows), {}, {}};
   for (const auto& f : frequencies) step.frequencies.emplace_back(f.data(), f.data() + f.shape(0));
   const auto n = static_cast<size_t>(result.rows * result.width);
   auto out = tape.runtime()->results->take(n);
@@ -273,15 +273,15 @@ void bind_tape(nb::module_& m) {
   nb::class_<Input>(m, "Input").def_prop_ro("shape", [](const Input& i) { return nb::make_tuple(i.size); });
 
   nb::class_<Tape> tape(m, "Tape");
-  tape.def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_wanted) {
-             return std::make_shared<Tape>(std::move(runtime), n_rows, n_wanted);
+  tape.def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_logit_rows) {
+             return std::make_shared<Tape>(std::move(runtime), n_rows, n_logit_rows);
            }),
-           "runtime"_a, "n_rows"_a, "n_wanted"_a)
+           "runtime"_a, "n_rows"_a, "n_logit_rows"_a)
       .def_prop_ro("tokens", [](const Tape& t) { return Input{&Step::tokens, t.n_rows()}; })
       .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.n_rows()}; })
       .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.n_rows()}; })
-      .def_prop_ro("wanted", [](const Tape& t) { return Input{&Step::wanted, t.n_wanted()}; })
-      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "wanted"_a, "frequencies"_a,
+      .def_prop_ro("logit_rows", [](const Tape& t) { return Input{&Step::logit_rows, t.n_logit_rows()}; })
+      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "logit_rows"_a, "frequencies"_a,
            "watch"_a.none())
       .def("set_profiling", &Tape::set_profiling, "on"_a, Unlocked())
       .def("profile",

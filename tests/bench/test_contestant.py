@@ -24,7 +24,7 @@ def shapes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[i
     program = engine.program
 
     def spy(rows, watch=None):
-        seen.append((rows.positions, len(rows.wanted)))
+        seen.append((rows.positions, len(rows.logit_rows)))
         return program(rows, watch)
 
     monkeypatch.setattr(engine, "_program", spy)

@@ -28,20 +28,20 @@ def rows_of(
     *,
     start: int = 0,
     sequence: int = 0,
-    wanted: Sequence[int] | None = None,
+    logit_rows: Sequence[int] | None = None,
     tokens: Sequence[int] | None = None,
 ) -> Rows:
-    """Make the rows of one sequence from position `start`; token i is i, and all rows are wanted, unless given."""
+    """Make the rows of one sequence from position `start`; token i is i, and all rows are logit_rows, unless given."""
     return Rows(
         np.arange(n_rows, dtype=np.int32) if tokens is None else np.asarray(tokens, dtype=np.int32),
         np.arange(start, start + n_rows, dtype=np.int32),
         np.full(n_rows, sequence, dtype=np.int32),
-        np.asarray(range(n_rows) if wanted is None else wanted, dtype=np.int32),
+        np.asarray(range(n_rows) if logit_rows is None else logit_rows, dtype=np.int32),
     )
 
 
 def joined(*parts: Rows) -> Rows:
-    """Put the rows of several sequences into one step, all of them wanted."""
+    """Put the rows of several sequences into one step, all of them logit_rows."""
     n_rows = sum(len(part.tokens) for part in parts)
     fields = (np.concatenate([getattr(part, f) for part in parts]) for f in ("tokens", "positions", "sequences"))
     return Rows(*fields, np.arange(n_rows, dtype=np.int32))

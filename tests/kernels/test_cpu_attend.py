@@ -99,7 +99,7 @@ def test_sequences_in_one_step_do_not_see_each_other() -> None:
     inputs = {sequence: qkv(length, h, k, d, seed=sequence) for sequence, length in lengths.items()}
     rows = joined(*(rows_of(length, sequence=sequence) for sequence, length in lengths.items()))
     together = [np.concatenate(parts) for parts in zip(*inputs.values(), strict=True)]
-    rows = Rows(np.arange(60, dtype=np.int32), rows.positions, rows.sequences, rows.wanted)
+    rows = Rows(np.arange(60, dtype=np.int32), rows.positions, rows.sequences, rows.logit_rows)
     found = attend(ops, store, *together, d, rows)
     start = 0
     for sequence, length in lengths.items():
@@ -145,7 +145,7 @@ def test_whole_sequences_keep_nothing() -> None:
     ops = CpuOps(2)
     inputs = qkv(3 * 14, 6, 3, 5)
     rows = joined(*(rows_of(14, sequence=s) for s in range(3)))
-    rows = Rows(np.arange(42, dtype=np.int32), rows.positions, rows.sequences, rows.wanted)
+    rows = Rows(np.arange(42, dtype=np.int32), rows.positions, rows.sequences, rows.logit_rows)
 
     def whole(length: int) -> Floats:
         op = lambda q, k, v, _: ops.attend_whole(q, k, v, length, head_dim=5, scale=5**-0.5)  # noqa: E731

@@ -238,7 +238,7 @@ def test_batched_equals_single_bit_for_bit(format: Format) -> None:
     lengths, (h, k, d) = {4: 140, 0: 1, 9: 31}, (6, 2, 20)
     inputs = {sequence: inputs_of(length, h, k, d, seed=sequence) for sequence, length in lengths.items()}
     rows = joined(*(rows_of(length, sequence=sequence) for sequence, length in lengths.items()))
-    rows = Rows(rows.wanted, rows.positions, rows.sequences, rows.wanted)
+    rows = Rows(rows.logit_rows, rows.positions, rows.sequences, rows.logit_rows)
     ops = CpuOps(2)
     together = tuple(np.concatenate(parts) for parts in zip(*inputs.values(), strict=True))
     found = attend(ops, ops.kv_store(k, d, format), together, d, rows)

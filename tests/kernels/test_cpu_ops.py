@@ -166,9 +166,9 @@ def test_add(ops: CpuOps, shape: tuple[int, int]) -> None:
 
 def test_take_picks_rows(ops: CpuOps) -> None:
     x = random(7, 5)
-    for wanted in ([6], [5, 0, 5], []):
-        found = compute(ops, lambda h, rows: ops.take(h, rows.wanted), x, rows=rows_of(7, wanted=wanted))
-        np.testing.assert_array_equal(found, x[wanted])
+    for logit_rows in ([6], [5, 0, 5], []):
+        found = compute(ops, lambda h, rows: ops.take(h, rows.logit_rows), x, rows=rows_of(7, logit_rows=logit_rows))
+        np.testing.assert_array_equal(found, x[logit_rows])
 
 
 def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:

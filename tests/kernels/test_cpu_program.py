@@ -55,7 +55,7 @@ class Model:
             x = ops.rms_norm(h, self.scale, 1e-6)
             gated = ops.swiglu(ops.linear(x, w["gate"]), ops.gelu(ops.linear(x, w["up"]), "tanh"))
             h = ops.add(h, ops.linear(gated, w["down"]))
-        return ops.linear(ops.take(h, rows.wanted), self.embedding)
+        return ops.linear(ops.take(h, rows.logit_rows), self.embedding)
 
     def reserve(self, n_tokens: int) -> None:
         for store in self.stores:
@@ -119,7 +119,7 @@ def test_a_shape_is_recorded_once(whole: Floats) -> None:
     for _ in range(3):
         np.testing.assert_array_equal(run(model, program, [20] + [1] * 41), whole)
     assert model.calls == 2
-    program(rows_of(20, tokens=TOKENS[:20], wanted=[19]))
+    program(rows_of(20, tokens=TOKENS[:20], logit_rows=[19]))
     assert model.calls == 3
 
 
@@ -127,8 +127,8 @@ def test_wanted_rows_only(whole: Floats) -> None:
     model = Model(CpuOps(2))
     model.reserve(61)
     program = model.ops.program(model)
-    for wanted in ([60], [3, 17], []):
-        np.testing.assert_array_equal(program(rows_of(61, tokens=TOKENS, wanted=wanted)), whole[wanted])
+    for logit_rows in ([60], [3, 17], []):
+        np.testing.assert_array_equal(program(rows_of(61, tokens=TOKENS, logit_rows=logit_rows)), whole[logit_rows])
 
 
 def test_tapes_used_least_recently_are_dropped() -> None:
@@ -239,14 +239,14 @@ def test_ids_out_of_range_are_refused() -> None:
     model.reserve(61)
     program = model.ops.program(model)
     good = program(rows_of(2, tokens=[3, 4]))
-    for tokens, wanted, message in (
+    for tokens, logit_rows, message in (
         ([3, V], [0], rf"expected ids 0 … {V - 1}, found {V}"),
         ([-1, 4], [0], "found -1"),
-        ([3, 4], [2], "wanted rows: expected 0 … 1, found 2"),
-        ([3, 4], [-1], "wanted rows"),
+        ([3, 4], [2], "logit rows: expected 0 … 1, found 2"),
+        ([3, 4], [-1], "logit rows"),
     ):
         with pytest.raises(RequestError, match=message):
-            program(rows_of(2, tokens=tokens, wanted=wanted))
+            program(rows_of(2, tokens=tokens, logit_rows=logit_rows))
     np.testing.assert_array_equal(program(rows_of(2, tokens=[3, 4])), good)
 
 

@@ -16,7 +16,7 @@ from nearlight.kernels.reference import ReferenceOps
 from tests.kernels.cpu_steps import Floats, compute, joined, random, rows_of, stored
 
 ROWS = joined(rows_of(7, sequence=2), rows_of(1, sequence=0), rows_of(4, sequence=5))
-ROWS = Rows(np.arange(12, dtype=np.int32), ROWS.positions, ROWS.sequences, ROWS.wanted)
+ROWS = Rows(np.arange(12, dtype=np.int32), ROWS.positions, ROWS.sequences, ROWS.logit_rows)
 SCANS = [(5, 1, 3, 1, True), (40, 1, 16, 1, True), (3, 20, 5, 3, False), (6, 4, 7, 2, False), (2, 33, 9, 1, False)]
 
 

@@ -179,7 +179,7 @@ def check_of_drafts_free(patch: pytest.MonkeyPatch) -> None:
 def prompt_rows_from_position_zero(patch: pytest.MonkeyPatch) -> None:
     original = counted_model._rows
     patch.setattr(
-        counted_model, "_rows", lambda spans, all_wanted: original([replace(s, start=0) for s in spans], all_wanted)
+        counted_model, "_rows", lambda spans, all_logits: original([replace(s, start=0) for s in spans], all_logits)
     )
 
 

@@ -174,7 +174,7 @@ Activation take(Tape& tape, const Activation& x, Input indices) {
   tape.before_run([indices, rows = x.rows](const Step& step) {
     for (const int32_t index : step.*indices.field) {
       if (index < 0 || index >= rows) {
-        throw std::invalid_argument("wanted rows: expected 0 … " + std::to_string(rows - 1) + ", found " +
+        throw std::invalid_argument("logit rows: expected 0 … " + std::to_string(rows - 1) + ", found " +
                                     std::to_string(index));
       }
     }

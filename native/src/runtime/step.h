@@ -13,7 +13,7 @@ struct Span {
 
 struct Step {
   std::vector<int32_t> tokens, positions, sequences;  // [R]
-  std::vector<int32_t> wanted;                        // [W], row numbers
+  std::vector<int32_t> logit_rows;                    // [W], row numbers
   std::vector<Span> spans;                            // the rows by sequence
   std::vector<std::vector<float>> frequencies;        // of each rope, for this step's length
 

@@ -19,8 +19,8 @@ int64_t since(Clock::time_point& last) {
 
 }  // namespace
 
-Tape::Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_wanted)
-    : runtime_(std::move(runtime)), n_rows_(n_rows), n_wanted_(n_wanted) {}
+Tape::Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_logit_rows)
+    : runtime_(std::move(runtime)), n_rows_(n_rows), n_logit_rows_(n_logit_rows) {}
 
 size_t Tape::add_frequencies() {
   step_.frequencies.emplace_back();
@@ -113,7 +113,7 @@ bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
   const std::lock_guard lock(runtime_->mutex);
   if (runtime_->stepping) throw std::runtime_error("a step was begun by what is called during another");
   find_spans(step);
-  if (step.n_rows() != n_rows_ || static_cast<int64_t>(step.wanted.size()) != n_wanted_ ||
+  if (step.n_rows() != n_rows_ || static_cast<int64_t>(step.logit_rows.size()) != n_logit_rows_ ||
       step.frequencies.size() != step_.frequencies.size()) {
     throw std::invalid_argument("a tape was given rows of another shape than it recorded");
   }

@@ -87,13 +87,13 @@ struct CommandTime {
 
 class Tape {
  public:
-  Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_wanted);
+  Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_logit_rows);
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
   // -- recording --
   int64_t n_rows() const { return n_rows_; }
-  int64_t n_wanted() const { return n_wanted_; }
+  int64_t n_logit_rows() const { return n_logit_rows_; }
   const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
   const std::shared_ptr<Slots>& slots() const { return slots_; }
   const Step& step() const { return step_; }
@@ -144,7 +144,7 @@ class Tape {
   void run_piece(size_t stage, uint32_t piece, const Worker& worker);
 
   std::shared_ptr<Runtime> runtime_;
-  int64_t n_rows_, n_wanted_;
+  int64_t n_rows_, n_logit_rows_;
   std::shared_ptr<Slots> slots_ = std::make_shared<Slots>();
   std::map<size_t, Slot> workplaces_;  // by their bytes
   std::map<std::pair<int64_t, int64_t>, AttendSchedule> schedules_;  // by the most rows of a tile, and the window

@@ -53,7 +53,7 @@ def profile_step(
 ) -> Profile:
     """Run a step several times and return its profile, the median of each command.
 
-    `step` runs the program once with `shape` rows and wanted rows, and undoes it; `ledger` is that step's cost.
+    `step` runs the program once with `shape` rows and logit rows, and undoes it; `ledger` is that step's cost.
     """
     step()
     tape = program.recording(_rows_of(shape)).tape
@@ -103,5 +103,5 @@ def role_of(entry: Entry) -> str:
 
 def _rows_of(shape: tuple[int, int]) -> Rows:
     """Make rows that only have a shape, to find a recording by."""
-    n_rows, n_wanted = np.zeros(shape[0], np.int32), np.zeros(shape[1], np.int32)
-    return Rows(n_rows, n_rows, n_rows, n_wanted)
+    n_rows, n_logit_rows = np.zeros(shape[0], np.int32), np.zeros(shape[1], np.int32)
+    return Rows(n_rows, n_rows, n_rows, n_logit_rows)

@@ -137,7 +137,7 @@ class CountedModel:
 
     # -- what steps cost -------------------------------------------------------------------------------------------
 
-    def step(self, spans: Ordered[Span], *, all_wanted: bool = False) -> Ledger:
+    def step(self, spans: Ordered[Span], *, all_logits: bool = False) -> Ledger:
         """Count one step with these new rows, each span of a sequence of its own; the head works on last rows only.
 
         Raises: RequestError for a step without rows.
@@ -145,7 +145,7 @@ class CountedModel:
         if not spans or min(span.n_rows for span in spans) < 1:
             raise RequestError("rows of a step", expected="at least 1 of every sequence", found=len(spans))
         cache = self._cache()
-        return self.ops.count(lambda rows: self.model(rows, cache), _rows(spans, all_wanted))
+        return self.ops.count(lambda rows: self.model(rows, cache), _rows(spans, all_logits))
 
     def prefill(self, n_prompt: int, chunk: int | None = None, start: int = 0) -> list[Ledger]:
         """Count the steps that compute a prompt in chunks (None: at once); only the last gives logits."""
@@ -158,14 +158,14 @@ class CountedModel:
         return self.step([Span(context, 1)] * batch)
 
     def verify(self, context: int, n_rows: int) -> Ledger:
-        """Count a check of drafted tokens: n_rows of one sequence, all of whose logits are wanted."""
-        return self.step([Span(context, n_rows)], all_wanted=True)
+        """Count a check of drafted tokens: n_rows of one sequence, all of whose logits are asked for."""
+        return self.step([Span(context, n_rows)], all_logits=True)
 
     def _prompt_step(self, span: Span, last: bool) -> Ledger:
         cache = self._cache()
-        rows = _rows([span], all_wanted=False)
+        rows = _rows([span], all_logits=False)
         if not last:
-            rows = Rows(rows.tokens, rows.positions, rows.sequences, rows.wanted[:0])
+            rows = Rows(rows.tokens, rows.positions, rows.sequences, rows.logit_rows[:0])
         return self.ops.count(lambda symbolic: self.model(symbolic, cache), rows)
 
     def _cache(self) -> Cache:
@@ -181,7 +181,7 @@ def shape_tensor(parameter: Parameter, format: Format) -> StoredTensor:
     return StoredTensor(parameter.name, format if parameter.is_matrix else F32, parameter.stored_shape, read)
 
 
-def _rows(spans: Ordered[Span], all_wanted: bool) -> Rows:
+def _rows(spans: Ordered[Span], all_logits: bool) -> Rows:
     sizes = np.array([span.n_rows for span in spans])
     ends = sizes.cumsum()
     positions = np.concatenate([np.arange(span.start, span.start + span.n_rows, dtype=np.int32) for span in spans])
@@ -189,5 +189,5 @@ def _rows(spans: Ordered[Span], all_wanted: bool) -> Rows:
         tokens=np.zeros(len(positions), np.int32),
         positions=positions,
         sequences=np.repeat(np.arange(len(spans), dtype=np.int32), sizes),
-        wanted=np.arange(len(positions), dtype=np.int32) if all_wanted else (ends - 1).astype(np.int32),
+        logit_rows=np.arange(len(positions), dtype=np.int32) if all_logits else (ends - 1).astype(np.int32),
     )

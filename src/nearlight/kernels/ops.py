@@ -41,7 +41,7 @@ class Weight(Protocol):
 class Rows:
     """The tokens of one step.
 
-    Shapes: tokens, positions, sequences [R]; wanted [W], the rows whose logits are asked for.
+    Shapes: tokens, positions, sequences [R]; logit_rows [W], the numbers of those whose logits are asked for.
     Inside a forward the fields are `Array`s of the kernel set; outside they are lists or arrays of integers.
 
     The rows of one sequence are consecutive and in ascending position.
@@ -50,7 +50,7 @@ class Rows:
     tokens: Array
     positions: Array
     sequences: Array
-    wanted: Array
+    logit_rows: Array
 
 
 class KVStore(Protocol):

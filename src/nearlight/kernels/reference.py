@@ -172,7 +172,7 @@ class ReferenceOps:
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         def run(rows: Rows, watch: Watch | None = None) -> Float32:
-            fields = (rows.tokens, rows.positions, rows.sequences, rows.wanted)
+            fields = (rows.tokens, rows.positions, rows.sequences, rows.logit_rows)
             tensors = (torch.as_tensor(field, dtype=torch.int64, device=self.device) for field in fields)
             with torch.inference_mode():
                 logits = forward(Rows(*tensors))

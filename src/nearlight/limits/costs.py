@@ -41,4 +41,4 @@ class Costs(Protocol):
         """Return a step of one new token for each of `batch` sequences with `context` tokens cached."""
 
     def verify(self, context: int, n_rows: int) -> Cost:
-        """Return a step of n_rows of one sequence, all of whose logits are wanted."""
+        """Return a step of n_rows of one sequence, all of whose logits are asked for."""

@@ -59,7 +59,7 @@ class GPT2(Model):
         h = self.ops.add(self.embedding(rows.tokens), self.positions(rows.positions))
         for block in self.blocks:
             h = block(h, rows, cache)
-        return self.norm(self.ops.take(h, rows.wanted))
+        return self.norm(self.ops.take(h, rows.logit_rows))
 
     def logits(self, hidden: Array) -> Array:
         return self.head(hidden)

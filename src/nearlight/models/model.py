@@ -42,14 +42,14 @@ class Model(Layer, ABC):
 
     @abstractmethod
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
-        """Compute the wanted rows' last hidden states, after the last norm. Shapes: rows of R -> [W, M]."""
+        """Compute the logit rows' last hidden states, after the last norm. Shapes: rows of R -> [W, M]."""
 
     @abstractmethod
     def logits(self, hidden: Array) -> Array:
         """Compute the logits of hidden states. Shapes: [W, M] -> [W, V]."""
 
     def __call__(self, rows: Rows, cache: LayerCache) -> Array:
-        """Compute the wanted rows' logits. Shapes: rows of R -> [W, V]."""
+        """Compute the logit rows' logits. Shapes: rows of R -> [W, V]."""
         return self.logits(self.hidden(rows, cache))
 
     def states(self) -> Iterator[KVState | RecurrentState]:

@@ -65,7 +65,7 @@ class Qwen3(Model):
         angles = self.rope.angles(rows.positions)
         for block in self.blocks:
             h = block(h, rows, angles, cache)
-        return self.norm(self.ops.take(h, rows.wanted))
+        return self.norm(self.ops.take(h, rows.logit_rows))
 
     def logits(self, hidden: Array) -> Array:
         return self.head(hidden)

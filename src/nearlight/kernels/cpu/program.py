@@ -1,6 +1,6 @@
 """A forward recorded once per shape of rows, and replayed.
 
-A tape holds for one number of rows R and of wanted rows W, because the sizes of activations and the division of work
+A tape holds for one number of rows R and of logit rows W, because the sizes of activations and the division of work
 depend on them. Decoding uses one shape all the time; prompts come in one usual chunk and some rests. The tapes used
 least recently are dropped.
 """
@@ -27,8 +27,8 @@ KEPT_TAPES = 64
 class Recording:
     """A tape, what its ropes ask for before each step, and where its result will be."""
 
-    def __init__(self, runtime: _native.Runtime, n_rows: int, n_wanted: int, longest: int) -> None:
-        self.tape = _native.Tape(runtime, n_rows, n_wanted)
+    def __init__(self, runtime: _native.Runtime, n_rows: int, n_logit_rows: int, longest: int) -> None:
+        self.tape = _native.Tape(runtime, n_rows, n_logit_rows)
         self.result: _native.Activation | None = None
         self._longest = longest
         self._frequencies: list[Frequencies] = []
@@ -45,7 +45,7 @@ class Recording:
         frequencies = [np.ascontiguousarray(ask(longest), dtype=np.float32) for ask in self._frequencies]
         try:
             return self.tape.run(
-                self.result, rows.tokens, rows.positions, rows.sequences, rows.wanted, frequencies, watch
+                self.result, rows.tokens, rows.positions, rows.sequences, rows.logit_rows, frequencies, watch
             )
         except ValueError as error:
             raise RequestError(str(error)) from None
@@ -64,7 +64,7 @@ class CpuProgram:
         self._lock = threading.RLock()
 
     def __call__(self, rows: Rows, watch: Watch | None = None) -> Float32:
-        rows = Rows(_list(rows.tokens), _list(rows.positions), _list(rows.sequences), _list(rows.wanted))
+        rows = Rows(_list(rows.tokens), _list(rows.positions), _list(rows.sequences), _list(rows.logit_rows))
         if not len(rows.tokens) == len(rows.positions) == len(rows.sequences) > 0:
             found = [len(rows.tokens), len(rows.positions), len(rows.sequences)]
             raise ShapeError("tokens, positions, sequences", expected="equal numbers, at least 1", found=found)
@@ -73,7 +73,7 @@ class CpuProgram:
 
     def recording(self, rows: Rows) -> Recording:
         """Return the recording for rows of this shape, making it if it is not kept."""
-        shape = (len(rows.tokens), len(rows.wanted))
+        shape = (len(rows.tokens), len(rows.logit_rows))
         recording = self._recordings.get(shape)
         if recording is None:
             recording = self._recordings[shape] = self._record(rows)
@@ -83,12 +83,14 @@ class CpuProgram:
         return recording
 
     def _record(self, rows: Rows) -> Recording:
-        recording = Recording(self._ops.runtime, len(rows.tokens), len(rows.wanted), max(max(rows.positions) + 1, 1))
+        recording = Recording(
+            self._ops.runtime, len(rows.tokens), len(rows.logit_rows), max(max(rows.positions) + 1, 1)
+        )
         tape = recording.tape
         with self._ops.recording_lock:
             self._ops.recording = recording
             try:
-                recording.result = self._forward(Rows(tape.tokens, tape.positions, tape.sequences, tape.wanted))
+                recording.result = self._forward(Rows(tape.tokens, tape.positions, tape.sequences, tape.logit_rows))
             finally:
                 self._ops.recording = None
         return recording
