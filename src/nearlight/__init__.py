@@ -33,8 +33,8 @@ __all__ = [
 if TYPE_CHECKING:
     from nearlight.engine.chat import Chat
     from nearlight.engine.completion import Completion
-    from nearlight.engine.generation import Stream
     from nearlight.engine.language_model import LanguageModel, load
+    from nearlight.engine.stream import Stream
     from nearlight.errors import (
         NearlightError,
         PackageError,
