@@ -85,8 +85,9 @@ def test_a_cancelled_answer_ends_and_the_others_go_on(model: nearlight.LanguageM
     scheduler.add(second)
     for _ in range(3):
         scheduler.step()
-    first.cancelled = True
+    first.cancelled, computed = True, first.sequence.computed
     run(scheduler)
+    assert first.sequence.computed == computed
     assert ended == ["cancelled", "length"]
     assert first.completion.token_ids == alone(model, PROMPTS[0])[:3]
     assert second.completion.token_ids == alone(model, PROMPTS[1])
