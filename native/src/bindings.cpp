@@ -205,6 +205,7 @@ void bind_parameters(nb::module_& m) {
            "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a)
       .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
+      .def("release", &KVStore::release, "sequence"_a, "before"_a, Unlocked())
       .def("clear", &KVStore::clear, "sequence"_a, Unlocked())
       .def("free", &KVStore::free, "sequence"_a, Unlocked())
       .def_prop_ro("n_bytes", &KVStore::n_bytes, Unlocked())

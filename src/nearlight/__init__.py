@@ -50,7 +50,7 @@ _HOMES = {
     "Completion": "nearlight.engine.completion",
     "LanguageModel": "nearlight.engine.language_model",
     "Piece": "nearlight.text.streaming",
-    "Stream": "nearlight.engine.generation",
+    "Stream": "nearlight.engine.stream",
     "load": "nearlight.engine.language_model",
 }
 

@@ -117,9 +117,14 @@ struct Attention {
   }
 };
 
-// Every row must have room in the store.
-void check_room(const KVStore& store, const Step& step) {
+// Every row must have room in the store, and what it sees must be there still.
+void check_room(const KVStore& store, const Step& step, int64_t window = 1) {
   for (const Span& span : step.spans) {
+    const int64_t first = step.positions[static_cast<size_t>(span.first_row)] + 1 - window;
+    if (std::max<int64_t>(first, 0) < store.first_kept(span.sequence)) {
+      throw std::invalid_argument("sequence " + std::to_string(span.sequence) + ": position " + std::to_string(first) +
+                                  " was given back, as all before " + std::to_string(store.first_kept(span.sequence)));
+    }
     const int64_t last = step.positions[static_cast<size_t>(span.first_row + span.n_rows - 1)];
     if (last >= store.room(span.sequence)) {
       throw std::invalid_argument("sequence " + std::to_string(span.sequence) + ": position " + std::to_string(last) +
@@ -151,7 +156,7 @@ void append(Tape& tape, const Activation& k, const Activation& v, std::shared_pt
 }
 
 Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> store, const AttendOptions& options) {
-  tape.before_run([store](const Step& step) { check_room(*store, step); });
+  tape.before_run([store, window = options.window](const Step& step) { check_room(*store, step, window); });
   Activation out = new_activation(tape, q.rows, q.width);
   const KVLayout& layout = store->layout();
   const Shape shape(q.width, layout.head_dim, layout.n_kv_heads, q.rows);

@@ -69,6 +69,12 @@ class KVStore(Protocol):
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         """Make the first n_tokens of `target` those of `source`."""
 
+    def release(self, sequence: int, before: int) -> None:
+        """Give back, in whole pieces of the store, positions 0 … before-1, which are never read or written again.
+
+        To begin anew with them, free the sequence.
+        """
+
     def clear(self, sequence: int) -> None:
         """Write zeros for all that a sequence has room for."""
 

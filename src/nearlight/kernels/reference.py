@@ -48,7 +48,7 @@ class TorchWeight:
 
 
 class TorchKVStore:
-    """Keys and values of each sequence as two tensors [S, K, D].
+    """Keys and values of each sequence as two tensors [S, K, D], the first of them at position `_first`.
 
     Q8_0 is kept as the floats that its codes and scales stand for.
     """
@@ -59,19 +59,29 @@ class TorchKVStore:
         self._dtype = torch.float16 if format is F16 else torch.float32
         self._device = device
         self._entries: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._first: dict[int, int] = {}
 
     def reserve(self, sequence: int, n_tokens: int) -> int:
         empty = torch.zeros(0, *self._shape, dtype=self._dtype, device=self._device)
         keys, values = self._entries.get(sequence, (empty, empty))
-        missing = n_tokens - len(keys)
+        kept = self._first.get(sequence, 0) + len(keys)
+        missing = n_tokens - kept
         if missing > 0:
             room = torch.zeros(missing, *self._shape, dtype=self._dtype, device=self._device)
             self._entries[sequence] = torch.cat([keys, room]), torch.cat([values, room])
-        return max(n_tokens, len(keys))
+        return max(n_tokens, kept)
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
-        keys, values = self._entries[source]
-        self._entries[target] = keys[:n_tokens].clone(), values[:n_tokens].clone()
+        self._first[target] = first = self._first.get(source, 0)
+        keys, values = self.entry(source, first, n_tokens)
+        self._entries[target] = keys.clone(), values.clone()
+
+    def release(self, sequence: int, before: int) -> None:
+        first = self._first.get(sequence, 0)
+        if before > first:
+            keys, values = self.entry(sequence, before, first + len(self._entries[sequence][0]))
+            self._entries[sequence] = keys.clone(), values.clone()
+            self._first[sequence] = before
 
     def clear(self, sequence: int) -> None:
         for kept in self._entries.get(sequence, ()):
@@ -79,16 +89,24 @@ class TorchKVStore:
 
     def free(self, sequence: int) -> None:
         self._entries.pop(sequence, None)
+        self._first.pop(sequence, None)
 
     def append(self, sequence: int, positions: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Write tokens. Shapes: positions [T]; k, v [T, K, D]."""
         if self._format is Q8_0:
             k, v = _eight_bits(k, KEY_GROUP), _eight_bits(v, v.shape[-1])
         keys, values = self._entries[sequence]
+        positions = positions - self._first.get(sequence, 0)
         keys[positions], values[positions] = k.to(self._dtype), v.to(self._dtype)
 
-    def entry(self, sequence: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._entries[sequence]
+    def entry(self, sequence: int, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of positions start … stop-1. Shapes: [stop - start, K, D]."""
+        first, (keys, values) = self._first.get(sequence, 0), self._entries[sequence]
+        if start < first:
+            raise ShapeError(
+                "keys and values", expected=f"positions from {first}, those before were released", found=start
+            )
+        return keys[start - first : stop - first], values[start - first : stop - first]
 
     @property
     def head_dim(self) -> int:
@@ -243,8 +261,9 @@ class ReferenceOps:
             mine = rows.sequences == sequence
             positions = rows.positions[mine]
             seen = int(positions.max()) + 1
-            keys, values = (x[:seen].to(q.dtype) for x in store.entry(sequence))
-            visible = _visible(positions, seen, window)
+            first = 0 if window is None else max(int(positions.min()) + 1 - window, 0)
+            keys, values = (x.to(q.dtype) for x in store.entry(sequence, first, seen))
+            visible = _visible(positions, seen, window)[:, first:]
             out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
         return out.flatten(-2)
 

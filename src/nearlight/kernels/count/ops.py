@@ -61,6 +61,7 @@ class CountedKVStore:
         self.operations = target.attention_operations(format)
         self._target = target
         self._room: dict[int, int] = {}
+        self._released: dict[int, int] = {}
 
     def reserve(self, sequence: int, n_tokens: int) -> int:
         room = max(self._room.get(sequence, 0), self._target.kv_allocated_tokens(n_tokens))
@@ -69,17 +70,22 @@ class CountedKVStore:
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         self._room[target] = 0
+        self._released[target] = self._released.get(source, 0)
         self.reserve(target, n_tokens)
+
+    def release(self, sequence: int, before: int) -> None:
+        self._released[sequence] = max(self._released.get(sequence, 0), self._target.kv_released_tokens(before))
 
     def clear(self, sequence: int) -> None:
         pass  # there is nothing in it
 
     def free(self, sequence: int) -> None:
         self._room.pop(sequence, None)
+        self._released.pop(sequence, None)
 
     @property
     def n_bytes(self) -> int:
-        return self.token_bytes * sum(self._room.values())
+        return self.token_bytes * (sum(self._room.values()) - sum(self._released.values()))
 
 
 class CountedRecurrentStore:

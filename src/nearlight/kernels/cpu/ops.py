@@ -55,6 +55,9 @@ class CpuKVStore:
         except ValueError as error:
             raise RequestError(str(error)) from None
 
+    def release(self, sequence: int, before: int) -> None:
+        self.native.release(sequence, before)
+
     def clear(self, sequence: int) -> None:
         self.native.clear(sequence)
 
