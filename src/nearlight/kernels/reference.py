@@ -190,10 +190,19 @@ class ReferenceOps:
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         def run(rows: Rows, watch: Watch | None = None) -> Float32:
-            fields = (rows.tokens, rows.positions, rows.sequences, rows.logit_rows)
-            tensors = (torch.as_tensor(field, dtype=torch.int64, device=self.device) for field in fields)
+            def tensor(values: Array, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+                return torch.as_tensor(values, dtype=dtype, device=self.device)
+
             with torch.inference_mode():
-                logits = forward(Rows(*tensors))
+                logits = forward(
+                    Rows(
+                        tensor(rows.tokens),
+                        tensor(rows.positions),
+                        tensor(rows.sequences),
+                        tensor(rows.logit_rows),
+                        None if rows.embeddings is None else tensor(rows.embeddings, torch.float32),
+                    )
+                )
             result: Float32 = logits.float().cpu().numpy()
             return result
 
@@ -205,8 +214,16 @@ class ReferenceOps:
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: TorchWeight, ids: Array) -> torch.Tensor:
-        return F.embedding(ids, table.tensor)
+    def embed(self, table: TorchWeight, ids: Array, given: Array | None = None, scale: float = 1.0) -> torch.Tensor:
+        if given is None:
+            return F.embedding(ids, table.tensor) * scale
+        if given.shape[-1] != table.shape[1]:
+            raise ShapeError("width of the embeddings", expected=table.shape[1], found=given.shape[-1])
+        found = torch.empty(len(ids), table.shape[1], device=self.device)
+        own = ids >= 0
+        found[own] = F.embedding(ids[own], table.tensor) * scale
+        found[~own] = F.embedding(-1 - ids[~own], given)
+        return found
 
     def linear(self, x: torch.Tensor, weight: TorchWeight, bias: Array | None = None) -> torch.Tensor:
         if x.shape[-1] != weight.shape[1]:

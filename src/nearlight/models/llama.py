@@ -67,7 +67,7 @@ class Llama(Model):
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", False))
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
-        h = self.embedding(rows.tokens)
+        h = self.embedding(rows)
         angles = self.rope.angles(rows.positions)
         for block in self.blocks:
             h = block(h, rows, angles, cache)

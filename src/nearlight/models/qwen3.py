@@ -65,7 +65,7 @@ class Qwen3(Model):
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", False))
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
-        h = self.embedding(rows.tokens)
+        h = self.embedding(rows)
         angles = self.rope.angles(rows.positions)
         for block in self.blocks:
             h = block(h, rows, angles, cache)

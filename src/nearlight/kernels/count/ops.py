@@ -157,11 +157,13 @@ class CountOps:
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: CountedWeight, ids: Array) -> Activation:
+    def embed(self, table: CountedWeight, ids: Array, given: Array | None = None, scale: float = 1.0) -> Activation:
         """Count the rows that are looked up, not the table."""
-        n_rows, width = len(ids), table.shape[1]
-        row_bytes = table.format.row_bytes(width)
-        return self._result("embed", n_rows, width, name=table.name, weight_bytes=n_rows * row_bytes)
+        width = table.shape[1]
+        if given is not None:
+            _expect("width of the embeddings", width, given.shape[1])
+        n_bytes = int(np.count_nonzero(np.asarray(ids) >= 0)) * table.format.row_bytes(width)
+        return self._result("embed", len(ids), width, name=table.name, weight_bytes=n_bytes)
 
     def linear(self, x: Activation, weight: CountedWeight, bias: CountedVector | None = None) -> Activation:
         n_out, n_in = weight.shape
