@@ -9,7 +9,9 @@ import pytest
 
 import nearlight
 from nearlight.engine.engine import Engine
-from nearlight.errors import RequestError
+from nearlight.engine.sequence import embedding_token
+from nearlight.errors import NearlightError, RequestError
+from nearlight.kernels.ops import Rows
 from tests.models.random_models import CONFIGS, write_model
 
 IDS = [7, 3, 90, 41, 5, 66, 12, 99, 4, 8, 15]
@@ -123,6 +125,33 @@ def test_a_fork_goes_its_own_way(engine: Engine) -> None:
     logits = engine.step([sequence, fork])
     for one in (sequence, fork):
         np.testing.assert_allclose(logits[one][-1], last_logits(engine, one.tokens), rtol=0, atol=2e-5)
+
+
+def test_rows_given_as_embeddings_are_rows_like_others(engine: Engine) -> None:
+    """The table's own rows, given as embeddings, give the logits of their ids, and are known again."""
+    table = next(parameter for parameter in engine.model.parameters() if parameter.role == "embedding")
+    rows = engine.ops.program(lambda rows: engine.ops.embed(table.value, rows.tokens))
+    vectors = rows(Rows(IDS[2:6], [0, 1, 2, 3], [0] * 4, []))
+    given = {embedding_token(vector): vector for vector in vectors}
+    tokens = [*IDS[:2], *given, *IDS[6:]]
+    sequence = engine.open()
+    engine.extend(sequence, tokens, embeddings=given)
+    np.testing.assert_allclose(engine.logits(sequence)[-1], last_logits(engine, IDS), rtol=0, atol=2e-5)
+    assert engine.replace(sequence, [*tokens[:5], 50], embeddings=given) == 5
+    np.testing.assert_allclose(
+        engine.step([sequence])[sequence][-1], last_logits(engine, [*IDS[:5], 50]), rtol=0, atol=2e-5
+    )
+    with pytest.raises(RequestError, match=r"token id: expected 0 … 102, found -"):
+        engine.extend(sequence, [embedding_token(vectors[0] + 1)])
+    engine.rewind(sequence, 3)
+    assert list(sequence.embeddings) == tokens[2:3]
+
+
+def test_an_embedding_of_another_width_is_refused(engine: Engine) -> None:
+    sequence, vector = engine.open(), np.zeros(41, np.float32)
+    engine.extend(sequence, [embedding_token(vector)], embeddings={embedding_token(vector): vector})
+    with pytest.raises(NearlightError, match=r"42, found 41"):
+        engine.step([sequence])
 
 
 @pytest.mark.parametrize("ids", [[103], [-1], [2**40]])

@@ -6,7 +6,9 @@ sequences as they were before it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
+from types import MappingProxyType
 
 import numpy as np
 
@@ -48,13 +50,20 @@ class Engine:
     def close(self, sequence: Sequence) -> None:
         self.cache.close(sequence.number)
 
-    def extend(self, sequence: Sequence, tokens: Ordered[int], n_logits: int = 1) -> None:
+    def extend(
+        self,
+        sequence: Sequence,
+        tokens: Ordered[int],
+        n_logits: int = 1,
+        embeddings: Mapping[int, Float32] = MappingProxyType({}),
+    ) -> None:
         """Append tokens, to be computed by the steps that follow; the last `n_logits` of them are to have logits.
 
+        A token below 0 is one of `embeddings` [M], under the number that `embedding_token` gives it.
         Raises: RequestError for ids outside the vocabulary, or more tokens than the context holds.
         """
         for token in tokens:
-            if not 0 <= token < self.model.vocab_size:
+            if not 0 <= token < self.model.vocab_size and token not in embeddings:
                 raise RequestError("token id", expected=f"0 … {self.model.vocab_size - 1}", found=token)
         total = len(sequence.tokens) + len(tokens)
         if total > self.context:
@@ -66,15 +75,18 @@ class Engine:
             )
         sequence.tokens.extend(tokens)
         sequence.n_logits = n_logits
+        sequence.embeddings.update(embeddings)
 
-    def replace(self, sequence: Sequence, tokens: Ordered[int]) -> int:
+    def replace(
+        self, sequence: Sequence, tokens: Ordered[int], embeddings: Mapping[int, Float32] = MappingProxyType({})
+    ) -> int:
         """Make `tokens` the sequence's, keeping what is already computed of them; return how many are kept.
 
         The last token is computed again in any case, for its logits.
         """
         keep = min(sequence.common_prefix(tokens), len(tokens) - 1)
         self.rewind(sequence, keep)
-        self.extend(sequence, tokens[keep:])
+        self.extend(sequence, tokens[keep:], embeddings=embeddings)
         return sequence.computed
 
     def rewind(self, sequence: Sequence, length: int) -> None:
@@ -84,6 +96,8 @@ class Engine:
         the tokens in between are computed again by the next step (`Cache.truncate`).
         """
         del sequence.tokens[length:]
+        if sequence.embeddings:
+            sequence.embeddings = {token: sequence.embeddings[token] for token in sequence.tokens if token < 0}
         sequence.computed = self.cache.truncate(sequence.number, min(sequence.computed, length))
 
     def step(
@@ -131,10 +145,14 @@ def _rows(chunks: Ordered[Chunk]) -> Rows:
     positions: list[int] = []
     numbers: list[int] = []
     logit_rows: list[int] = []
+    embeddings: list[Float32] = []
     for chunk in chunks:
         start, stop = chunk.sequence.computed, chunk.sequence.computed + chunk.n_rows
-        tokens += chunk.sequence.tokens[start:stop]
+        for token in chunk.sequence.tokens[start:stop]:
+            if token < 0:
+                embeddings.append(chunk.sequence.embeddings[token])
+            tokens.append(token if token >= 0 else -len(embeddings))
         positions += range(start, stop)
         numbers += [chunk.sequence.number] * chunk.n_rows
         logit_rows += range(len(tokens) - chunk.n_logit_rows, len(tokens))
-    return Rows(tokens, positions, numbers, logit_rows)
+    return Rows(tokens, positions, numbers, logit_rows, np.stack(embeddings) if embeddings else None)

@@ -1,6 +1,6 @@
 """A sequence of tokens, and which of them to compute next.
 
-Planning is arithmetic on counts, with no tensors in it: decoding sequences go first, a row each (or as many as their
+Planning is arithmetic on counts: decoding sequences go first, a row each (or as many as their
 drafts are long), since people wait for them; what room is left in a step goes to prompts, in order, chunk by chunk.
 """
 
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
+from hashlib import blake2b
+
+from nearlight.kernels.ops import Float32
 
 
 @dataclass(eq=False)
 class Sequence:
     """Tokens, of which the cache holds the first `computed`.
 
+    A token below 0 stands for one of `embeddings` (`embedding_token`): a row that some other model computed.
     `n_logits` of them, the last ones, are to have logits: one to choose the next token, more to check drafted tokens or
     to score a text.
     """
@@ -22,6 +26,7 @@ class Sequence:
     tokens: list[int] = field(default_factory=list)
     computed: int = 0
     n_logits: int = 1
+    embeddings: dict[int, Float32] = field(default_factory=dict)
 
     @property
     def n_pending(self) -> int:
@@ -65,3 +70,11 @@ def plan_step(sequences: Ordered[Sequence], max_rows: int) -> list[Chunk]:
             chunks.append(Chunk(sequence, n_rows))
             room -= n_rows
     return chunks
+
+
+def embedding_token(embedding: Float32) -> int:
+    """Return the number below 0 by which an embedding [M] is a token.
+
+    The same values have the same number, so that conversations about one picture begin alike.
+    """
+    return -1 - int.from_bytes(blake2b(embedding.tobytes(), digest_size=8).digest())
