@@ -92,9 +92,10 @@ std::shared_ptr<Vector> make_vector(std::string name, FloatArray values) {
 }
 
 // An activation of another recording would name a place that means something else here.
-void expect_own(const Tape& tape, const Activation& x) {
-  if (!x.slot->belongs_to(tape.slots())) throw std::invalid_argument("an activation of another step");
+void expect_own(const Tape& tape, const std::shared_ptr<Slot>& slot) {
+  if (!slot->belongs_to(tape.slots())) throw std::invalid_argument("an activation of another step");
 }
+void expect_own(const Tape& tape, const Activation& x) { expect_own(tape, x.slot); }
 
 // Asked by a long step whether to go on: lets Python act on signals that came in the meantime (its Ctrl-C only leaves a
 // note while native code runs), and calls `watch`. What either raises ends the step, and is raised by it.
@@ -186,6 +187,7 @@ void bind_parameters(nb::module_& m) {
       })
       .def_prop_ro("packed", &packed_bytes, nb::rv_policy::reference)
       .def_ro("name", &PackedMatrix::name)
+      .def_prop_ro("format", [](const PackedMatrix& p) { return static_cast<int>(p.matrix.format); })
       .def_prop_ro("shape", [](const PackedMatrix& p) { return std::pair(p.matrix.n_out, p.matrix.n_in); })
       .def_prop_ro("n_bytes", [](const PackedMatrix& p) { return p.matrix.n_bytes(); });
 
@@ -284,6 +286,10 @@ void bind_tape(nb::module_& m) {
   });
   nb::class_<Input>(m, "Input").def_prop_ro("shape", [](const Input& i) { return nb::make_tuple(i.rows); });
   nb::class_<GivenRows>(m, "GivenRows");
+  nb::class_<Routes>(m, "Routes")
+      .def_ro("rows", &Routes::rows)
+      .def_ro("pairs", &Routes::pairs)
+      .def_ro("n_experts", &Routes::n_experts);
 
   nb::class_<Tape> tape(m, "Tape");
   tape.def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t most_rows, int64_t most_logit_rows) {
@@ -361,6 +367,22 @@ void bind_tape(nb::module_& m) {
   tape.def("grouped_rms_norm", [](TapeRef t, X x, VectorRef weight, float eps, int64_t n_groups) {
     expect_own(*t, x);
     return grouped_rms_norm(*t, x, weight, eps, n_groups);
+  });
+  tape.def("route", [](TapeRef t, X scores, int64_t n_chosen, bool normalize, bool sigmoid, float scale, int64_t n_groups,
+                       int64_t n_chosen_groups, std::optional<VectorRef> bias, std::optional<VectorRef> expert_scale) {
+    expect_own(*t, scores);
+    return route(*t, scores, {n_chosen, normalize, sigmoid, scale, n_groups, n_chosen_groups, bias ? *bias : nullptr,
+                              expert_scale ? *expert_scale : nullptr});
+  }, "scores"_a, "n_chosen"_a, "normalize"_a, "sigmoid"_a, "scale"_a, "n_groups"_a, "n_chosen_groups"_a,
+     "bias"_a.none(), "expert_scale"_a.none());
+  tape.def("expert_linear", [](TapeRef t, Activation& x, std::vector<std::shared_ptr<PackedMatrix>> weights,
+                               const Routes& routes, std::optional<VectorRef> bias) {
+    expect_own(*t, x), expect_own(*t, routes.slot);
+    return expert_linear(*t, x, {weights.begin(), weights.end()}, routes, bias ? *bias : nullptr);
+  }, "x"_a, "weights"_a, "routes"_a, "bias"_a.none());
+  tape.def("combine", [](TapeRef t, X y, const Routes& routes) {
+    expect_own(*t, y), expect_own(*t, routes.slot);
+    return combine(*t, y, routes);
   });
   tape.def("swiglu", [](TapeRef t, X gate, X up) {
     expect_own(*t, gate), expect_own(*t, up);

@@ -25,7 +25,23 @@ int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, RowCount rows) {
   return std::clamp<int64_t>(worth, 1, most);
 }
 
-// x in the form this matrix is multiplied with; the command is recorded at the first asking.
+// Every id must name a row of the table, or one of those given.
+void check_ids(const PackedMatrix& table, const std::vector<int32_t>& ids, bool takes_given, const Embeddings& given) {
+  const int64_t n_given = takes_given ? given.n : 0;
+  if (n_given > 0 && given.width != table.matrix.n_in) {
+    throw std::invalid_argument(table.name + ": expected embeddings of width " + std::to_string(table.matrix.n_in) +
+                                ", found " + std::to_string(given.width));
+  }
+  for (const int32_t id : ids) {
+    if (id >= -n_given && id < table.matrix.n_out) continue;
+    const std::string or_given = n_given > 0 ? ", or -" + std::to_string(n_given) + " … -1 of the embeddings" : "";
+    throw std::invalid_argument(table.name + ": expected ids 0 … " + std::to_string(table.matrix.n_out - 1) + or_given +
+                                ", found " + std::to_string(id));
+  }
+}
+
+}  // namespace
+
 Place quantize(Tape& tape, Activation& x, Form form) {
   auto& slot = x.quantized[form];
   if (slot) return slot->place();
@@ -45,23 +61,6 @@ Place quantize(Tape& tape, Activation& x, Form form) {
             }});
   return to;
 }
-
-// Every id must name a row of the table, or one of those given.
-void check_ids(const PackedMatrix& table, const std::vector<int32_t>& ids, bool takes_given, const Embeddings& given) {
-  const int64_t n_given = takes_given ? given.n : 0;
-  if (n_given > 0 && given.width != table.matrix.n_in) {
-    throw std::invalid_argument(table.name + ": expected embeddings of width " + std::to_string(table.matrix.n_in) +
-                                ", found " + std::to_string(given.width));
-  }
-  for (const int32_t id : ids) {
-    if (id >= -n_given && id < table.matrix.n_out) continue;
-    const std::string or_given = n_given > 0 ? ", or -" + std::to_string(n_given) + " … -1 of the embeddings" : "";
-    throw std::invalid_argument(table.name + ": expected ids 0 … " + std::to_string(table.matrix.n_out - 1) + or_given +
-                                ", found " + std::to_string(id));
-  }
-}
-
-}  // namespace
 
 Activation embed(Tape& tape, MatrixRef table, Input ids, bool takes_given, float scale) {
   tape.before_run([=](const Step& step) { check_ids(*table, step.*ids.field, takes_given, step.embeddings); });

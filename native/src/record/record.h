@@ -7,6 +7,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "../matmul.h"
 #include "../runtime/kv_store.h"
@@ -42,6 +44,7 @@ struct Activation {
   int64_t width;
   std::shared_ptr<Slot> slot;
   std::map<Form, std::shared_ptr<Slot>> quantized;  // by form: once for all matrices that read it
+  std::map<std::pair<int64_t, Form>, std::shared_ptr<Slot>> gathered;  // by routes, too: likewise for experts'
 
   Place place() const { return slot->place(); }
 };
@@ -49,6 +52,28 @@ struct Activation {
 // Rows of the table, times `scale`; with takes_given, an id of -1 - i is the i-th of the step's embeddings.
 Activation embed(Tape& tape, MatrixRef table, Input ids, bool takes_given, float scale);
 Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias);
+// x in a form, for products: recorded at the first asking.
+Place quantize(Tape& tape, Activation& x, Form form);
+
+// How scores become choices and weights of experts; bias and expert_scale may be null.
+struct Routing {
+  int64_t n_chosen;
+  bool normalize, sigmoid;
+  float scale;
+  int64_t n_groups, n_chosen_groups;
+  VectorRef bias, expert_scale;
+};
+// The experts of a step's rows (record/experts.cpp). `number` is one that no other of the tape has.
+struct Routes {
+  RowCount rows, pairs;
+  int64_t n_experts, n_chosen, number;
+  std::shared_ptr<Slot> slot;
+};
+Routes route(Tape& tape, const Activation& scores, const Routing& routing);
+// Each pair by its expert's matrix, of which all are alike; x has rows or pairs, biases lie one after the other.
+Activation expert_linear(Tape& tape, Activation& x, const std::vector<MatrixRef>& weights, const Routes& routes,
+                         VectorRef bias);
+Activation combine(Tape& tape, const Activation& y, const Routes& routes);
 Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
 // `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].

@@ -48,6 +48,10 @@ void add(const float* x, const float* y, float* out, int64_t n) {
   map(x, y, out, n, [](const f32x16& a, const f32x16& b) { return a + b; });
 }
 
+void add_scaled(const float* x, float scale, const float* y, float* out, int64_t n) {
+  map(x, y, out, n, [s = broadcast(scale)](const f32x16& a, const f32x16& b) { return fma(s, b, a); });
+}
+
 void swiglu(const float* gate, const float* up, float* out, int64_t n) {
   map(gate, up, out, n, [](const f32x16& g, const f32x16& u) { return gated(g, g) * u; });
 }

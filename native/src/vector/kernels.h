@@ -117,6 +117,7 @@ struct VectorKernels {
 
   // Element by element.
   void (*add)(const float* x, const float* y, float* out, int64_t n);
+  void (*add_scaled)(const float* x, float scale, const float* y, float* out, int64_t n);  // x + scale * y
   void (*swiglu)(const float* gate, const float* up, float* out, int64_t n);
   void (*gelu_erf)(const float* x, float* out, int64_t n);
   void (*gelu_tanh)(const float* x, float* out, int64_t n);

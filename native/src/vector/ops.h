@@ -14,6 +14,7 @@ void rope_angles(const int32_t* positions, const float* frequencies, float magni
 void rope(const float* x, const float* angles, float* y, int64_t n_rows, int64_t n_heads, int64_t head_dim,
           int64_t half);
 void add(const float* x, const float* y, float* out, int64_t n);
+void add_scaled(const float* x, float scale, const float* y, float* out, int64_t n);
 void swiglu(const float* gate, const float* up, float* out, int64_t n);
 void gelu_erf(const float* x, float* out, int64_t n);
 void gelu_tanh(const float* x, float* out, int64_t n);

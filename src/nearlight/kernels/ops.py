@@ -10,9 +10,9 @@ tokens and a batch of many users are the same call with other rows. All activati
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypedDict
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -274,26 +274,59 @@ class Ops(Protocol):
 
 
 EXTRA_OPS: dict[str, frozenset[str]] = {
-    "cpu": frozenset({"recurrences"}),
+    "cpu": frozenset({"experts", "recurrences"}),
     "reference": frozenset({"experts", "recurrences"}),
     "count": frozenset({"experts", "recurrences"}),
 }
 """What each kernel set, by name, has beyond `Ops`: the ops of `ExpertOps`, of `RecurrentOps`."""
 
 
+@dataclass(frozen=True)
+class Routing:
+    """How a router turns scores into choices and weights.
+
+    Of the softmax of all scores, or of the sigmoid of each, the `n_chosen` highest are chosen; with `normalize` their
+    weights are divided by their sum. Last they are multiplied by `scale`. Where the experts are in several groups, only
+    those in the `n_chosen_groups` with the highest sum of their two best can be chosen.
+    Source: arXiv:1701.06538 (softmax), arXiv:2412.19437 (sigmoid, groups).
+    """
+
+    n_chosen: int
+    normalize: bool
+    scoring: Literal["softmax", "sigmoid"] = "softmax"
+    scale: float = 1.0
+    n_groups: int = 1
+    n_chosen_groups: int = 1
+
+
+Routes: TypeAlias = Any
+"""What the same kernel set's `route` gave: for every row its experts and their weights."""
+
+
 class ExpertOps(Ops, Protocol):
-    """A kernel set that also has mixtures of experts; what such a family needs."""
+    """A kernel set that also has mixtures of experts.
 
-    def experts(
-        self, x: Array, scores: Array, gate: Matrix, up: Matrix, down: Matrix, *, n_chosen: int, normalize: bool
-    ) -> Array:
-        """Send every row to the n_chosen experts of highest score, and sum their gated MLPs, weighted.
+    A row and one of its experts are a *pair*. With k experts a row, R rows make k * R pairs; in which order they lie is
+    the kernel set's business, so that what lies pair by pair meets ops on single values, `expert_linear` and `combine`.
+    """
 
-        The weights are the softmax of the scores over all experts; with `normalize`, those of the chosen sum to 1.
-        Shapes: x [R, M], scores [R, E]; gate, up [E * I, M] and down [E * M, I] hold the experts one after the other;
-        -> [R, M].
-        Source: arXiv:1701.06538; arXiv:2401.04088.
+    def route(
+        self, scores: Array, routing: Routing, bias: Array | None = None, expert_scale: Array | None = None
+    ) -> Routes:
+        """Choose the experts of every row by its scores [R, E].
+
+        `bias` [E] is added to what is chosen by, and not to the weights; these are multiplied by `expert_scale` [E].
         """
+
+    def expert_linear(self, x: Array, weights: Sequence[Matrix], routes: Routes, bias: Array | None = None) -> Array:
+        """Multiply every pair by its expert's matrix.
+
+        Shapes: x [R, K], every row for all of its experts, or [k * R, K], pair by pair; weights E of [N, K], bias
+        [E * N] -> [k * R, N].
+        """
+
+    def combine(self, y: Array, routes: Routes) -> Array:
+        """Sum each row's pairs, weighted: y [k * R, N] -> [R, N]."""
 
 
 class RecurrentOps(Ops, Protocol):

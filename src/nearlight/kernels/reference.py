@@ -5,7 +5,8 @@ Nothing here is fast on purpose. The other kernel sets are tested against it, an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from nearlight.kernels.ops import (
     KVStore,
     Program,
     RecurrentStore,
+    Routing,
     Rows,
     Watch,
 )
@@ -120,6 +122,14 @@ class TorchKVStore:
     def token_bytes(self) -> int:
         n_kv_heads, head_dim = self._shape
         return 2 * n_kv_heads * head_dim * self._dtype.itemsize
+
+
+@dataclass(frozen=True)
+class TorchRoutes:
+    """The experts of every row [R, k], and their weights; pairs lie row by row."""
+
+    chosen: torch.Tensor
+    weights: torch.Tensor
 
 
 class TorchRecurrentStore:
@@ -357,28 +367,39 @@ class ReferenceOps:
         gated: torch.Tensor = F.silu(gate) * up
         return gated
 
-    def experts(
-        self,
-        x: torch.Tensor,
-        scores: torch.Tensor,
-        gate: TorchWeight,
-        up: TorchWeight,
-        down: TorchWeight,
-        *,
-        n_chosen: int,
-        normalize: bool,
-    ) -> torch.Tensor:
-        n_experts = scores.shape[1]
-        weights, chosen = scores.float().softmax(-1).topk(n_chosen, dim=-1)  # [R, n_chosen]
-        if normalize:
+    def route(
+        self, scores: torch.Tensor, routing: Routing, bias: Array | None = None, expert_scale: Array | None = None
+    ) -> TorchRoutes:
+        scores = scores.float()
+        weights = scores.softmax(-1) if routing.scoring == "softmax" else scores.sigmoid()
+        rank = weights if bias is None else weights + bias
+        if routing.n_chosen_groups < routing.n_groups:
+            groups = rank.view(len(rank), routing.n_groups, -1)
+            best = groups.topk(2, dim=-1).values.sum(-1).topk(routing.n_chosen_groups, dim=-1).indices
+            excluded = torch.ones(groups.shape[:2], dtype=torch.bool, device=rank.device).scatter(1, best, False)
+            rank = groups.masked_fill(excluded[..., None], float("-inf")).flatten(1)
+        chosen = rank.topk(routing.n_chosen, dim=-1).indices
+        weights = weights.gather(-1, chosen)
+        if routing.normalize:
             weights = weights / weights.sum(-1, keepdim=True)
-        gates, ups, downs = (matrix.tensor.reshape(n_experts, -1, matrix.shape[1]) for matrix in (gate, up, down))
-        result = torch.zeros_like(x)
-        for expert in torch.unique(chosen).tolist():
-            rows, places = (chosen == expert).nonzero(as_tuple=True)
-            hidden = self.swiglu(F.linear(x[rows], gates[expert]), F.linear(x[rows], ups[expert]))
-            result = result.index_add(0, rows, F.linear(hidden, downs[expert]) * weights[rows, places, None])
+        if expert_scale is not None:
+            weights = weights * expert_scale[chosen]
+        return TorchRoutes(chosen, weights * routing.scale)
+
+    def expert_linear(
+        self, x: torch.Tensor, weights: Sequence[TorchWeight], routes: TorchRoutes, bias: Array | None = None
+    ) -> torch.Tensor:
+        n_rows, n_chosen = routes.chosen.shape
+        pairs = x.repeat_interleave(n_chosen, 0) if len(x) == n_rows else x
+        biases = None if bias is None else bias.view(len(weights), -1)
+        result = torch.empty(n_rows * n_chosen, weights[0].shape[0], device=x.device)
+        for expert in torch.unique(routes.chosen).tolist():
+            mine = routes.chosen.flatten() == expert
+            result[mine] = F.linear(pairs[mine], weights[expert].tensor, None if biases is None else biases[expert])
         return result
+
+    def combine(self, y: torch.Tensor, routes: TorchRoutes) -> torch.Tensor:
+        return (y.view(*routes.weights.shape, -1) * routes.weights[..., None]).sum(1)
 
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nearlight.kernels.ops import Array, ExpertOps
+from nearlight.kernels.ops import Array, ExpertOps, Routing
 from nearlight.layers.basic import Linear
-from nearlight.layers.parameters import Layer, Parameter
+from nearlight.layers.parameters import Layer, Parameter, Role
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,25 @@ class ExpertNames:
     down: str
 
 
+class ExpertLinear(Layer):
+    """A matrix for each expert. Shapes: rows or pairs [.., n_in] -> pairs [k * R, n_out]."""
+
+    def __init__(
+        self, ops: ExpertOps, name: str, n_experts: int, n_out: int, n_in: int, active: Fraction, bias: bool = False
+    ) -> None:
+        self.ops = ops
+        role: Role = "expert"
+        self.weight = Parameter(f"{name}.weight", (n_experts * n_out, n_in), role, active=active, stack=n_experts)
+        self.bias = Parameter(f"{name}.bias", (n_experts * n_out,), role, active=active) if bias else None
+
+    def __call__(self, x: Array, routes: Array) -> Array:
+        return self.ops.expert_linear(x, self.weight.value, routes, self.bias.value if self.bias else None)
+
+
 class SparseMLP(Layer):
     """The chosen experts' down(silu(gate(x)) * up(x)), weighted by the router. Shapes: [R, M] -> [R, M].
 
-    With `bias` the router and every expert's matrices have biases; `experts` leaves the experts' out.
+    With `bias` the router and every expert's matrices have biases.
     """
 
     def __init__(
@@ -38,27 +53,23 @@ class SparseMLP(Layer):
         hidden_size: int,
         intermediate_size: int,
         n_experts: int,
-        n_chosen: int,
-        normalize: bool,
+        routing: Routing,
         bias: bool = False,
     ) -> None:
         self.ops = ops
-        self.n_chosen, self.normalize = n_chosen, normalize
+        self.routing = routing
         self.router = Linear(ops, f"{name}.{names.router}", n_experts, hidden_size, "router", bias)
-        chosen, inner, outer = Fraction(n_chosen, n_experts), n_experts * intermediate_size, n_experts * hidden_size
+        active = Fraction(routing.n_chosen, n_experts)
         self.gate, self.up, self.down = (
-            Parameter(f"{name}.{part}.weight", shape, "expert", active=chosen)
-            for part, shape in (
-                (names.gate, (inner, hidden_size)),
-                (names.up, (inner, hidden_size)),
-                (names.down, (outer, intermediate_size)),
+            ExpertLinear(ops, f"{name}.{part}", n_experts, n_out, n_in, active, bias)
+            for part, n_out, n_in in (
+                (names.gate, intermediate_size, hidden_size),
+                (names.up, intermediate_size, hidden_size),
+                (names.down, hidden_size, intermediate_size),
             )
         )
-        widths = {names.gate: inner, names.up: inner, names.down: outer} if bias else {}
-        self.biases = [
-            Parameter(f"{name}.{part}.bias", (width,), "expert", active=chosen) for part, width in widths.items()
-        ]
 
     def __call__(self, x: Array) -> Array:
-        experts = self.gate.value, self.up.value, self.down.value
-        return self.ops.experts(x, self.router(x), *experts, n_chosen=self.n_chosen, normalize=self.normalize)
+        routes = self.ops.route(self.router(x), self.routing)
+        hidden = self.ops.swiglu(self.gate(x, routes), self.up(x, routes))
+        return self.ops.combine(self.down(hidden, routes), routes)

@@ -37,8 +37,8 @@ class Parameter:
     Shapes: `shape` is [out, in] for a matrix, [n] for a vector.
     `part` says that the stored tensor holds several parameters one after the other along its first axis, and at
     which entry this one begins: fused projections are declared apart. `active` is the share of it that a token meets:
-    less than 1 for experts. `value` is what the kernel set made of the tensor, once bound, and `format` what it was
-    made from.
+    less than 1 for experts. A `stack` is so many matrices, one after the other along the first axis. `value` is what
+    the kernel set made of the tensor, once bound (of a stack a list), and `format` what it was made from.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Parameter:
     role: Role
     part: Part | None = None
     active: Fraction = Fraction(1)
+    stack: int = 0
     value: Any = None
     format: Format | None = None
 
@@ -65,21 +66,29 @@ class Parameter:
             size *= axis
         return size
 
-    def own_part(self, tensor: StoredTensor) -> StoredTensor:
-        """Cut this parameter out of a tensor of `stored_shape`."""
-        return tensor.part(self.part.start, self.part.start + self.shape[0]) if self.part else tensor
+    def own_parts(self, tensor: StoredTensor) -> list[StoredTensor]:
+        """Cut what this parameter is made of from a tensor of `stored_shape`: one tensor, or those of its stack."""
+        if self.part:
+            return [tensor.part(self.part.start, self.part.start + self.shape[0])]
+        if not self.stack:
+            return [tensor]
+        n_rows = self.shape[0] // self.stack
+        each = ((i, tensor.part(i * n_rows, (i + 1) * n_rows)) for i in range(self.stack))
+        return [part.renamed(f"{tensor.name}[{i}]") for i, part in each]
 
     def bind(self, ops: Ops, tensor: StoredTensor) -> None:
         """Take the value from a tensor of `stored_shape`."""
-        self.take(ops, self.own_part(tensor))
+        take = ops.matrix if self.is_matrix else ops.vector
+        self.hold([take(part) for part in self.own_parts(tensor)], tensor.format)
 
-    def take(self, ops: Ops, tensor: StoredTensor) -> None:
-        """Take the value from a tensor of this parameter's own shape."""
-        self.hold(ops.matrix(tensor) if self.is_matrix else ops.vector(tensor), tensor.format)
+    def hold(self, values: list[Any], format: Format) -> None:
+        """Take what the kernel set made of this parameter's parts, of tensors of this format."""
+        self.value, self.format = values if self.stack else values[0], format
 
-    def hold(self, value: Any, format: Format) -> None:
-        """Take what the kernel set made of a tensor of this format."""
-        self.value, self.format = value, format
+    @property
+    def values(self) -> list[Any]:
+        """What the kernel set made of it: one value, or as many as a stack has."""
+        return self.value if self.stack else [self.value]
 
 
 class Layer:

@@ -7,6 +7,7 @@ it is taken in. Either way no second copy of the model exists: pages of the file
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from time import process_time
 from typing import TypeAlias
 
@@ -61,10 +62,10 @@ def bind(
     processor time, by `clock`, since neither a busy machine nor a slow disk is what keeping them would save.
     Raises: PackageError when a tensor is missing or its shape is not what the config says.
     """
-    bound = [(parameter, _tensor_of(parameter, package, formats)) for parameter in model.parameters()]
-    matrices = [(parameter, tensor) for parameter, tensor in bound if parameter.is_matrix]
-    vectors = [(parameter, tensor) for parameter, tensor in bound if not parameter.is_matrix]
-    done, total = 0, sum(tensor.n_bytes for _, tensor in bound)
+    bound = [(parameter, _parts_of(parameter, package, formats)) for parameter in model.parameters()]
+    matrices = [(parameter, parts) for parameter, parts in bound if parameter.is_matrix]
+    vectors = [(parameter, parts) for parameter, parts in bound if not parameter.is_matrix]
+    done, total = 0, sum(part.n_bytes for _, parts in bound for part in parts)
 
     def took(n_bytes: int) -> None:
         nonlocal done
@@ -72,52 +73,85 @@ def bind(
         if progress:
             progress(done, total)
 
-    packed = kept.read([tensor for _, tensor in matrices], took) if kept else None
+    def take(parameter: Parameter, parts: list[StoredTensor], take_one: Callable[[StoredTensor], object]) -> None:
+        values = []
+        for part in parts:
+            values.append(_taken(part, package, take_one))
+            took(part.n_bytes)
+        parameter.hold(values, parts[0].format)
+
+    packed = kept.read([part for _, parts in matrices for part in parts], took) if kept else None
     if packed is not None:
-        for (parameter, tensor), value in zip(matrices, packed, strict=True):
-            parameter.hold(value, tensor.format)
+        values = iter(packed)
+        for parameter, parts in matrices:
+            parameter.hold(list(islice(values, len(parts))), parts[0].format)
     else:
         started = clock()
-        for parameter, tensor in matrices:
-            _take(parameter, tensor, package, ops)
-            took(tensor.n_bytes)
+        for parameter, parts in matrices:
+            take(parameter, parts, ops.matrix)
         if kept:
-            kept.keep([(t.format, p.value) for p, t in matrices], (clock() - started) / ops.threads)
-    for parameter, tensor in vectors:
-        _check_finite(parameter, tensor, package)
-        _take(parameter, tensor, package, ops)
-        took(tensor.n_bytes)
+            made = [(part.format, value) for p, parts in matrices for part, value in zip(parts, p.values, strict=True)]
+            kept.keep(made, (clock() - started) / ops.threads)
+    for parameter, parts in vectors:
+        _check_finite(parameter, parts[0], package)
+        take(parameter, parts, ops.vector)
 
 
-def _tensor_of(parameter: Parameter, package: Package, formats: Requantization | None) -> StoredTensor:
-    """Return a parameter's tensor in the format it is to be taken in: its own, or one that is made meanwhile."""
-    tensor = package.tensors.get(parameter.name)
+def _parts_of(parameter: Parameter, package: Package, formats: Requantization | None) -> list[StoredTensor]:
+    """Return a parameter's tensors in the format they are to be taken in: their own, or one that is made meanwhile."""
+    parts = _stored_parts(parameter, package)
+    if formats and parameter.is_matrix:
+        format = formats.format_of(parameter)
+        return [part if part.format is format else requantized(part, format) for part in parts]
+    return parts
+
+
+def _stored_parts(parameter: Parameter, package: Package) -> list[StoredTensor]:
+    """Find what a parameter is made of: a tensor, a part of one, or all experts' in one or in as many."""
+    if parameter.stack and parameter.name not in package.tensors:
+        shape = (parameter.shape[0] // parameter.stack, *parameter.shape[1:])
+        names = [parameter.name.replace("*", str(i)) for i in range(parameter.stack)]
+        parts = [_tensor_of(name, shape, package) for name in names]
+        for part in parts:
+            if part.format is not parts[0].format:
+                raise PackageError(
+                    f"format of tensor {part.name}",
+                    where=package.source,
+                    expected=f"{parts[0].format}, as of {parts[0].name}",
+                    found=part.format,
+                    advice="load it with `weights`, which brings all experts into one format",
+                )
+        return parts
+    return parameter.own_parts(_tensor_of(parameter.name, parameter.stored_shape, package))
+
+
+def _tensor_of(name: str, shape: tuple[int, ...], package: Package) -> StoredTensor:
+    tensor = package.tensors.get(name)
     if tensor is None:
         raise PackageError(
-            f"tensor {parameter.name} is missing",
+            f"tensor {name} is missing",
             where=package.source,
-            expected=f"shape {list(parameter.stored_shape)}, by its config",
+            expected=f"shape {list(shape)}, by its config",
             advice="the config and the weights are of different models, or a file is incomplete",
         )
-    if tensor.shape != parameter.stored_shape:
+    if tensor.shape != shape:
         raise PackageError(
-            f"shape of tensor {parameter.name}",
+            f"shape of tensor {name}",
             where=package.source,
-            expected=f"{list(parameter.stored_shape)}, by its config",
+            expected=f"{list(shape)}, by its config",
             found=list(tensor.shape),
             advice="the config and the weights are of different models",
         )
-    own = parameter.own_part(tensor)
-    format = formats.format_of(parameter) if formats and parameter.is_matrix else own.format
-    return own if own.format is format else requantized(own, format)
+    return tensor
 
 
-def _take(parameter: Parameter, tensor: StoredTensor, package: Package, ops: Ops) -> None:
+def _taken(tensor: StoredTensor, package: Package, take: Callable[[StoredTensor], object]) -> object:
     try:
-        parameter.take(ops, tensor)
+        value = take(tensor)
     except PackageError as error:
         raise PackageError(str(error), where=package.source) from None
     tensor.release()
+    return value
 
 
 def _check_finite(parameter: Parameter, tensor: StoredTensor, package: Package) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.kernels.ops import ExpertOps
+from nearlight.kernels.ops import ExpertOps, Routing
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.layers.parameters import Parameter
@@ -38,7 +38,7 @@ class SinkBlock(Block):
         n_chosen, expert_size = config.size("num_experts_per_tok", 4), config.size("intermediate_size")
         mlp = f"{self.name}.mlp"
         self.mlp = SparseMLP(
-            ops, mlp, NAMES, shape.hidden_size, expert_size, n_experts, n_chosen, normalize=True, bias=True
+            ops, mlp, NAMES, shape.hidden_size, expert_size, n_experts, Routing(n_chosen, normalize=True), bias=True
         )
 
 

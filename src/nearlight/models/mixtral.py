@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.kernels.ops import ExpertOps
+from nearlight.kernels.ops import ExpertOps, Routing
 from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
@@ -19,7 +19,8 @@ class SparseBlock(Block):
         super().__init__(ops, config, index)
         n_experts, n_chosen = config.size("num_local_experts", 8), config.size("num_experts_per_tok", 2)
         name, expert_size = f"{self.name}.block_sparse_moe", config.size("intermediate_size")
-        self.mlp = SparseMLP(ops, name, NAMES, self.shape.hidden_size, expert_size, n_experts, n_chosen, normalize=True)
+        routing = Routing(n_chosen, normalize=True)
+        self.mlp = SparseMLP(ops, name, NAMES, self.shape.hidden_size, expert_size, n_experts, routing)
 
     def window(self, config: ConfigReader, index: int) -> int | None:
         return config.positions("sliding_window") if config.has("sliding_window") else None

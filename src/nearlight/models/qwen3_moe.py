@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearlight.kernels.ops import ExpertOps
+from nearlight.kernels.ops import ExpertOps, Routing
 from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.models.config import ConfigReader
 from nearlight.models.qwen3 import Block, Qwen3
@@ -29,8 +29,7 @@ class SparseBlock(Block):
             attention_shape(config).hidden_size,
             config.size("moe_intermediate_size", 768),
             n_experts,
-            n_chosen,
-            normalize=config.flag("norm_topk_prob", False),
+            Routing(n_chosen, normalize=config.flag("norm_topk_prob", False)),
         )
 
     def window(self, config: ConfigReader, index: int) -> int | None:

@@ -147,6 +147,8 @@ def rename(
                 raise PackageError(f"tensor '{tensor.name}' gives '{name}' a second time", where=path)
             if module in rotated:
                 piece = _unpermuted(path, piece, config[rotated[module]])
+            if module.endswith("_exps"):
+                piece = _stacked(piece)
             if module in _RESHAPED and kind != "bias":
                 piece = _RESHAPED[module](piece)
             renamed[name] = piece.renamed(name)
@@ -199,6 +201,13 @@ def _check_rows_move(path: Path, tensor: StoredTensor, n_rows: int) -> None:
         raise PackageError(f"shape of tensor '{tensor.name}'", where=path, expected=f"{n_rows} rows", found=found)
     if len(tensor.shape) == 1 and tensor.format.block_size > 1:
         raise PackageError(f"type of tensor '{tensor.name}'", where=path, expected="F32 or F16", found=tensor.format)
+
+
+def _stacked(tensor: StoredTensor) -> StoredTensor:
+    """All experts' matrices [E, out, in] as one [E * out, in], their biases [E, out] as one vector."""
+    if len(tensor.shape) == 2:
+        return _flat(tensor)
+    return replace(tensor, shape=(tensor.shape[0] * tensor.shape[1], *tensor.shape[2:])) if tensor.shape else tensor
 
 
 # -- state space models: other shapes, and decays in place of their logarithms ----------------------------------------

@@ -36,7 +36,9 @@ GPT2 = Layout(
     re.compile(r".*\bh\.\d+\.attn\.(bias|masked_bias)"),
     re.compile(r".*\bh\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight"),
 )
-LAYOUTS = {"gpt2": GPT2} | dict.fromkeys(("llama", "mistral", "olmo2", "qwen2", "qwen3", "smollm3"), DECODER)
+LAYOUTS = {"gpt2": GPT2} | dict.fromkeys(
+    ("llama", "mistral", "mixtral", "olmo2", "qwen2", "qwen3", "qwen3_moe", "smollm3"), DECODER
+)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

@@ -11,7 +11,8 @@ are counted at the rates below, which vanish beside them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from nearlight.kernels.count.activation import Activation, Room
 from nearlight.kernels.count.ledger import Entry, Ledger
 from nearlight.kernels.count.rows import Visible
 from nearlight.kernels.count.target import ACCELERATOR, Target
-from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Rows, Watch
+from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Routing, Rows, Watch
 from nearlight.package.tensors import StoredTensor
 
 NORM_OPERATIONS, ROPE_OPERATIONS, ACTIVATION_OPERATIONS, SOFTMAX_OPERATIONS = 4, 3, 8, 4
@@ -86,6 +87,15 @@ class CountedKVStore:
     @property
     def n_bytes(self) -> int:
         return self.token_bytes * (sum(self._room.values()) - sum(self._released.values()))
+
+
+@dataclass(frozen=True)
+class CountedRoutes:
+    """How many rows go to how many of the experts."""
+
+    n_rows: int
+    n_experts: int
+    n_chosen: int
 
 
 class CountedRecurrentStore:
@@ -262,40 +272,57 @@ class CountOps:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._by_value("swiglu", ACTIVATION_OPERATIONS, gate, up)
 
-    def experts(
+    def route(
+        self,
+        scores: Activation,
+        routing: Routing,
+        bias: CountedVector | None = None,
+        expert_scale: CountedVector | None = None,
+    ) -> CountedRoutes:
+        for vector in (bias, expert_scale):
+            if vector is not None:
+                _expect(f"values of {vector.name}", scores.width, vector.size)
+        self._by_value("route", SOFTMAX_OPERATIONS, scores)
+        return CountedRoutes(scores.rows, scores.width, routing.n_chosen)
+
+    def expert_linear(
         self,
         x: Activation,
-        scores: Activation,
-        gate: CountedWeight,
-        up: CountedWeight,
-        down: CountedWeight,
-        *,
-        n_chosen: int,
-        normalize: bool,
+        weights: Sequence[CountedWeight],
+        routes: CountedRoutes,
+        bias: CountedVector | None = None,
     ) -> Activation:
-        """Count the work of the chosen experts, and expect to read as many as rows of even choice would touch.
+        """Count the products of the pairs, and expect to read as many experts as rows of even choice would touch.
 
-        An expert is left alone by a row with probability 1 - n_chosen / E, and by R rows with its R-th power.
+        An expert is left alone by a row with probability 1 - k / E, and by R rows with its R-th power.
         """
-        n_experts = scores.width
-        _expect("rows of the scores", x.rows, scores.rows)
-        _expect_multiple(f"outputs of {down.name}", n_experts * x.width, down.shape[0])
-        touched = n_experts * (1 - (1 - n_chosen / n_experts) ** x.rows)
-        kinds: Counter[str] = Counter({"fp32": ACTIVATION_OPERATIONS * x.rows * n_chosen * down.shape[1]})
-        for weight in (gate, up, down):
-            n_out, n_in = weight.shape
-            kinds[weight.data_type] += 2 * x.rows * n_chosen * (n_out // n_experts) * n_in
-        stored = gate.n_bytes + up.n_bytes + down.n_bytes
+        weight, n_pairs = weights[0], routes.n_rows * routes.n_chosen
+        n_out, n_in = weight.shape
+        _expect("experts", routes.n_experts, len(weights))
+        if x.rows != n_pairs:
+            _expect(f"input of {weight.name}", (routes.n_rows, n_in), x.shape)
+        _expect(f"width of the input of {weight.name}", n_in, x.width)
+        read = weight.n_bytes
+        if bias is not None:
+            _expect(f"biases {bias.name}", len(weights) * n_out, bias.size)
+            read += 4 * n_out
+        gathered = Activation(self.room, n_pairs, n_in) if x.rows != n_pairs else x
+        gathered.quantize(weight.format, self.target.quantized_bytes(weight.format, n_pairs, n_in))
+        touched = routes.n_experts * (1 - (1 - routes.n_chosen / routes.n_experts) ** routes.n_rows)
         return self._result(
             "experts",
-            x.rows,
-            x.width,
+            n_pairs,
+            n_out,
             x,
-            name=gate.name,
-            weight_bytes=round(stored * touched / n_experts),
-            operations=kinds,
+            name=weight.name.partition("[")[0],
+            weight_bytes=round(read * touched),
+            operations={weight.data_type: 2 * n_pairs * n_out * n_in},
             expected=True,
         )
+
+    def combine(self, y: Activation, routes: CountedRoutes) -> Activation:
+        _expect("pairs to combine", routes.n_rows * routes.n_chosen, y.rows)
+        return self._result("combine", routes.n_rows, y.width, y, operations={"fp32": 2 * y.rows * y.width})
 
     def causal_conv(
         self,

@@ -12,7 +12,7 @@ any analysis of lifetimes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from nearlight.dtypes import ALL, F16, F32, Q8_0, Format
 from nearlight.errors import PackageError, RequestError, ShapeError
 from nearlight.formats import dequantize
 from nearlight.kernels.cpu.program import CpuProgram, Recording
-from nearlight.kernels.ops import Array, Frequencies, KVStore, RecurrentStore, Rows
+from nearlight.kernels.ops import Array, Frequencies, KVStore, RecurrentStore, Routing, Rows
 from nearlight.machine.processor import instruction_level
 from nearlight.machine.threads import default_threads
 from nearlight.package.tensors import StoredTensor
@@ -306,6 +306,57 @@ class CpuOps:
         _expect(f"input of {weight.name}", weight.size, x.shape[1])
         _expect_multiple(f"groups of {weight.name}", n_groups, x.shape[1])
         return self._tape.grouped_rms_norm(x, weight, eps, n_groups)
+
+    def route(
+        self,
+        scores: _native.Activation,
+        routing: Routing,
+        bias: _native.Vector | None = None,
+        expert_scale: _native.Vector | None = None,
+    ) -> _native.Routes:
+        n_experts = scores.shape[1]
+        if not 1 <= routing.n_chosen <= n_experts:
+            raise ShapeError("chosen experts", expected=f"1 … {n_experts}", found=routing.n_chosen)
+        _expect_multiple("experts", routing.n_groups, n_experts)
+        reach = routing.n_chosen_groups * (n_experts // routing.n_groups)
+        if not (1 <= routing.n_chosen_groups <= routing.n_groups and routing.n_chosen <= reach):
+            raise ShapeError("chosen groups of experts", expected="as many as hold the experts", found=routing)
+        for vector in (bias, expert_scale):
+            if vector is not None:
+                _expect(f"values of {vector.name}", n_experts, vector.size)
+        return self._tape.route(
+            scores,
+            routing.n_chosen,
+            routing.normalize,
+            routing.scoring == "sigmoid",
+            routing.scale,
+            routing.n_groups,
+            routing.n_chosen_groups,
+            bias,
+            expert_scale,
+        )
+
+    def expert_linear(
+        self,
+        x: _native.Activation,
+        weights: Sequence[_native.Matrix],
+        routes: _native.Routes,
+        bias: _native.Vector | None = None,
+    ) -> _native.Activation:
+        _expect("experts", routes.n_experts, len(weights))
+        n_out, n_in = weights[0].shape
+        if any(weight.shape != (n_out, n_in) or weight.format != weights[0].format for weight in weights):
+            raise ShapeError(f"experts like {weights[0].name}", expected="one shape and format", found="several")
+        if x.shape[0] != routes.pairs:
+            _expect(f"rows of the input of {weights[0].name}", routes.rows, x.shape[0])
+        _expect(f"width of the input of {weights[0].name}", n_in, x.shape[1])
+        if bias is not None:
+            _expect(f"biases {bias.name}", len(weights) * n_out, bias.size)
+        return self._tape.expert_linear(x, list(weights), routes, bias)
+
+    def combine(self, y: _native.Activation, routes: _native.Routes) -> _native.Activation:
+        _expect("pairs to combine", routes.pairs, y.shape[0])
+        return self._tape.combine(y, routes)
 
     def swiglu(self, gate: _native.Activation, up: _native.Activation) -> _native.Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
