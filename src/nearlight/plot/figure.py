@@ -52,6 +52,11 @@ class Series:
         assert self.errors is None or len(self.errors) == len(self.x)
         assert self.texts is None or len(self.texts) == len(self.x)
 
+    @property
+    def top(self) -> float:
+        """The highest value that is drawn, error bars included."""
+        return max(y + error for y, error in zip(self.y, self.errors or [0] * len(self.y), strict=True))
+
 
 @dataclass(frozen=True)
 class Note:

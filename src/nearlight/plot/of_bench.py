@@ -57,9 +57,8 @@ def decode_panel(rows: Sequence[Row]) -> Panel | None:
 
 
 def _panel(title: str, x: Axis, y: Axis, series: Sequence[Series], notes: Sequence[Note] = ()) -> Panel:
-    """Make a panel from zero up, with room above the highest point for what is written there."""
-    highest = max(max(each.y) for each in series)
-    return Panel(title, x, replace(y, low=0, high=1.15 * highest), series, notes)
+    """Make a panel from zero up, with room above the highest point or error bar for what is written there."""
+    return Panel(title, x, replace(y, low=0, high=1.15 * max(each.top for each in series)), series, notes)
 
 
 def _best(prompts: Sequence[Row]) -> Note:
