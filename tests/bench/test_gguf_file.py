@@ -24,6 +24,9 @@ CONFIGS = [
 ]
 
 
+MISTRAL = CONFIG | {"model_type": "mistral", "tie_word_embeddings": False, "sliding_window": None}
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config["model_type"])
 @pytest.mark.parametrize("weights", ["bf16", "q4_0"])
 def test_the_engine_reads_the_same_model_back(tmp_path: Path, config: dict[str, Any], weights: str) -> None:
@@ -84,6 +87,22 @@ def test_formats_that_ggufs_do_not_have_are_refused(tmp_path: Path) -> None:
         write_gguf(description("w4g128"), tmp_path)
 
 
+def test_mistral_is_llama_there(tmp_path: Path) -> None:
+    package = open_package(write_gguf(description("q4_0", MISTRAL), tmp_path))
+    assert package.model_type == "llama"
+    parameters = build_model(CountOps(), MISTRAL).parameters()
+    assert {name: tensor.shape for name, tensor in package.tensors.items()} == {
+        parameter.name: parameter.stored_shape for parameter in parameters
+    }
+
+
+@pytest.mark.parametrize(("config", "window"), [({"sliding_window": 70}, 70), ({}, 4096)])
+def test_a_window_that_the_file_cannot_say_is_refused(tmp_path: Path, config: dict[str, Any], window: int) -> None:
+    windowed = {key: value for key, value in MISTRAL.items() if key != "sliding_window"} | config
+    with pytest.raises(RequestError, match=f"expected mistral without a sliding window, found one of {window} tokens"):
+        write_gguf(description("q4_0", windowed), tmp_path)
+
+
 def test_other_families_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"expected a model of llama, qwen2, qwen3, found gpt2; name a file"):
+    with pytest.raises(RequestError, match=r"a model of llama, mistral, qwen2, qwen3, found gpt2; name a file"):
         write_gguf(description("w8", GPT2), tmp_path)
