@@ -9,7 +9,7 @@ from nearlight.bench.calibration import calibrate, compute_work, from_profiles, 
 from nearlight.bench.profile import Profile, Timed, role_of
 from nearlight.bench.steady import Watch
 from nearlight.counting.counted_model import CountedModel
-from nearlight.kernels.count import Entry, Ledger, cpu_target
+from nearlight.kernels.count import OpCost, StepCost, cpu_target
 from tests.bench.tiny import GPT2, description
 
 DEPTH, CHUNK, READS = 200, 64, 40e9
@@ -20,9 +20,9 @@ def counted() -> CountedModel:
     return description("w8").counted(cpu_target("avx512"))
 
 
-def profile(ledger: Ledger, seconds: dict[str, float], *, waiting_s: float, around_s: float) -> Profile:
+def profile(step: StepCost, seconds: dict[str, float], *, waiting_s: float, around_s: float) -> Profile:
     """Make a profile in which an op takes as long as its role says."""
-    ops = [Timed(role_of(entry), entry, seconds.get(role_of(entry), 1.0)) for entry in ledger]
+    ops = [Timed(role_of(op), op, seconds.get(role_of(op), 1.0)) for op in step]
     return Profile([Timed("quantize", None, 5.0), *ops], waiting_s, around_s)
 
 
@@ -47,15 +47,13 @@ def test_large_ops_of_the_profiled_prefill_step_are_predicted_exactly(
 ) -> None:
     found = from_profiles(*profiles, READS)
     uneven = 1 + 10.0 / sum(op.seconds for op in profiles[1].ops)
-    (up, *_) = [entry for entry in counted.prefill(CHUNK)[0] if role_of(entry) == "up_proj"]
+    (up, *_) = [op for op in counted.prefill(CHUNK)[0] if role_of(op) == "up_proj"]
     assert found.rates["up_proj"].seconds(up) == pytest.approx(50.0 * uneven)
 
 
 def test_a_step_in_between_takes_the_longer_of_both(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
     rate = from_profiles(*profiles, READS).rates["up_proj"]
-    few, many = (
-        next(entry for entry in counted.prefill(n_rows)[0] if role_of(entry) == "up_proj") for n_rows in (1, 32)
-    )
+    few, many = (next(op for op in counted.prefill(n_rows)[0] if role_of(op) == "up_proj") for n_rows in (1, 32))
     assert rate.seconds(few) == rate.per_memory * few.bytes_read
     assert rate.seconds(many) == rate.per_compute * many.operations["int8"] > rate.per_memory * many.bytes_read
 
@@ -70,7 +68,7 @@ def test_attention_grows_with_the_context(counted: CountedModel, profiles: tuple
 
 def test_where_memory_is_slower_only_what_reads_it_is(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
     found = from_profiles(*profiles, READS)
-    by_kind = {entry.kind: entry for entry in counted.decode(DEPTH)}
+    by_kind = {op.kind: op for op in counted.decode(DEPTH)}
     linear, norm = by_kind["linear"], by_kind["rms_norm"]
     assert found.rates[role_of(linear)].seconds(linear, 2.0) == 2 * found.rates[role_of(linear)].seconds(linear)
     assert found.rates["rms_norm"].seconds(norm, 2.0) == found.rates["rms_norm"].seconds(norm)
@@ -83,14 +81,15 @@ def test_every_step_costs_what_lies_around_it(counted: CountedModel, profiles: t
     found = from_profiles(*profiles, READS)
     step = counted.decode(3)
     assert found.seconds([step] * 5) == pytest.approx(5 * found.seconds([step]))
-    assert found.seconds([Ledger()]) == found.around_s == 2.0
+    assert found.seconds([StepCost()]) == found.around_s == 2.0
 
 
 def test_work_in_the_cache_is_counted_by_calls_and_by_bytes() -> None:
-    norm, add = Entry("n", "rms_norm", weight_bytes=8, operations={"fp32": 6}), Entry("add", "add", activation_bytes=12)
-    attend = Entry("attend", "attend", kv_read_bytes=9, operations={"bf16": 4, "fp32": 3})
-    assert [memory_work(entry) for entry in (norm, add, attend)] == [1, 1, 9]
-    assert [compute_work(entry) for entry in (norm, add, attend)] == [6, 12, 7]
+    norm = OpCost("n", "rms_norm", weight_bytes=8, operations={"fp32": 6})
+    add = OpCost("add", "add", activation_bytes=12)
+    attend = OpCost("attend", "attend", kv_read_bytes=9, operations={"bf16": 4, "fp32": 3})
+    assert [memory_work(op) for op in (norm, add, attend)] == [1, 1, 9]
+    assert [compute_work(op) for op in (norm, add, attend)] == [6, 12, 7]
 
 
 def test_a_slice_is_as_small_as_the_caches_allow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,20 +8,20 @@ import pytest
 
 from nearlight.bench.explain import AROUND, WAITING, explain
 from nearlight.bench.profile import Profile, Timed
-from nearlight.kernels.count import Entry
+from nearlight.kernels.count import OpCost
 from nearlight.limits.cache import Cache
 from nearlight.limits.hardware import Hardware
 
 MACHINE = Hardware("slow", "cpu", 1e9, 100.0, {"fp32": 1000.0}, "made up", "measured")
-UP = Entry("up", "linear", weight_bytes=300, operations={"fp32": 500})  # limit: 3 s of reading
-HEAD = Entry("head", "linear", weight_bytes=100, operations={"fp32": 2000})  # limit: 2 s of computing
+UP = OpCost("up", "linear", weight_bytes=300, operations={"fp32": 500})  # limit: 3 s of reading
+HEAD = OpCost("head", "linear", weight_bytes=100, operations={"fp32": 2000})  # limit: 2 s of computing
 PROFILE = Profile(
     [
         Timed("quantize", None, 1.0),
         Timed("up_proj", UP, 4.0),
         Timed("up_proj", UP, 6.0),
         Timed("head", HEAD, 2.0),
-        Timed("rms_norm", Entry("norm", "rms_norm"), 0.5),
+        Timed("rms_norm", OpCost("norm", "rms_norm"), 0.5),
     ],
     waiting_s=4.0,
     around_s=2.5,

@@ -87,7 +87,7 @@ def test_predictions_are_stored_for_every_chunk_that_may_be_chosen(counted: Coun
 
 
 def test_a_state_is_predicted_from_its_own_calibration(counted: CountedModel) -> None:
-    rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
+    rates = {role_of(op): Rate(0.0, 0.0) for op in counted.decode(0)}
     fast, slow = Calibration(rates, 1.0, 1e6), Calibration(rates, 5.0, 6e5)
     forecast = Forecast(counted, MACHINE, [fast, slow])
     assert [forecast.of(Workload(n_gen=1), 512, speed).predicted_s for speed in (1.02e6, 5e5)] == [1.0, 5.0]
@@ -95,9 +95,9 @@ def test_a_state_is_predicted_from_its_own_calibration(counted: CountedModel) ->
 
 
 def test_a_calibration_predicts(counted: CountedModel) -> None:
-    rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
+    rates = {role_of(op): Rate(0.0, 0.0) for op in counted.decode(0)}
     calibration = Calibration(rates | {"rms_norm": Rate(0.25, 0.0)}, around_s=0.5, read_bytes_per_s=1e6)
-    n_norms = sum(entry.kind == "rms_norm" for entry in counted.decode(0))
+    n_norms = sum(op.kind == "rms_norm" for op in counted.decode(0))
     expected = Forecast(counted, MACHINE, [calibration]).of(Workload(n_gen=40), 512)
     assert expected.predicted_s == pytest.approx(40 * (0.5 + 0.25 * n_norms))
     assert expected.label == "calibrated"

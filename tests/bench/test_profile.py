@@ -1,4 +1,4 @@
-"""The tape's times and the ledger's costs are of the same ops, in every family, and nothing of a step is lost."""
+"""The tape's times and the counted costs are of the same ops, in every family, and nothing of a step is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nearlight.bench.probing import profile_engine, sampling_seconds
 from nearlight.bench.profile import Profile, Timed, join, role_of
 from nearlight.bench.subject import target_of
 from nearlight.errors import ShapeError
-from nearlight.kernels.count import Entry, Ledger
+from nearlight.kernels.count import OpCost, StepCost
 from tests.bench.tiny import CONFIG, GPT2, description
 
 LLAMA = CONFIG | {"model_type": "llama", "tie_word_embeddings": False, "attention_bias": True}
@@ -24,27 +24,25 @@ def test_every_command_finds_its_cost(config: dict[str, Any], n_rows: int, depth
     engine = model.engine(2)
     counted = model.counted(target_of(engine))
     profile = profile_engine(engine, counted, n_rows=n_rows, depth=depth, repetitions=2)
-    entries = [op.entry for op in profile.ops if op.entry]
-    assert [entry.name for entry in entries] == [
-        entry.name for entry in counted.prefill(n_rows, start=depth)[0] if entry.name
-    ]
-    assert {op.role for op in profile.ops if op.entry is None} == {"quantize"}
+    costs = [op.cost for op in profile.ops if op.cost]
+    assert [cost.name for cost in costs] == [cost.name for cost in counted.prefill(n_rows, start=depth)[0] if cost.name]
+    assert {op.role for op in profile.ops if op.cost is None} == {"quantize"}
     assert all(op.seconds > 0 for op in profile.ops)
     assert profile.step_s == sum(op.seconds for op in profile.ops) + profile.waiting_s + profile.around_s
     assert engine.cache.n_bytes == 0
 
 
-def test_preparing_is_not_in_the_ledger() -> None:
-    up, down = Entry("model.layers.0.mlp.up_proj.weight", "linear"), Entry("add", "add")
-    timed = join([("quantize", 1.0), (up.name, 2.0), ("add", 3.0)], Ledger([up, down]))
+def test_quantizing_is_counted_with_the_product() -> None:
+    up, down = OpCost("model.layers.0.mlp.up_proj.weight", "linear"), OpCost("add", "add")
+    timed = join([("quantize", 1.0), (up.name, 2.0), ("add", 3.0)], StepCost([up, down]))
     assert timed == [Timed("quantize", None, 1.0), Timed("up_proj", up, 2.0), Timed("add", down, 3.0)]
 
 
 @pytest.mark.parametrize("names", [["add", "rope"], ["rope"], ["add", "add", "add"]])
 def test_a_tape_of_another_step_is_noticed(names: list[str]) -> None:
-    ledger = Ledger([Entry("add", "add"), Entry("add", "add")])
-    with pytest.raises(ShapeError, match="ledger and tape differ"):
-        join([(name, 1.0) for name in names], ledger)
+    step = StepCost([OpCost("add", "add"), OpCost("add", "add")])
+    with pytest.raises(ShapeError, match="counted costs and its tape differ"):
+        join([(name, 1.0) for name in names], step)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +58,7 @@ def test_a_tape_of_another_step_is_noticed(names: list[str]) -> None:
     ],
 )
 def test_roles_are_alike_in_all_layers(name: str, kind: str, role: str) -> None:
-    assert role_of(Entry(name, kind)) == role
+    assert role_of(OpCost(name, kind)) == role
 
 
 def test_a_profile_adds_up() -> None:

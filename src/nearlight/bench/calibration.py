@@ -23,7 +23,7 @@ from nearlight.bench.steady import Watch
 from nearlight.bench.subject import Description, target_of
 from nearlight.counting.counted_model import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS, Engine
-from nearlight.kernels.count import ACCELERATOR, Entry, Ledger
+from nearlight.kernels.count import ACCELERATOR, OpCost, StepCost
 from nearlight.machine.probe import CACHES
 from nearlight.machine.processor import last_cache_bytes
 
@@ -40,10 +40,10 @@ class Rate:
     per_memory: float
     per_compute: float
 
-    def seconds(self, entry: Entry, slowdown: float = 1.0) -> float:
+    def seconds(self, op: OpCost, slowdown: float = 1.0) -> float:
         """Predict the time of an op where memory is so many times as slow as it was."""
-        per_memory = self.per_memory * (slowdown if reads_memory(entry) else 1.0)
-        return max(per_memory * memory_work(entry), self.per_compute * compute_work(entry))
+        per_memory = self.per_memory * (slowdown if reads_memory(op) else 1.0)
+        return max(per_memory * memory_work(op), self.per_compute * compute_work(op))
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,10 @@ class Calibration:
     around_s: float
     read_bytes_per_s: float
 
-    def seconds(self, steps: Iterable[Ledger], read_bytes_per_s: float | None = None) -> float:
+    def seconds(self, steps: Iterable[StepCost], read_bytes_per_s: float | None = None) -> float:
         """Predict the time of steps one after the other, in the state with this bandwidth (None: the same)."""
         slowdown = self.read_bytes_per_s / (read_bytes_per_s or self.read_bytes_per_s)
-        return sum(
-            self.around_s + sum(self.rates[role_of(entry)].seconds(entry, slowdown) for entry in step) for step in steps
-        )
+        return sum(self.around_s + sum(self.rates[role_of(op)].seconds(op, slowdown) for op in step) for step in steps)
 
 
 def calibrate(
@@ -120,20 +118,20 @@ def from_profiles(decode: Profile, prefill: Profile, read_bytes_per_s: float) ->
     return Calibration(rates, decode.around_s, read_bytes_per_s)
 
 
-def reads_memory(entry: Entry) -> bool:
+def reads_memory(op: OpCost) -> bool:
     """Whether an op reads more than what is in the cache anyway."""
-    return entry.kind in ("linear", "attend")
+    return op.kind in ("linear", "attend")
 
 
-def memory_work(entry: Entry) -> float:
+def memory_work(op: OpCost) -> float:
     """Return the bytes that an op reads from memory, or 1 where it finds all it needs in the cache: then a call is a
     call, however few rows."""
-    return entry.bytes_read if reads_memory(entry) else 1
+    return op.bytes_read if reads_memory(op) else 1
 
 
-def compute_work(entry: Entry) -> float:
+def compute_work(op: OpCost) -> float:
     """Return the operations of an op; the bytes it moves where it has none."""
-    return sum(entry.operations.values()) or entry.activation_bytes
+    return sum(op.operations.values()) or op.activation_bytes
 
 
 @dataclass
@@ -150,11 +148,11 @@ def _by_role(profile: Profile) -> dict[str, _Sums]:
     quantizing = 0.0
     for op in profile.ops:
         quantizing += op.seconds
-        if op.entry is not None:
+        if op.cost is not None:
             role = sums[op.role]
             role.n_ops += 1
             role.seconds += quantizing
-            role.memory += memory_work(op.entry)
-            role.compute += compute_work(op.entry)
+            role.memory += memory_work(op.cost)
+            role.compute += compute_work(op.cost)
             quantizing = 0.0
     return sums

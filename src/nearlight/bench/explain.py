@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nearlight.bench.profile import QUANTIZE, Profile
-from nearlight.kernels.count import Entry, Ledger
+from nearlight.kernels.count import OpCost, StepCost
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import step_time
 
@@ -97,20 +97,20 @@ class Explanation:
 
 def explain(name: str, n_tokens: int, profile: Profile, hardware: Hardware, sampling_s: float = 0.0) -> Explanation:
     """Account for a profile, the largest part first."""
-    entries: dict[str, list[Entry]] = {}
+    costs: dict[str, list[OpCost]] = {}
     calls: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for op in profile.ops:
         kind = _kind(op.role)
         calls[kind] = calls.get(kind, 0) + 1
         seconds[kind] = seconds.get(kind, 0.0) + op.seconds
-        if op.entry is not None:
-            entries.setdefault(kind, []).append(op.entry)
-    whole = Ledger(entry for group in entries.values() for entry in group)
+        if op.cost is not None:
+            costs.setdefault(kind, []).append(op.cost)
+    whole = StepCost(cost for group in costs.values() for cost in group)
     hardware = hardware.for_step(whole.bytes_read + whole.bytes_written)
     seconds |= {WAITING: profile.waiting_s, AROUND: profile.around_s}
     accounts = [
-        _account(kind, calls.get(kind, 1), time, Ledger(entries.get(kind, [])), profile.step_s, hardware)
+        _account(kind, calls.get(kind, 1), time, StepCost(costs.get(kind, [])), profile.step_s, hardware)
         for kind, time in seconds.items()
     ]
     accounts.sort(key=lambda account: -account.seconds)
@@ -125,7 +125,7 @@ def _kind(role: str) -> str:
     )
 
 
-def _account(kind: str, calls: int, seconds: float, cost: Ledger, step_s: float, hardware: Hardware) -> Account:
+def _account(kind: str, calls: int, seconds: float, cost: StepCost, step_s: float, hardware: Hardware) -> Account:
     limit_s = step_time(cost, hardware).total_s
     gainable = max(seconds - limit_s, 0.0)
     return Account(

@@ -18,7 +18,7 @@ from nearlight.bench.results import Expectation, Row, Setting
 from nearlight.bench.steady import Watch
 from nearlight.bench.workload import Workload
 from nearlight.counting.counted_model import CountedModel
-from nearlight.kernels.count import Ledger
+from nearlight.kernels.count import StepCost
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import steps_time
 from nearlight.machine.bandwidth_states import same_state
@@ -100,7 +100,7 @@ class Forecast:
         return min(self.calibrations, key=distance, default=None)
 
 
-def steps_of(counted: CountedModel, workload: Workload, chunk: int) -> tuple[list[Ledger], float]:
+def steps_of(counted: CountedModel, workload: Workload, chunk: int) -> tuple[list[StepCost], float]:
     """Return the steps of a workload and by how much to multiply their sums.
 
     A step's cost is a line in its position (broken where a window is full), so evenly spread steps stand for all.

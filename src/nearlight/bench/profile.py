@@ -2,7 +2,7 @@
 
 The tape tells the seconds of every command, the counting kernels the cost of every op, both in the order of the
 forward; so the two are joined by walking along both. The tape has one command more: quantizing activations for the
-matrices that read them (`quantize`), which the ledger counts with the product.
+matrices that read them (`quantize`), which is counted with the product.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 
 from nearlight.errors import ShapeError
-from nearlight.kernels.count import Entry, Ledger
+from nearlight.kernels.count import OpCost, StepCost
 from nearlight.kernels.cpu import CpuProgram
 from nearlight.kernels.ops import Rows
 
@@ -25,10 +25,10 @@ QUANTIZE = "quantize"
 
 @dataclass(frozen=True)
 class Timed:
-    """An op, what it costs and how long it took. `entry` is None for `quantize`."""
+    """An op, what it costs and how long it took. `cost` is None for `quantize`."""
 
     role: str
-    entry: Entry | None
+    cost: OpCost | None
     seconds: float
 
 
@@ -49,11 +49,11 @@ class Profile:
 
 
 def profile_step(
-    program: CpuProgram, shape: tuple[int, int], ledger: Ledger, step: Callable[[], None], repetitions: int
+    program: CpuProgram, shape: tuple[int, int], cost: StepCost, step: Callable[[], None], repetitions: int
 ) -> Profile:
     """Run a step several times and return its profile, the median of each command.
 
-    `step` runs the program once with `shape` rows and logit rows, and undoes it; `ledger` is that step's cost.
+    `step` runs the program once with `shape` rows and logit rows, and undoes it; `cost` is that step's.
     """
     step()
     tape = program.recording(_rows_of(shape)).tape
@@ -71,32 +71,32 @@ def profile_step(
     tape.set_profiling(False)
     names = [name for name, _ in tape.profile()]
     middle = [median(times) for times in zip(*seconds, strict=True)]
-    return Profile(join(zip(names, middle, strict=True), ledger), median(waiting), max(median(around), 0.0))
+    return Profile(join(zip(names, middle, strict=True), cost), median(waiting), max(median(around), 0.0))
 
 
-def join(commands: Iterable[tuple[str, float]], ledger: Ledger) -> list[Timed]:
-    """Give every command its entry in the ledger. Raises: ShapeError where the two tell of different steps."""
-    entries = iter(ledger)
+def join(commands: Iterable[tuple[str, float]], step: StepCost) -> list[Timed]:
+    """Give every command its cost. Raises: ShapeError where the two tell of different steps."""
+    costs = iter(step)
     timed = []
     for name, seconds in commands:
         if name == QUANTIZE:
             timed.append(Timed(QUANTIZE, None, seconds))
             continue
-        entry = next(entries, None)
-        if entry is None or entry.name != name:
-            raise ShapeError("a step's ledger and tape differ", expected=name, found=entry and entry.name)
-        timed.append(Timed(role_of(entry), entry, seconds))
-    left = next(entries, None)
+        cost = next(costs, None)
+        if cost is None or cost.name != name:
+            raise ShapeError("a step's counted costs and its tape differ", expected=name, found=cost and cost.name)
+        timed.append(Timed(role_of(cost), cost, seconds))
+    left = next(costs, None)
     if left is not None:
-        raise ShapeError("a step's ledger and tape differ", expected="the end", found=left.name)
+        raise ShapeError("a step's counted costs and its tape differ", expected="the end", found=left.name)
     return timed
 
 
-def role_of(entry: Entry) -> str:
+def role_of(cost: OpCost) -> str:
     """Name what an op does in every layer alike: "q_proj", "attend", "rms_norm", "head"."""
-    if entry.kind != "linear":
-        return entry.kind
-    name = entry.name.removesuffix(".weight")
+    if cost.kind != "linear":
+        return cost.kind
+    name = cost.name.removesuffix(".weight")
     layer = re.search(r"\.\d+\.(.+)$", name)
     return layer[1].rpartition(".")[2] if layer else "head"
 
