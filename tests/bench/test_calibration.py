@@ -7,17 +7,17 @@ import pytest
 from nearlight.bench import calibration
 from nearlight.bench.calibration import calibrate, compute_work, from_profiles, memory_work, slice_of
 from nearlight.bench.profile import Profile, Timed, role_of
-from nearlight.bench.steady import Watch
+from nearlight.bench.steady import Repeater
 from nearlight.counting.counted_model import CountedModel
 from nearlight.kernels.count import OpCost, StepCost, cpu_target
-from tests.bench.tiny import GPT2, description
+from tests.bench.tiny import GPT2, tiny
 
 DEPTH, CHUNK, READS = 200, 64, 40e9
 
 
 @pytest.fixture(scope="module")
 def counted() -> CountedModel:
-    return description("w8").counted(cpu_target("avx512"))
+    return tiny("w8").counted(cpu_target("avx512"))
 
 
 def profile(step: StepCost, seconds: dict[str, float], *, waiting_s: float, around_s: float) -> Profile:
@@ -93,7 +93,7 @@ def test_work_in_the_cache_is_counted_by_calls_and_by_bytes() -> None:
 
 
 def test_a_slice_is_as_small_as_the_caches_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = description("w8", num_hidden_layers=40)
+    model = tiny("w8", num_hidden_layers=40)
     one = model.counted(cpu_target()).weight_bytes / 40
 
     def layers_with(cache_bytes: float) -> int:
@@ -103,12 +103,12 @@ def test_a_slice_is_as_small_as_the_caches_allow(monkeypatch: pytest.MonkeyPatch
     assert layers_with(0) == 2
     assert 9 <= layers_with(10 * one / 4) <= 12
     assert layers_with(1e9) == 40
-    assert slice_of(description("w8", GPT2)).config["n_layer"] == 2
+    assert slice_of(tiny("w8", GPT2)).config["n_layer"] == 2
 
 
 def test_calibrating_takes_rates_of_all_that_the_model_does() -> None:
-    model = description("w4")
-    found = calibrate(model, Watch(lambda: READS), threads=1, chunk=32)
+    model = tiny("w4")
+    found = calibrate(model, Repeater(lambda: READS), threads=1, chunk=32)
     assert found.read_bytes_per_s == READS
     counted = model.counted(cpu_target())
     seconds = [found.seconds(steps) for steps in ([counted.decode(5)], counted.prefill(100, 32))]

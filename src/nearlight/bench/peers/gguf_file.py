@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nearlight.bench.subject import Description
+from nearlight.bench.model import ModelSpec
 from nearlight.bench.synthetic import random_tensor
 from nearlight.dtypes import Format
 from nearlight.errors import RequestError
@@ -33,18 +33,18 @@ _UINT32, _FLOAT32, _STRING = 4, 6, 8
 _TYPE_NUMBERS: Mapping[Format, int] = {format: number for number, format in READABLE.items()}
 
 
-def write_gguf(description: Description, directory: Path) -> Path:
+def write_gguf(spec: ModelSpec, directory: Path) -> Path:
     """Write a model into a new file in `directory` and return its path.
 
     Raises: RequestError for a family, or sizes, that are not written this way.
     """
-    if description.architecture not in ARCHITECTURES:
-        raise _not_written("a model of " + ", ".join(ARCHITECTURES), description.architecture)
-    if description.architecture == "mistral" and (window := description.config.get("sliding_window", 4096)) is not None:
+    if spec.architecture not in ARCHITECTURES:
+        raise _not_written("a model of " + ", ".join(ARCHITECTURES), spec.architecture)
+    if spec.architecture == "mistral" and (window := spec.config.get("sliding_window", 4096)) is not None:
         raise _not_written("mistral without a sliding window", f"one of {window} tokens")
     path = directory / "model.gguf"
-    model = build_model(CountOps(), description.config)
-    tensors = [tensor.renamed(gguf_name(tensor.name)) for tensor in _tensors(description, model)]
+    model = build_model(CountOps(), spec.config)
+    tensors = [tensor.renamed(gguf_name(tensor.name)) for tensor in _tensors(spec, model)]
     for tensor in tensors:
         if tensor.format not in _TYPE_NUMBERS:
             expected = f"one of {', '.join(map(str, _TYPE_NUMBERS))}"
@@ -52,7 +52,7 @@ def write_gguf(description: Description, directory: Path) -> Path:
         if tensor.row_length % tensor.format.block_size:
             expected = f"rows of a multiple of {tensor.format.block_size} for {tensor.format}"
             raise RequestError(tensor.name, where="a GGUF file", expected=expected, found=tensor.row_length)
-    metadata = _metadata(model, description.config, ARCHITECTURES[description.architecture])
+    metadata = _metadata(model, spec.config, ARCHITECTURES[spec.architecture])
     with path.open("wb") as file:
         file.write(b"GGUF" + struct.pack("<IQQ", _VERSION, len(tensors), len(metadata)))
         for key, value in metadata.items():
@@ -77,13 +77,13 @@ def gguf_name(name: str) -> str:
     return f"blk.{layer}.{inside[inner]}.{kind}"
 
 
-def _tensors(description: Description, model: Model) -> Iterable[StoredTensor]:
+def _tensors(spec: ModelSpec, model: Model) -> Iterable[StoredTensor]:
     """Describe a model's tensors: a package's as they are stored, else random ones of the same formats."""
     for parameter in model.parameters():
-        if description.package is None or description.requantized:
-            yield random_tensor(parameter, description.format_of(parameter))
+        if spec.package is None or spec.requantized:
+            yield random_tensor(parameter, spec.format_of(parameter))
         else:
-            yield description.package.tensors[parameter.name]
+            yield spec.package.tensors[parameter.name]
 
 
 def _metadata(model: Model, config: Mapping[str, Any], architecture: str) -> dict[str, Any]:
