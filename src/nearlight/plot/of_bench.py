@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from nearlight.errors import RequestError
-from nearlight.plot.figure import Axis, Figure, Note, Panel, Series
-from nearlight.plot.text import speed_text
+from nearlight.plot.figure import Axis, Figure, Note, Panel, Series, speed_text
 
 Row: TypeAlias = Mapping[str, Any]
 
