@@ -162,6 +162,7 @@ def _draw_series(axes: Axes, series: Series) -> None:
         capsize=2.5,
         zorder=3 if series.strong else 2,
         solid_capstyle="round",
+        clip_on=series.kind in _DASHES,  # a dot at the edge of a panel is whole
     )
 
 
