@@ -249,6 +249,6 @@ def test_a_completion_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n".join(screen.lines) == "Why " + ANSWER
 
 
-def test_remarks_of_a_model(show: Show, chat_model: Path) -> None:
+def test_warnings_of_a_model(show: Show, chat_model: Path) -> None:
     check(show, "run", str(chat_model), "hi", "-n", "2", "-v", varies=True)
     assert json.loads((chat_model / "config.json").read_text())["model_type"] == "qwen3"
