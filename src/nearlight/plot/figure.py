@@ -84,7 +84,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Rows of panels under a title that says what and where, and a line that says on which grounds."""
+    """Rows of panels under a title that says what and where, and a line that says what the numbers rest on."""
 
     title: str
     subtitle: str

@@ -28,7 +28,7 @@ def bench_figure(rows: Sequence[Row]) -> Figure:
     panels = [panel for panel in (prefill_panel(rows), decode_panel(rows)) if panel]
     if not panels:
         raise RequestError("nothing was measured, so there is nothing to draw")
-    return Figure(_title(rows), _grounds(rows), [panels])
+    return Figure(_title(rows), _subtitle(rows), [panels])
 
 
 def prefill_panel(rows: Sequence[Row]) -> Panel | None:
@@ -161,7 +161,7 @@ def _title(rows: Sequence[Row]) -> str:
     return f"{models}, {weights}, on {first.get('cpu', 'this machine')}, {threads}"
 
 
-def _grounds(rows: Sequence[Row]) -> str:
+def _subtitle(rows: Sequence[Row]) -> str:
     labels = ", ".join(dict.fromkeys(str(row["label"]) for row in rows if row.get("predicted_ts")))
     basis = f" ({labels})" if labels else ""
     hollow = ", hollow while the machine changed" if any(row.get("unsteady") for row in rows) else ""

@@ -31,12 +31,12 @@ def plan_figure(plans: Sequence[Plan]) -> Figure:
         below.insert(0, _latency(by_size, plan, colours))
     return Figure(
         title=f"{plan.model}, {plan.weights}, on {plan.hardware.name}",
-        subtitle=_grounds(plan),
+        subtitle=_subtitle(plan),
         rows=[[_roofline(plan, shown, colours)], below],
     )
 
 
-def _grounds(plan: Plan) -> str:
+def _subtitle(plan: Plan) -> str:
     source = "ceilings measured on this machine" if plan.label == "measured" else "the machine's data sheet, estimated"
     convention = "" if plan.convention == "physical" else f" by the {plan.convention} convention"
     fits = "fit into" if plan.fits else "do not fit into"
