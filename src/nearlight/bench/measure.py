@@ -98,12 +98,7 @@ def measure(
         for done, workload in enumerate(workloads):
             bench.predictor = calibrated(bench.predictor)
             say(f"measuring {workload.name}", done, len(workloads))
-            if options.chunk is None and workload.n_prompt:
-                bench.choose_chunk(workload)
-            measured = bench.run(workload, options.repetitions)
-            if options.explained:
-                measured[0] = replace(measured[0], step=bench.explain(workload))
-            rows += measured
+            rows += bench.rows(workload, options)
         if memory is not None:
             memory = replace(memory, measured=own_bytes())
     return BenchResult(rows, hardware, memory)
@@ -135,6 +130,13 @@ class Bench:
         self.own = own
         self.repeater = repeater
         self.peers = peers
+
+    def rows(self, workload: Workload, options: Options) -> list[Row]:
+        """Measure a workload as the options say."""
+        if options.chunk is None and workload.n_prompt:
+            self.choose_chunk(workload)
+        own, *peers = self.run(workload, options.repetitions)
+        return [replace(own, step=self.explain(workload)) if options.explained else own, *peers]
 
     def run(self, workload: Workload, repetitions: int) -> list[Row]:
         """Measure a workload; return this engine's row, then the peers'."""
