@@ -101,6 +101,6 @@ def test_callers_see_types(tmp_path: Path) -> None:
         (7, 'Argument 1 to "stream" of "LanguageModel" has incompatible type "None"'),
         (8, 'Argument "stop" to "say" of "Chat" has incompatible type "int"'),
         (9, 'Revealed type is "nearlight.engine.completion.Completion"'),
-        (10, 'Revealed type is "nearlight.engine.generation.Stream"'),
+        (10, 'Revealed type is "nearlight.engine.stream.Stream"'),
     ):
         assert any(each.startswith(f"wrong.py:{line}: ") and complaint in each for each in found), found

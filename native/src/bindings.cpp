@@ -24,6 +24,7 @@ namespace nearlight {
 namespace {
 
 using FloatArray = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using RowArray = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using ByteArray = nb::ndarray<const uint8_t, nb::ndim<2>, nb::device::cpu>;
 using Unlocked = nb::call_guard<nb::gil_scoped_release>;
 using TapeRef = std::shared_ptr<Tape>;
@@ -121,21 +122,25 @@ class Watch {
 
 nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& result, std::vector<int32_t> tokens,
                                                std::vector<int32_t> positions, std::vector<int32_t> sequences,
-                                               std::vector<int32_t> logit_rows,
+                                               std::vector<int32_t> logit_rows, std::optional<RowArray> embeddings,
                                                const std::vector<FloatArray>& frequencies, nb::object watch) {
   expect_own(tape, result);
   if (positions.size() != tokens.size() || sequences.size() != tokens.size()) {
     throw std::invalid_argument("tokens, positions and sequences must be as many");
   }
-  Step step{std::move(tokens), std::move(positions), std::move(sequences), std::move(logit_rows), {}, {}};
+  Step step{std::move(tokens), std::move(positions), std::move(sequences), std::move(logit_rows), {}, {}, {}};
+  if (embeddings) {
+    step.embeddings = {embeddings->data(), static_cast<int64_t>(embeddings->shape(0)),
+                       static_cast<int64_t>(embeddings->shape(1))};
+  }
   for (const auto& f : frequencies) step.frequencies.emplace_back(f.data(), f.data() + f.shape(0));
-  const auto n = static_cast<size_t>(result.rows * result.width);
+  const auto n_rows = static_cast<size_t>(result.rows.in(step)), n = n_rows * static_cast<size_t>(result.width);
   auto out = tape.runtime()->results->take(n);
   Watch watching(std::move(watch));
   bool complete;
   {
     const nb::gil_scoped_release unlocked;
-    complete = tape.run(std::move(step), {result.place().offset, n * sizeof(float)}, out.get(),
+    complete = tape.run(std::move(step), result.place(), n * sizeof(float), out.get(),
                         [&watching] { return watching.stops(); });
   }
   if (!complete) watching.raise();
@@ -143,7 +148,7 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& res
   auto held = std::make_unique<std::shared_ptr<float[]>>(std::move(out));
   nb::capsule owner(held.get(), [](void* memory) noexcept { delete static_cast<std::shared_ptr<float[]>*>(memory); });
   held.release();
-  return {data, {static_cast<size_t>(result.rows), static_cast<size_t>(result.width)}, owner};
+  return {data, {n_rows, static_cast<size_t>(result.width)}, owner};
 }
 
 void bind_probes(nb::module_& m) {
@@ -205,6 +210,7 @@ void bind_parameters(nb::module_& m) {
            "runtime"_a, "n_kv_heads"_a, "head_dim"_a, "format"_a)
       .def("reserve", &KVStore::reserve, "sequence"_a, "n_tokens"_a, Unlocked())
       .def("copy", &KVStore::copy, "source"_a, "target"_a, "n_tokens"_a, Unlocked())
+      .def("release", &KVStore::release, "sequence"_a, "before"_a, Unlocked())
       .def("clear", &KVStore::clear, "sequence"_a, Unlocked())
       .def("free", &KVStore::free, "sequence"_a, Unlocked())
       .def_prop_ro("n_bytes", &KVStore::n_bytes, Unlocked())
@@ -267,21 +273,30 @@ void bind_ranking(nb::module_& m) {
 }
 
 void bind_tape(nb::module_& m) {
+  nb::class_<RowCount>(m, "RowCount")
+      .def_ro("most", &RowCount::most)
+      .def("__eq__", [](const RowCount& a, const RowCount& b) { return a == b; }, nb::is_operator())
+      .def("__repr__", [](const RowCount& rows) {
+        return "up to " + std::to_string(rows.most) + (rows.of_logits ? " logit rows" : " rows");
+      });
   nb::class_<Activation>(m, "Activation").def_prop_ro("shape", [](const Activation& a) {
     return std::pair(a.rows, a.width);
   });
-  nb::class_<Input>(m, "Input").def_prop_ro("shape", [](const Input& i) { return nb::make_tuple(i.size); });
+  nb::class_<Input>(m, "Input").def_prop_ro("shape", [](const Input& i) { return nb::make_tuple(i.rows); });
+  nb::class_<GivenRows>(m, "GivenRows");
 
   nb::class_<Tape> tape(m, "Tape");
-  tape.def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_logit_rows) {
-             return std::make_shared<Tape>(std::move(runtime), n_rows, n_logit_rows);
+  tape.def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t most_rows, int64_t most_logit_rows) {
+             return std::make_shared<Tape>(std::move(runtime), most_rows, most_logit_rows);
            }),
-           "runtime"_a, "n_rows"_a, "n_logit_rows"_a)
-      .def_prop_ro("tokens", [](const Tape& t) { return Input{&Step::tokens, t.n_rows()}; })
-      .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.n_rows()}; })
-      .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.n_rows()}; })
-      .def_prop_ro("logit_rows", [](const Tape& t) { return Input{&Step::logit_rows, t.n_logit_rows()}; })
-      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "logit_rows"_a, "frequencies"_a,
+           "runtime"_a, "most_rows"_a, "most_logit_rows"_a)
+      .def_prop_ro("tokens", [](const Tape& t) { return Input{&Step::tokens, t.rows()}; })
+      .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.rows()}; })
+      .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.rows()}; })
+      .def_prop_ro("logit_rows", [](const Tape& t) { return Input{&Step::logit_rows, t.logit_rows()}; })
+      .def_prop_ro("embeddings", [](const Tape&) { return GivenRows{}; })
+      .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "logit_rows"_a,
+           "embeddings"_a.none(), "frequencies"_a,
            "watch"_a.none())
       .def("set_profiling", &Tape::set_profiling, "on"_a, Unlocked())
       .def("profile",
@@ -296,7 +311,9 @@ void bind_tape(nb::module_& m) {
       .def_prop_ro("arena_bytes", &Tape::arena_bytes);
 
   using X = const Activation&;
-  tape.def("embed", [](TapeRef t, MatrixRef table, Input ids) { return embed(*t, table, ids); });
+  tape.def("embed", [](TapeRef t, MatrixRef table, Input ids, std::optional<GivenRows> given, float scale) {
+    return embed(*t, table, ids, given.has_value(), scale);
+  }, "table"_a, "ids"_a, "given"_a.none(), "scale"_a);
   tape.def("linear", [](TapeRef t, Activation& x, MatrixRef weight, std::optional<VectorRef> bias) {
     expect_own(*t, x);
     return linear(*t, x, weight, bias ? *bias : nullptr);

@@ -33,8 +33,8 @@ __all__ = [
 if TYPE_CHECKING:
     from nearlight.engine.chat import Chat
     from nearlight.engine.completion import Completion
-    from nearlight.engine.generation import Stream
     from nearlight.engine.language_model import LanguageModel, load
+    from nearlight.engine.stream import Stream
     from nearlight.errors import (
         NearlightError,
         PackageError,
@@ -50,7 +50,7 @@ _HOMES = {
     "Completion": "nearlight.engine.completion",
     "LanguageModel": "nearlight.engine.language_model",
     "Piece": "nearlight.text.streaming",
-    "Stream": "nearlight.engine.generation",
+    "Stream": "nearlight.engine.stream",
     "load": "nearlight.engine.language_model",
 }
 

@@ -58,7 +58,7 @@ def greedy(engine: Engine, max_rows: int, n_tokens: int = 12) -> tuple[list[int]
         while not (logits := engine.step([sequence], max_rows)):
             pass
         bits.append(logits[sequence].tobytes())
-        engine.extend(sequence, [int(logits[sequence].argmax())])
+        engine.extend(sequence, [int(logits[sequence][-1].argmax())])
     engine.close(sequence)
     return sequence.tokens[len(PROMPT) :], bits
 

@@ -9,7 +9,9 @@ import pytest
 
 import nearlight
 from nearlight.engine.engine import Engine
-from nearlight.errors import RequestError
+from nearlight.engine.sequence import embedding_token
+from nearlight.errors import NearlightError, RequestError
+from nearlight.kernels.ops import Rows
 from tests.models.random_models import CONFIGS, write_model
 
 IDS = [7, 3, 90, 41, 5, 66, 12, 99, 4, 8, 15]
@@ -42,7 +44,7 @@ def test_replace_keeps_the_common_prefix(engine: Engine) -> None:
     assert engine.replace(sequence, [*IDS[:6], 50, 51]) == 6
     assert sequence.n_pending == 2
     np.testing.assert_allclose(
-        engine.step([sequence])[sequence], last_logits(engine, [*IDS[:6], 50, 51]), rtol=0, atol=2e-5
+        engine.step([sequence])[sequence][-1], last_logits(engine, [*IDS[:6], 50, 51]), rtol=0, atol=2e-5
     )
 
 
@@ -63,6 +65,37 @@ def test_prompts_are_computed_in_chunks(engine: Engine) -> None:
     assert list(engine.step([sequence], max_rows=4)) == [sequence]
 
 
+def test_sequences_have_as_many_logits_as_they_ask_for(engine: Engine) -> None:
+    """One checks three drafted tokens, one reads a prompt, one chooses its next token."""
+    drafts, prompt, decoding = engine.open(), engine.open(), engine.open()
+    engine.extend(drafts, IDS[:5])
+    engine.extend(decoding, IDS[:8])
+    engine.step([drafts, decoding])
+    engine.extend(drafts, [20, 21, 22, 23], n_logits=4)
+    engine.extend(prompt, IDS)
+    engine.extend(decoding, [30])
+    logits = engine.step([prompt, drafts, decoding], max_rows=9)
+    assert {each: len(rows) for each, rows in logits.items()} == {drafts: 4, decoding: 1}
+    assert prompt.computed == 4
+    for each, n_logits in ((drafts, 4), (decoding, 1)):
+        alone = engine.open()
+        engine.extend(alone, each.tokens)
+        np.testing.assert_allclose(logits[each], engine.logits(alone)[-n_logits:], rtol=0, atol=2e-5)
+
+
+def test_drafted_tokens_that_were_wrong_are_forgotten(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    engine.step([sequence])
+    engine.extend(sequence, [20, 21, 22], n_logits=3)
+    engine.step([sequence])
+    engine.rewind(sequence, len(IDS) + 1)  # the first was right
+    engine.extend(sequence, [40])
+    np.testing.assert_allclose(
+        engine.step([sequence])[sequence][-1], last_logits(engine, [*IDS, 20, 40]), rtol=0, atol=2e-5
+    )
+
+
 def test_a_failed_step_leaves_the_sequence_as_it_was(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     sequence = engine.open()
     engine.extend(sequence, IDS[:5])
@@ -78,7 +111,7 @@ def test_a_failed_step_leaves_the_sequence_as_it_was(engine: Engine, monkeypatch
         engine.step([sequence])
     assert engine.cache.length(sequence.number) == sequence.computed == 5
     monkeypatch.setattr(engine, "_program", program)
-    np.testing.assert_allclose(engine.step([sequence])[sequence], last_logits(engine, IDS), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(engine.step([sequence])[sequence][-1], last_logits(engine, IDS), rtol=0, atol=2e-5)
 
 
 def test_a_fork_goes_its_own_way(engine: Engine) -> None:
@@ -91,7 +124,34 @@ def test_a_fork_goes_its_own_way(engine: Engine) -> None:
         engine.extend(one, [token])
     logits = engine.step([sequence, fork])
     for one in (sequence, fork):
-        np.testing.assert_allclose(logits[one], last_logits(engine, one.tokens), rtol=0, atol=2e-5)
+        np.testing.assert_allclose(logits[one][-1], last_logits(engine, one.tokens), rtol=0, atol=2e-5)
+
+
+def test_rows_given_as_embeddings_are_rows_like_others(engine: Engine) -> None:
+    """The table's own rows, given as embeddings, give the logits of their ids, and are known again."""
+    table = next(parameter for parameter in engine.model.parameters() if parameter.role == "embedding")
+    rows = engine.ops.program(lambda rows: engine.ops.embed(table.value, rows.tokens))
+    vectors = rows(Rows(IDS[2:6], [0, 1, 2, 3], [0] * 4, []))
+    given = {embedding_token(vector): vector for vector in vectors}
+    tokens = [*IDS[:2], *given, *IDS[6:]]
+    sequence = engine.open()
+    engine.extend(sequence, tokens, embeddings=given)
+    np.testing.assert_allclose(engine.logits(sequence)[-1], last_logits(engine, IDS), rtol=0, atol=2e-5)
+    assert engine.replace(sequence, [*tokens[:5], 50], embeddings=given) == 5
+    np.testing.assert_allclose(
+        engine.step([sequence])[sequence][-1], last_logits(engine, [*IDS[:5], 50]), rtol=0, atol=2e-5
+    )
+    with pytest.raises(RequestError, match=r"token id: expected 0 … 102, found -"):
+        engine.extend(sequence, [embedding_token(vectors[0] + 1)])
+    engine.rewind(sequence, 3)
+    assert list(sequence.embeddings) == tokens[2:3]
+
+
+def test_an_embedding_of_another_width_is_refused(engine: Engine) -> None:
+    sequence, vector = engine.open(), np.zeros(41, np.float32)
+    engine.extend(sequence, [embedding_token(vector)], embeddings={embedding_token(vector): vector})
+    with pytest.raises(NearlightError, match=r"42, found 41"):
+        engine.step([sequence])
 
 
 @pytest.mark.parametrize("ids", [[103], [-1], [2**40]])

@@ -52,7 +52,7 @@ def test_two_models_take_turns_token_by_token(directories: list[Path], threads: 
         model.engine.extend(sequence, PROMPT)
     for _ in range(20):
         for model, sequence in zip(models, sequences, strict=True):
-            logits = model.engine.step([sequence])[sequence]
+            logits = model.engine.step([sequence])[sequence][-1]
             model.engine.extend(sequence, [int(logits.argmax())])
     assert [sequence.tokens[len(PROMPT) :] for sequence in sequences] == wanted
 

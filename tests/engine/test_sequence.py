@@ -1,6 +1,6 @@
 """Planning steps: who goes first, and how a prompt is cut."""
 
-from nearlight.engine.sequence import Sequence, Share, plan_step
+from nearlight.engine.sequence import Chunk, Sequence, plan_step
 
 
 def sequence(number: int, n_tokens: int, computed: int = 0) -> Sequence:
@@ -9,12 +9,12 @@ def sequence(number: int, n_tokens: int, computed: int = 0) -> Sequence:
 
 def test_decoding_goes_before_prompts() -> None:
     prompt, decoding = sequence(0, 50), sequence(1, 9, computed=8)
-    assert plan_step([prompt, decoding], 16) == [Share(decoding, 1), Share(prompt, 15)]
+    assert plan_step([prompt, decoding], 16) == [Chunk(decoding, 1), Chunk(prompt, 15)]
 
 
 def test_prompts_are_served_in_order_and_cut() -> None:
     first, second = sequence(0, 7), sequence(1, 30)
-    assert plan_step([first, second], 12) == [Share(first, 7), Share(second, 5)]
+    assert plan_step([first, second], 12) == [Chunk(first, 7), Chunk(second, 5)]
     assert plan_step([first, second], 12)[0].completes
     assert not plan_step([first, second], 12)[1].completes
 
@@ -23,8 +23,20 @@ def test_nothing_pending_is_nothing_to_do() -> None:
     assert plan_step([sequence(0, 5, computed=5)], 8) == []
 
 
-def test_no_room_left_means_no_empty_shares() -> None:
-    assert [share.sequence.number for share in plan_step([sequence(0, 4), sequence(1, 3)], 4)] == [0]
+def test_no_room_left_means_no_empty_chunks() -> None:
+    assert [chunk.sequence.number for chunk in plan_step([sequence(0, 4), sequence(1, 3)], 4)] == [0]
+
+
+def test_the_last_tokens_have_logits_in_whichever_step_they_are() -> None:
+    asked = Sequence(0, list(range(12)), computed=2, n_logits=4)
+    assert [Chunk(asked, n).n_logit_rows for n in (1, 6, 7, 9, 10)] == [0, 0, 1, 3, 4]
+    asked.computed = 10
+    assert Chunk(asked, 2).n_logit_rows == 2
+
+
+def test_drafts_go_before_prompts() -> None:
+    prompt, drafts = sequence(0, 50), Sequence(1, list(range(12)), computed=8, n_logits=4)
+    assert plan_step([prompt, drafts], 16) == [Chunk(drafts, 4), Chunk(prompt, 12)]
 
 
 def test_common_prefix_counts_only_what_is_computed() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nearlight.dtypes import F32
@@ -30,6 +31,7 @@ def rows_of(
     sequence: int = 0,
     logit_rows: Sequence[int] | None = None,
     tokens: Sequence[int] | None = None,
+    embeddings: Floats | None = None,
 ) -> Rows:
     """Make the rows of one sequence from position `start`; token i is i, and all rows are logit_rows, unless given."""
     return Rows(
@@ -37,6 +39,7 @@ def rows_of(
         np.arange(start, start + n_rows, dtype=np.int32),
         np.full(n_rows, sequence, dtype=np.int32),
         np.asarray(range(n_rows) if logit_rows is None else logit_rows, dtype=np.int32),
+        embeddings,
     )
 
 
@@ -45,6 +48,11 @@ def joined(*parts: Rows) -> Rows:
     n_rows = sum(len(part.tokens) for part in parts)
     fields = (np.concatenate([getattr(part, f) for part in parts]) for f in ("tokens", "positions", "sequences"))
     return Rows(*fields, np.arange(n_rows, dtype=np.int32))
+
+
+def as_tensors(rows: Rows) -> Rows:
+    """Make rows what a forward on the reference is given."""
+    return Rows(*(None if field is None else torch.from_numpy(field) for field in vars(rows).values()))
 
 
 def compute(ops: CpuOps, op: Callable[..., Any], *inputs: Floats, rows: Rows | None = None) -> Floats:

@@ -194,7 +194,7 @@ def test_engine_runs_on_counts():
     engine = Engine(model, ops)
     sequence = engine.open()
     engine.extend(sequence, [1, 2, 3])
-    assert engine.step([sequence])[sequence].shape == (V,)
+    assert engine.step([sequence])[sequence].shape == (1, V)
     assert ops.cost.kv_read_bytes == L * 3 * 2 * K * D * 4  # weights in F32 are given a cache in F32
 
 

@@ -15,7 +15,7 @@ from nearlight.errors import ShapeError
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.ops import Rows, Watch
 from nearlight.kernels.reference import ReferenceOps
-from tests.kernels.cpu_steps import Floats, compute, joined, random, rows_of, stored
+from tests.kernels.cpu_steps import Floats, as_tensors, compute, joined, random, rows_of, stored
 
 EVERY_KIND = pytest.mark.parametrize("format", [F32, F16, Q8_0], ids=str)
 SHAPES = [(1, 1, 5), (6, 2, 20), (4, 1, 80), (8, 1, 33), (3, 3, 7), (71, 1, 20), (2, 1, 150)]  # H, K, D
@@ -54,7 +54,7 @@ def reference(inputs: tuple[Floats, ...], k: int, d: int, format: Format, **opti
     store.reserve(0, len(inputs[0]))
     if "sinks" in options:
         options["sinks"] = torch.from_numpy(options["sinks"])
-    rows = Rows(*(torch.from_numpy(field) for field in vars(rows_of(len(inputs[0]))).values()))
+    rows = as_tensors(rows_of(len(inputs[0])))
     q, key, value = map(torch.from_numpy, inputs)
     ops.append(key, value, store, rows)
     return ops.attend(q, store, rows, scale=d**-0.5, **options).numpy()

@@ -11,7 +11,8 @@ from nearlight.dtypes import F16, Q8_0, Format
 from nearlight.errors import RequestError, ShapeError
 from nearlight.formats import quantize
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.cpu.program import KEPT_TAPES, CpuProgram
+from nearlight.kernels.cpu import program as programs
+from nearlight.kernels.cpu.program import CpuProgram
 from nearlight.kernels.ops import Rows
 from nearlight.package.tensors import StoredTensor
 from tests.kernels.cpu_steps import Floats, random, rows_of, stored
@@ -42,7 +43,7 @@ class Model:
     def __call__(self, rows: Rows) -> Any:
         self.calls += 1
         ops, w = self.ops, self.weights
-        h = ops.embed(self.embedding, rows.tokens)
+        h = ops.embed(self.embedding, rows.tokens, rows.embeddings)
         angles = ops.rope_angles(rows.positions, lambda longest: self.frequencies, 1.0)
         for store in self.stores:
             x = ops.layer_norm(h, self.scale, self.shift, 1e-5)
@@ -113,11 +114,11 @@ def test_a_result_is_not_touched_by_later_steps(whole: Floats) -> None:
     np.testing.assert_array_equal(np.concatenate(results), whole[:9])
 
 
-def test_a_shape_is_recorded_once(whole: Floats) -> None:
+def test_a_tape_has_room_for_fewer_rows(whole: Floats) -> None:
     model = Model(CpuOps(2))
     program = model.ops.program(model)
-    for _ in range(3):
-        np.testing.assert_array_equal(run(model, program, [20] + [1] * 41), whole)
+    for size in (17, 32, 20):
+        np.testing.assert_array_equal(run(model, program, [size] + [1] * (61 - size)), whole)
     assert model.calls == 2
     program(rows_of(20, tokens=TOKENS[:20], logit_rows=[19]))
     assert model.calls == 3
@@ -131,19 +132,20 @@ def test_wanted_rows_only(whole: Floats) -> None:
         np.testing.assert_array_equal(program(rows_of(61, tokens=TOKENS, logit_rows=logit_rows)), whole[logit_rows])
 
 
-def test_tapes_used_least_recently_are_dropped() -> None:
+def test_tapes_used_least_recently_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "KEPT_TAPES", 3)
     ops = CpuOps(1)
     table = ops.matrix(stored(random(9, 2)))
-    shapes: list[int] = []
+    rooms: list[int] = []
 
     def forward(rows: Rows) -> Any:
-        shapes.append(rows.tokens.shape[0])
+        rooms.append(rows.tokens.shape[0].most)
         return ops.embed(table, rows.tokens)
 
     program = ops.program(forward)
-    for n in [*range(1, KEPT_TAPES + 1), 1, KEPT_TAPES + 1, 1, 2]:
+    for n in (1, 2, 3, 1, 9, 4, 1, 2):
         program(rows_of(n, tokens=[0] * n))
-    assert shapes == [*range(1, KEPT_TAPES + 2), 2]
+    assert rooms == [1, 2, 4, 16, 2]
 
 
 def test_slots_are_reused_and_few_stages_are_needed() -> None:

@@ -13,7 +13,7 @@ from nearlight.errors import RequestError, ShapeError
 from nearlight.kernels.cpu import CpuOps
 from nearlight.kernels.ops import Rows
 from nearlight.kernels.reference import ReferenceOps
-from tests.kernels.cpu_steps import Floats, compute, joined, random, rows_of, stored
+from tests.kernels.cpu_steps import Floats, as_tensors, compute, joined, random, rows_of, stored
 
 ROWS = joined(rows_of(7, sequence=2), rows_of(1, sequence=0), rows_of(4, sequence=5))
 ROWS = Rows(np.arange(12, dtype=np.int32), ROWS.positions, ROWS.sequences, ROWS.logit_rows)
@@ -39,7 +39,7 @@ def on_both(size: int, vectors: dict[str, Floats | None], inputs: list[Floats], 
     for sequence in (2, 0, 5):
         theirs.reserve(sequence)
     tensors = {name: torch.from_numpy(v) if v is not None else None for name, v in vectors.items()}
-    rows = Rows(*(torch.from_numpy(values) for values in vars(ROWS).values()))
+    rows = as_tensors(ROWS)
     steps = []
     for place in (1, 0):
         steps.append(op(reference, theirs, tensors, *map(torch.from_numpy, inputs), rows).numpy())

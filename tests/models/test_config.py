@@ -74,7 +74,7 @@ def test_how_far_a_context_reaches(changes: dict[str, Any], positions: int) -> N
 
 
 def windows(model_type: str, **changes: Any) -> list[int | None]:
-    return [layer.window for layer in build(model_type=model_type, **changes).declared(Attention)]
+    return [layer.kv.window for layer in build(model_type=model_type, **changes).declared(Attention)]
 
 
 def test_windows_are_those_in_use() -> None:

@@ -64,7 +64,7 @@ def test_sequences_side_by_side_do_not_meet(engine: Engine) -> None:
     engine.extend(second, IDS[7:20])
     together = engine.step([first, second])
     for sequence, ids in ((first, IDS[:7]), (second, IDS[7:20])):
-        assert relative_error(together[sequence], logits(engine, engine.open(), ids)[-1]) <= SAME
+        assert relative_error(together[sequence], logits(engine, engine.open(), ids)[-1:]) <= SAME
 
 
 @pytest.mark.parametrize("kept", range(8, 14))
@@ -91,7 +91,7 @@ def test_an_interrupted_step_leaves_the_state_before_it(engine: Engine) -> None:
         engine.step([sequence])
     engine._program = program
     assert (sequence.computed, engine.cache.length(sequence.number)) == (6, 6)
-    wanted = logits(engine, engine.open(), IDS[:9])[-1]
+    wanted = logits(engine, engine.open(), IDS[:9])[-1:]
     assert relative_error(engine.step([sequence])[sequence], wanted) <= SAME
 
 

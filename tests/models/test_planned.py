@@ -93,7 +93,7 @@ def test_windows_are_in_the_layers_that_have_them(name, windows):
     config = CONFIGS[name].to_dict()
     for told in (config, {key: value for key, value in config.items() if key != "layer_types"}):
         model = build_model(CountOps(), told)
-        assert [layer.window for layer in model.declared(Attention)] == windows
+        assert [layer.kv.window for layer in model.declared(Attention)] == windows
 
 
 def test_a_stretched_rotation_counts_as_a_plain_one():

@@ -31,11 +31,11 @@ struct Shape {
   int64_t tiles_per_kv_head;
   int64_t rows_per_tile;
 
-  Shape(int64_t width, int64_t dim, int64_t n_kv_heads, int64_t n_rows) : n_heads(width / dim), head_dim(dim) {
+  Shape(int64_t width, int64_t dim, int64_t n_kv_heads, int64_t most_rows) : n_heads(width / dim), head_dim(dim) {
     const int64_t group = n_heads / n_kv_heads;
     tiles_per_kv_head = (group + kMaxQueries - 1) / kMaxQueries;
     heads_per_tile = (group + tiles_per_kv_head - 1) / tiles_per_kv_head;
-    rows_per_tile = std::min(n_rows, kMaxQueries / heads_per_tile);
+    rows_per_tile = std::min(most_rows, kMaxQueries / heads_per_tile);
   }
 
   int64_t n_queries() const { return rows_per_tile * heads_per_tile; }
@@ -117,9 +117,14 @@ struct Attention {
   }
 };
 
-// Every row must have room in the store.
-void check_room(const KVStore& store, const Step& step) {
+// Every row must have room in the store, and what it sees must be there still.
+void check_room(const KVStore& store, const Step& step, int64_t window = 1) {
   for (const Span& span : step.spans) {
+    const int64_t first = step.positions[static_cast<size_t>(span.first_row)] + 1 - window;
+    if (std::max<int64_t>(first, 0) < store.first_kept(span.sequence)) {
+      throw std::invalid_argument("sequence " + std::to_string(span.sequence) + ": position " + std::to_string(first) +
+                                  " was given back, as all before " + std::to_string(store.first_kept(span.sequence)));
+    }
     const int64_t last = step.positions[static_cast<size_t>(span.first_row + span.n_rows - 1)];
     if (last >= store.room(span.sequence)) {
       throw std::invalid_argument("sequence " + std::to_string(span.sequence) + ": position " + std::to_string(last) +
@@ -140,7 +145,7 @@ void append(Tape& tape, const Activation& k, const Activation& v, std::shared_pt
             cut.row_wise(),
             cut.n_pieces,
             [=, &step, width = k.width](const Worker& w, int64_t piece) {
-              const Share rows = cut.rows(piece), heads = cut.heads(piece);
+              const Share rows = cut.rows(step, piece), heads = cut.heads(piece);
               for (int64_t r = rows.begin; r < rows.end; r++) {
                 const auto i = static_cast<size_t>(r);
                 level().vector->append(store->layout(), store->segments(step.sequences[i]), step.positions[i],
@@ -151,17 +156,17 @@ void append(Tape& tape, const Activation& k, const Activation& v, std::shared_pt
 }
 
 Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> store, const AttendOptions& options) {
-  tape.before_run([store](const Step& step) { check_room(*store, step); });
+  tape.before_run([store, window = options.window](const Step& step) { check_room(*store, step, window); });
   Activation out = new_activation(tape, q.rows, q.width);
   const KVLayout& layout = store->layout();
-  const Shape shape(q.width, layout.head_dim, layout.n_kv_heads, q.rows);
+  const Shape shape(q.width, layout.head_dim, layout.n_kv_heads, q.rows.most);
   const int64_t floats = attend_scratch_floats(layout, shape.n_queries());
   const int n_threads = tape.runtime()->pool.n_threads();
   const auto bytes_of = [](int64_t n) { return static_cast<size_t>(n) * sizeof(float); };
   // Threads have a part of the scratch each. A single row's overlaps nothing: its heads may be at different commands.
   const size_t scratch_bytes = bytes_of(n_threads * floats);
   std::optional<Slot> slot;
-  if (q.rows > 1) slot.emplace(tape.slots(), scratch_bytes);
+  if (q.rows.most > 1) slot.emplace(tape.slots(), scratch_bytes);
   const Place scratch = slot ? slot->place() : tape.workplace(scratch_bytes);
   Attention attention{.shape = shape,
                       .options = options,
@@ -175,10 +180,10 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
                       .done = nullptr};
   std::vector<Touch> touches{reads(q.place()), writes(out.place()), writes(scratch), {Place{0, 1}, false, store.get()}};
 
-  const int64_t most_tiles = q.rows * attention.n_head_tiles();  // if every row is one
+  const int64_t most_tiles = q.rows.most * attention.n_head_tiles();  // if every row is one
   const int64_t head_pieces = tape.head_pieces(layout.n_kv_heads);
-  const bool by_head = q.rows == 1 && head_pieces >= kHeadPiecesPerThread * n_threads;
-  const bool shares_splits = n_threads > 1 && q.rows <= kSplitRows && !by_head;
+  const bool by_head = q.rows.most == 1 && head_pieces >= kHeadPiecesPerThread * n_threads;
+  const bool shares_splits = n_threads > 1 && q.rows.most <= kSplitRows && !by_head;
   std::optional<Slot> splits;
   if (shares_splits) {
     const int64_t most_queries = most_tiles * shape.heads_per_tile;
@@ -192,7 +197,7 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
     touches.push_back(writes(splits->place()));
   }
   const int64_t n_pieces = by_head ? head_pieces : tape.pieces(shares_splits ? most_tiles * kMostSplits : most_tiles);
-  tape.add({"attend", std::move(touches), by_head ? n_pieces : 0, n_pieces,
+  tape.add({"attend", std::move(touches), by_head ? RowCount{n_pieces} : RowCount{}, n_pieces,
             [attention, shares_splits, n_pieces](const Worker& w, int64_t piece) {
               if (shares_splits) return attention.run_splits(piece, n_pieces, w);
               attention.run_tiles(piece, n_pieces, w);

@@ -25,9 +25,11 @@ std::vector<Touch> touches(const std::vector<Place>& from, const Activation& out
 // Add a command that computes `out` row by row. compute(arena, first row, number of rows)
 template <class F>
 void add_by_row(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, F compute) {
-  const int64_t rows = out.rows, n_pieces = tape.row_pieces(rows);
-  tape.add({std::move(name), touches(from, out), rows, n_pieces, [=](const Worker& w, int64_t piece) {
-              const Share mine = share(rows, piece, n_pieces);
+  const RowCount rows = out.rows;
+  const int64_t n_pieces = tape.row_pieces(rows);
+  const Step& step = tape.step();
+  tape.add({std::move(name), touches(from, out), rows, n_pieces, [=, &step](const Worker& w, int64_t piece) {
+              const Share mine = share(rows.in(step), piece, n_pieces);
               if (mine.size() > 0) compute(w.arena, mine.begin, mine.size());
             }});
 }
@@ -40,8 +42,9 @@ void add_by_head(Tape& tape, std::string name, const Place& from, const Activati
   const HeadCut cut(tape, out.rows, n_heads);
   std::vector<Touch> all = touches({from}, out);
   all.insert(all.end(), shared.begin(), shared.end());
-  tape.add({std::move(name), std::move(all), cut.row_wise(), cut.n_pieces, [=](const Worker& w, int64_t piece) {
-              const Share rows = cut.rows(piece);
+  const Step& step = tape.step();
+  tape.add({std::move(name), std::move(all), cut.row_wise(), cut.n_pieces, [=, &step](const Worker& w, int64_t piece) {
+              const Share rows = cut.rows(step, piece);
               if (rows.size() > 0) compute(w.arena, rows, cut.heads(piece));
             }});
 }
@@ -52,15 +55,18 @@ void add_by_head(Tape& tape, std::string name, const Place& from, const Activati
 template <class F>
 void add_by_value(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, int64_t few,
                   F compute) {
-  const int64_t n = out.rows * out.width, width = out.width;
-  if (out.rows >= tape.runtime()->pool.n_threads() || n <= few) {
+  const RowCount rows = out.rows;
+  const int64_t most = rows.most * out.width, width = out.width;
+  if (rows.most >= tape.runtime()->pool.n_threads() || most <= few) {
     add_by_row(tape, std::move(name), std::move(from), out, [=](std::byte* arena, int64_t row, int64_t n_rows) {
       compute(arena, row * width, n_rows * width);
     });
     return;
   }
-  const int64_t n_lines = (n + kLineFloats - 1) / kLineFloats, n_pieces = tape.pieces(2 * n / few);
-  tape.add({std::move(name), touches(from, out), 0, n_pieces, [=](const Worker& w, int64_t piece) {
+  const int64_t n_pieces = tape.pieces(2 * most / few);
+  const Step& step = tape.step();
+  tape.add({std::move(name), touches(from, out), {}, n_pieces, [=, &step](const Worker& w, int64_t piece) {
+              const int64_t n = rows.in(step) * width, n_lines = (n + kLineFloats - 1) / kLineFloats;
               const Share lines = share(n_lines, piece, n_pieces);
               const int64_t begin = lines.begin * kLineFloats, end = std::min(lines.end * kLineFloats, n);
               if (begin < end) compute(w.arena, begin, end - begin);
@@ -69,8 +75,8 @@ void add_by_value(Tape& tape, std::string name, std::vector<Place> from, const A
 
 }  // namespace
 
-Activation new_activation(Tape& tape, int64_t rows, int64_t width) {
-  const auto n_bytes = static_cast<size_t>(rows * width) * sizeof(float);
+Activation new_activation(Tape& tape, RowCount rows, int64_t width) {
+  const auto n_bytes = static_cast<size_t>(rows.most * width) * sizeof(float);
   return {rows, width, std::make_shared<Slot>(tape.slots(), n_bytes), {}};
 }
 
@@ -111,7 +117,7 @@ Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, f
 }
 
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude) {
-  Activation out = new_activation(tape, positions.size, 2 * half);
+  Activation out = new_activation(tape, positions.rows, 2 * half);
   const size_t which = tape.add_frequencies();
   tape.before_run([which, half](const Step& step) {
     if (static_cast<int64_t>(step.frequencies[which].size()) != half) {
@@ -132,7 +138,7 @@ Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64
   Activation out = new_activation(tape, x.rows, x.width);
   const int64_t width = x.width, half = angles.width / 2;
   Touch turned_by = reads(angles.place());
-  turned_by.interleaved = x.rows == 1;  // every head by all of them
+  turned_by.interleaved = x.rows.most == 1;  // every head by all of them
   add_by_head(tape, "rope", x.place(), out, {turned_by}, width / head_dim,
               [=, from = x.place(), by = angles.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
                 const int64_t at = rows.begin * width + heads.begin * head_dim;
@@ -171,22 +177,23 @@ Activation add(Tape& tape, const Activation& x, const Activation& y) {
 }
 
 Activation take(Tape& tape, const Activation& x, Input indices) {
-  tape.before_run([indices, rows = x.rows](const Step& step) {
+  tape.before_run([indices, from = x.rows](const Step& step) {
+    const int64_t n_rows = from.in(step);
     for (const int32_t index : step.*indices.field) {
-      if (index < 0 || index >= rows) {
-        throw std::invalid_argument("logit rows: expected 0 … " + std::to_string(rows - 1) + ", found " +
+      if (index < 0 || index >= n_rows) {
+        throw std::invalid_argument("logit rows: expected 0 … " + std::to_string(n_rows - 1) + ", found " +
                                     std::to_string(index));
       }
     }
   });
-  Activation out = new_activation(tape, indices.size, x.width);
+  Activation out = new_activation(tape, indices.rows, x.width);
   const Step& step = tape.step();
   const Place from = x.place(), to = out.place();
   // Reads any row, so it is not row-wise although it writes its own: it waits for all rows, unless there is only one.
-  const int64_t row_wise = x.rows == 1 && indices.size == 1 ? 1 : 0, n_pieces = tape.row_pieces(indices.size);
-  const int64_t width = x.width;
+  const RowCount row_wise = x.rows.most == 1 && indices.rows.most == 1 ? indices.rows : RowCount{};
+  const int64_t n_pieces = tape.row_pieces(indices.rows), width = x.width;
   tape.add({"take", {reads(from), writes(to)}, row_wise, n_pieces, [=, &step](const Worker& w, int64_t piece) {
-              const Share mine = share(indices.size, piece, n_pieces);
+              const Share mine = share(indices.rows.in(step), piece, n_pieces);
               for (int64_t r = mine.begin; r < mine.end; r++) {
                 const int64_t source = (step.*indices.field)[static_cast<size_t>(r)];
                 std::memcpy(to.in<float>(w.arena) + r * width, from.in<float>(w.arena) + source * width,

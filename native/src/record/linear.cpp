@@ -17,10 +17,10 @@ constexpr int64_t kPieceTiles = 4;
 
 int64_t n_groups_of(const Matrix& matrix) { return (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles; }
 
-int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
+int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, RowCount rows) {
   const int64_t n_groups = n_groups_of(matrix);
   if (tape.pieces(n_groups) == 1) return 1;
-  const int64_t worth = static_cast<int64_t>(matrix.n_bytes()) * n_rows / kLeastBytesPerPiece;
+  const int64_t worth = static_cast<int64_t>(matrix.n_bytes()) * rows.most / kLeastBytesPerPiece;
   const int64_t most = std::min(n_groups, kMostPiecesPerThread * tape.runtime()->pool.n_threads());
   return std::clamp<int64_t>(worth, 1, most);
 }
@@ -29,42 +29,57 @@ int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, int64_t n_rows) {
 Place quantize(Tape& tape, Activation& x, Form form) {
   auto& slot = x.quantized[form];
   if (slot) return slot->place();
-  slot = std::make_shared<Slot>(tape.slots(), quantized_bytes(form, x.rows, x.width));
+  slot = std::make_shared<Slot>(tape.slots(), quantized_bytes(form, x.rows.most, x.width));
   const Place from = x.place(), to = slot->place();
   const int64_t n_pieces = tape.row_pieces(x.rows);
+  const Step& step = tape.step();
   tape.add({"quantize",
             {reads(from), {to, true, nullptr, true}},
             x.rows,
             n_pieces,
-            [from, to, form, rows = x.rows, width = x.width, n_pieces](const Worker& w, int64_t piece) {
-              const Share mine = share(rows, piece, n_pieces);
-              level().matmul->quantize(form, from.in<float>(w.arena), width, rows, width, to.in<void>(w.arena),
+            [from, to, form, rows = x.rows, width = x.width, n_pieces, &step](const Worker& w, int64_t piece) {
+              const int64_t n_rows = rows.in(step);
+              const Share mine = share(n_rows, piece, n_pieces);
+              level().matmul->quantize(form, from.in<float>(w.arena), width, n_rows, width, to.in<void>(w.arena),
                                        mine.begin, mine.end);
             }});
   return to;
 }
 
+// Every id must name a row of the table, or one of those given.
+void check_ids(const PackedMatrix& table, const std::vector<int32_t>& ids, bool takes_given, const Embeddings& given) {
+  const int64_t n_given = takes_given ? given.n : 0;
+  if (n_given > 0 && given.width != table.matrix.n_in) {
+    throw std::invalid_argument(table.name + ": expected embeddings of width " + std::to_string(table.matrix.n_in) +
+                                ", found " + std::to_string(given.width));
+  }
+  for (const int32_t id : ids) {
+    if (id >= -n_given && id < table.matrix.n_out) continue;
+    const std::string or_given = n_given > 0 ? ", or -" + std::to_string(n_given) + " … -1 of the embeddings" : "";
+    throw std::invalid_argument(table.name + ": expected ids 0 … " + std::to_string(table.matrix.n_out - 1) + or_given +
+                                ", found " + std::to_string(id));
+  }
+}
+
 }  // namespace
 
-Activation embed(Tape& tape, MatrixRef table, Input ids) {
-  tape.before_run([table, ids](const Step& step) {
-    for (const int32_t id : step.*ids.field) {
-      if (id < 0 || id >= table->matrix.n_out) {
-        throw std::invalid_argument(table->name + ": expected ids 0 … " + std::to_string(table->matrix.n_out - 1) +
-                                    ", found " + std::to_string(id));
-      }
-    }
-  });
-  Activation out = new_activation(tape, ids.size, table->matrix.n_in);
+Activation embed(Tape& tape, MatrixRef table, Input ids, bool takes_given, float scale) {
+  tape.before_run([=](const Step& step) { check_ids(*table, step.*ids.field, takes_given, step.embeddings); });
+  Activation out = new_activation(tape, ids.rows, table->matrix.n_in);
   const Step& step = tape.step();
   const Place to = out.place();
-  const int64_t n_pieces = tape.row_pieces(out.rows);
+  const int64_t n_pieces = tape.row_pieces(out.rows), width = out.width;
   tape.add({table->name, {writes(to)}, out.rows, n_pieces, [=, &step](const Worker& w, int64_t piece) {
-              const auto& numbers = step.*ids.field;
-              const Share mine = share(ids.size, piece, n_pieces);
+              const Share mine = share(ids.rows.in(step), piece, n_pieces);
               for (int64_t r = mine.begin; r < mine.end; r++) {
-                dequantize_row(table->matrix, numbers[static_cast<size_t>(r)],
-                               to.in<float>(w.arena) + r * table->matrix.n_in);
+                const int32_t id = (step.*ids.field)[static_cast<size_t>(r)];
+                float* const row = to.in<float>(w.arena) + r * width;
+                if (id < 0) {
+                  std::copy_n(step.embeddings.data + (-1 - id) * width, width, row);
+                  continue;
+                }
+                dequantize_row(table->matrix, id, row);
+                if (scale != 1.0f) std::transform(row, row + width, row, [scale](float value) { return value * scale; });
               }
             }});
   return out;
@@ -73,18 +88,19 @@ Activation embed(Tape& tape, MatrixRef table, Input ids) {
 Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   const Matrix& matrix = weight->matrix;
   Activation out = new_activation(tape, x.rows, matrix.n_out);
-  if (x.rows == 0) return out;
+  if (x.rows.most == 0) return out;
   const Place from = quantize(tape, x, level().matmul->form(matrix.format));
   const auto to = std::make_shared<Target>(out.place());
   const int64_t n_pieces = n_pieces_of(tape, matrix, x.rows);
+  const Step& step = tape.step();
   tape.add({weight->name,
             {reads(from), writes(to->place)},
-            0,
+            {},
             n_pieces,
-            [weight, bias, from, to, rows = x.rows, n_pieces](const Worker& w, int64_t piece) {
+            [weight, bias, from, to, rows = x.rows, n_pieces, &step](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;
               const Share groups = share(n_groups_of(m), piece, n_pieces);
-              level().matmul->multiply(m, from.in<void>(w.arena), rows, bias ? bias->data() : nullptr,
+              level().matmul->multiply(m, from.in<void>(w.arena), rows.in(step), bias ? bias->data() : nullptr,
                                        to->in(w.arena), m.n_out, kPieceTiles * groups.begin,
                                        std::min(kPieceTiles * groups.end, m.n_tiles));
             },

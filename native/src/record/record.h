@@ -29,20 +29,25 @@ using VectorRef = std::shared_ptr<const Vector>;
 // An int32 field of a step, as a forward sees it while it is recorded.
 struct Input {
   std::vector<int32_t> Step::* field;
-  int64_t size;
+  RowCount rows;
 };
 
-// A result [rows, width] of float32. Its slot is free again when the last holder lets go: in Python, as soon as the
+// A step's embeddings, likewise.
+struct GivenRows {};
+
+// A result [rows, width] of float32, with room for the most rows there may be. Its slot is free again when the last holder lets go: in Python, as soon as the
 // forward has no name for it any more, so that slots are reused without any analysis of lifetimes.
 struct Activation {
-  int64_t rows, width;
+  RowCount rows;
+  int64_t width;
   std::shared_ptr<Slot> slot;
   std::map<Form, std::shared_ptr<Slot>> quantized;  // by form: once for all matrices that read it
 
   Place place() const { return slot->place(); }
 };
 
-Activation embed(Tape& tape, MatrixRef table, Input ids);
+// Rows of the table, times `scale`; with takes_given, an id of -1 - i is the i-th of the step's embeddings.
+Activation embed(Tape& tape, MatrixRef table, Input ids, bool takes_given, float scale);
 Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias);
 Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
@@ -74,6 +79,6 @@ Activation add(Tape& tape, const Activation& x, const Activation& y);
 Activation take(Tape& tape, const Activation& x, Input indices);
 
 // An activation of this tape with a slot of its own.
-Activation new_activation(Tape& tape, int64_t rows, int64_t width);
+Activation new_activation(Tape& tape, RowCount rows, int64_t width);
 
 }  // namespace nearlight

@@ -63,7 +63,7 @@ void add_by_block(Tape& tape, std::string name, const std::vector<Place>& from, 
   for (const Place& place : from) touches.push_back(reads(place));
   const int64_t n_blocks = blocks.size(), n_pieces = tape.pieces(n_blocks);
   const Step& step = tape.step();
-  tape.add({std::move(name), std::move(touches), 0, n_pieces, [=, &step](const Worker& w, int64_t piece) {
+  tape.add({std::move(name), std::move(touches), {}, n_pieces, [=, &step](const Worker& w, int64_t piece) {
               const Share mine = share(n_blocks, piece, n_pieces);
               for (int64_t block = mine.begin; block < mine.end; block++) {
                 for (const Span& span : step.spans) compute(w, block, span);

@@ -1,6 +1,7 @@
 // See kv_store.h.
 #include "kv_store.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -31,13 +32,28 @@ void KVStore::copy(int64_t source, int64_t target, int64_t n_tokens) {
     throw std::invalid_argument("sequence " + std::to_string(source) + " has room for " +
                                 std::to_string(room(source)) + " tokens, not " + std::to_string(n_tokens));
   }
+  const Sequence& original = sequences_[source];
+  const auto& from = original.segments;
   Sequence copied;
+  copied.n_released = original.n_released;
+  copied.owned.resize(original.n_released), copied.segments.resize(original.n_released);
   grow(copied, n_tokens);
-  const auto& from = sequences_[source].segments;
-  for (size_t i = 0; i < copied.segments.size(); ++i) {
+  for (size_t i = copied.n_released; i < copied.segments.size(); ++i) {
     std::memcpy(copied.segments[i], from[i], static_cast<size_t>(layout_.segment_bytes()));
   }
   sequences_[target] = std::move(copied);
+}
+
+void KVStore::release(int64_t sequence, int64_t before) {
+  const std::lock_guard lock(runtime_->mutex);
+  const auto found = sequences_.find(sequence);
+  if (found == sequences_.end()) return;
+  Sequence& kept = found->second;
+  const auto n = std::min(static_cast<size_t>(std::max<int64_t>(before, 0) / kSegmentTokens), kept.owned.size());
+  for (; kept.n_released < n; kept.n_released++) {
+    kept.owned[kept.n_released].reset();
+    kept.segments[kept.n_released] = nullptr;
+  }
 }
 
 void KVStore::clear(int64_t sequence) {
@@ -45,7 +61,7 @@ void KVStore::clear(int64_t sequence) {
   const auto found = sequences_.find(sequence);
   if (found == sequences_.end()) return;
   for (std::byte* segment : found->second.segments) {
-    std::memset(segment, 0, static_cast<size_t>(layout_.segment_bytes()));
+    if (segment) std::memset(segment, 0, static_cast<size_t>(layout_.segment_bytes()));
   }
 }
 
@@ -57,13 +73,18 @@ void KVStore::free(int64_t sequence) {
 size_t KVStore::n_bytes() const {
   const std::lock_guard lock(runtime_->mutex);
   size_t n_segments = 0;
-  for (const auto& [number, sequence] : sequences_) n_segments += sequence.owned.size();
+  for (const auto& [number, sequence] : sequences_) n_segments += sequence.owned.size() - sequence.n_released;
   return n_segments * static_cast<size_t>(layout_.segment_bytes());
 }
 
 int64_t KVStore::room(int64_t sequence) const {
   const auto found = sequences_.find(sequence);
   return found == sequences_.end() ? 0 : static_cast<int64_t>(found->second.owned.size()) * kSegmentTokens;
+}
+
+int64_t KVStore::first_kept(int64_t sequence) const {
+  const auto found = sequences_.find(sequence);
+  return found == sequences_.end() ? 0 : static_cast<int64_t>(found->second.n_released) * kSegmentTokens;
 }
 
 std::byte* const* KVStore::segments(int64_t sequence) const { return sequences_.at(sequence).segments.data(); }

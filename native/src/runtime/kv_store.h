@@ -38,6 +38,9 @@ class KVStore {
   int64_t reserve(int64_t sequence, int64_t n_tokens);
   // Make the first n_tokens of `target` those of `source`. Raises std::invalid_argument if `source` has not as many.
   void copy(int64_t source, int64_t target, int64_t n_tokens);
+  // Give back the segments that lie before position `before`; they are never read or written again, until the sequence
+  // is freed.
+  void release(int64_t sequence, int64_t before);
   // Write zeros for all that a sequence has room for. Memory that was only reserved reads as zeros too, but is not there
   // yet: whoever measures reading a cache must not read that.
   void clear(int64_t sequence);
@@ -46,13 +49,16 @@ class KVStore {
 
   // Tokens a sequence has room for; 0 for an unknown one.
   int64_t room(int64_t sequence) const;
-  // The segments of a sequence that has room; valid until the next reserve, copy or free.
+  // The first token whose segment was not given back.
+  int64_t first_kept(int64_t sequence) const;
+  // The segments of a sequence that has room, null where they were given back; valid until the next reserve, copy or free.
   std::byte* const* segments(int64_t sequence) const;
 
  private:
   struct Sequence {
     std::vector<std::shared_ptr<std::byte[]>> owned;
     std::vector<std::byte*> segments;  // the same, as kernels want them
+    size_t n_released = 0;             // of these, the first
   };
   void grow(Sequence& sequence, int64_t n_tokens);
 

@@ -11,13 +11,36 @@ struct Span {
   int64_t sequence, first_row, n_rows;
 };
 
+// Rows that were computed elsewhere, float [n, width], of memory that outlives the step.
+struct Embeddings {
+  const float* data = nullptr;
+  int64_t n = 0, width = 0;
+};
+
 struct Step {
-  std::vector<int32_t> tokens, positions, sequences;  // [R]
+  std::vector<int32_t> tokens, positions, sequences;  // [R]; a token of -1 - i is the i-th of the embeddings
   std::vector<int32_t> logit_rows;                    // [W], row numbers
+  Embeddings embeddings;
   std::vector<Span> spans;                            // the rows by sequence
   std::vector<std::vector<float>> frequencies;        // of each rope, for this step's length
 
   int64_t n_rows() const { return static_cast<int64_t>(tokens.size()); }
+};
+
+// The rows of an activation: all of a step, or its logit rows. A recording knows how many there may be, a step how many
+// there are: from 1 on, or always 0.
+struct RowCount {
+  int64_t most = 0;
+  bool of_logits = false;
+
+  int64_t in(const Step& step) const {
+    return of_logits ? static_cast<int64_t>(step.logit_rows.size()) : step.n_rows();
+  }
+  bool holds(const Step& step) const { return in(step) <= most && (in(step) > 0 || most == 0); }
+  // Whether both are as many in every step.
+  bool operator==(const RowCount& other) const {
+    return most == other.most && (most <= 1 || of_logits == other.of_logits);
+  }
 };
 
 // Find the spans of a step. Raises std::invalid_argument unless positions are >= 0 and ascending within a sequence, and

@@ -19,8 +19,10 @@ int64_t since(Clock::time_point& last) {
 
 }  // namespace
 
-Tape::Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_logit_rows)
-    : runtime_(std::move(runtime)), n_rows_(n_rows), n_logit_rows_(n_logit_rows) {}
+Tape::Tape(std::shared_ptr<Runtime> runtime, int64_t most_rows, int64_t most_logit_rows)
+    : runtime_(std::move(runtime)), rows_{most_rows, false}, logit_rows_{most_logit_rows, true} {
+  if (most_rows < 1 || most_logit_rows < 0) throw std::invalid_argument("a tape: expected at least one row");
+}
 
 size_t Tape::add_frequencies() {
   step_.frequencies.emplace_back();
@@ -35,7 +37,7 @@ const AttendSchedule& Tape::schedule(int64_t most_rows, int64_t window) {
 
 int64_t Tape::pieces(int64_t n) const {
   const int n_threads = runtime_->pool.n_threads();
-  if (n_threads == 1 && n_rows_ < kLongStep) return 1;
+  if (n_threads == 1 && rows_.most < kLongStep) return 1;
   return std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
 }
 
@@ -49,7 +51,7 @@ int64_t Tape::head_pieces(int64_t n_heads) const {
 // Whether a command has to wait for one of the current stage.
 bool Tape::conflicts(const Command& command) const {
   for (const Group& group : stages_.back()) {
-    const bool own_rows = command.n_rows > 0 && command.n_rows == group.n_rows;
+    const bool own_rows = command.rows.most > 0 && command.rows == group.rows;
     if (own_rows && group.n_pieces == 1) continue;  // one after the other in any case
     for (const size_t i : group.commands) {
       for (const Touch& before : commands_[i].command.touches) {
@@ -71,11 +73,11 @@ void Tape::add(Command command) {
     stage_pieces_.push_back(0);
   }
   Stage& stage = stages_.back();
-  const auto same_rows = [&](const Group& group) { return command.n_rows > 0 && group.n_rows == command.n_rows; };
+  const auto same_rows = [&](const Group& group) { return command.rows.most > 0 && group.rows == command.rows; };
   auto group = std::find_if(stage.begin(), stage.end(), same_rows);
   if (group == stage.end()) {
     const auto n_pieces = static_cast<uint32_t>(command.n_pieces);
-    group = stage.insert(stage.end(), {command.n_rows, n_pieces, {}});
+    group = stage.insert(stage.end(), {command.rows, n_pieces, {}});
     stage_pieces_.back() += n_pieces;
   }
   group->commands.push_back(commands_.size());
@@ -109,13 +111,12 @@ Ahead Tape::streams(const Stage& stage, Share pieces) const {
   return {};
 }
 
-bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
+bool Tape::run(Step step, Place result, size_t n_bytes, void* out, const Pool::Stop& stop) {
   const std::lock_guard lock(runtime_->mutex);
   if (runtime_->stepping) throw std::runtime_error("a step was begun by what is called during another");
   find_spans(step);
-  if (step.n_rows() != n_rows_ || static_cast<int64_t>(step.logit_rows.size()) != n_logit_rows_ ||
-      step.frequencies.size() != step_.frequencies.size()) {
-    throw std::invalid_argument("a tape was given rows of another shape than it recorded");
+  if (!rows_.holds(step) || !logit_rows_.holds(step) || step.frequencies.size() != step_.frequencies.size()) {
+    throw std::invalid_argument("a tape was given rows that it has no room for");
   }
   for (const auto& hook : before_run_) hook(step);
   step_ = std::move(step);
@@ -135,7 +136,7 @@ bool Tape::run(Step step, Place result, void* out, const Pool::Stop& stop) {
   runtime_->stepping = false;
   if (direct) target->outside = nullptr;
   if (profiling_) ran_s_ += static_cast<double>(since(start)) * 1e-9;
-  if (complete && !direct) std::memcpy(out, result.in<std::byte>(arena), result.n_bytes);
+  if (complete && !direct) std::memcpy(out, result.in<std::byte>(arena), n_bytes);
   return complete;
 }
 

@@ -1,5 +1,8 @@
 // A step recorded once and replayed: a list of commands in stages that the threads work through.
 //
+// A tape holds for steps of up to a number of rows. How a command is cut into pieces, and where activations lie, is
+// decided for the most rows there may be; what a piece computes follows the rows there are.
+//
 // While a forward is recorded, each op adds commands and hands back activations that are only places in the arena. A
 // replay then runs no Python at all. Commands that do not need each other's results share a stage; within a stage
 // pieces may run in any order, and a stage begins when the one before is complete (pool.h):
@@ -72,9 +75,9 @@ struct Target {
 struct Command {
   std::string name;  // the weight's or the op's, under which its time is reported
   std::vector<Touch> touches;
-  int64_t n_rows;    // if piece i touches rows share(n_rows, i, n_pieces) only, of every place; else 0. Or equal parts
-                     // of one row, then as many as pieces
-  int64_t n_pieces;  // for row-wise commands Tape::row_pieces(n_rows), or Tape::head_pieces()
+  RowCount rows;     // if piece i touches share(rows, i, n_pieces) only, of every place; else none. Or equal parts of one
+                     // row, then as many as pieces
+  int64_t n_pieces;  // for row-wise commands Tape::row_pieces(rows), or Tape::head_pieces()
   std::function<void(const Worker&, int64_t piece)> run;
   Ahead streams{};   // weights that it reads from front to back, an equal share in each piece
   std::shared_ptr<Target> target{};  // if it can write elsewhere
@@ -87,13 +90,14 @@ struct CommandTime {
 
 class Tape {
  public:
-  Tape(std::shared_ptr<Runtime> runtime, int64_t n_rows, int64_t n_logit_rows);
+  // Raises std::invalid_argument for less than one row.
+  Tape(std::shared_ptr<Runtime> runtime, int64_t most_rows, int64_t most_logit_rows);
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
   // -- recording --
-  int64_t n_rows() const { return n_rows_; }
-  int64_t n_logit_rows() const { return n_logit_rows_; }
+  RowCount rows() const { return rows_; }
+  RowCount logit_rows() const { return logit_rows_; }
   const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
   const std::shared_ptr<Slots>& slots() const { return slots_; }
   const Step& step() const { return step_; }
@@ -103,7 +107,7 @@ class Tape {
   void add(Command command);
   // Pieces to cut n units of work into, and rows.
   int64_t pieces(int64_t n) const;
-  int64_t row_pieces(int64_t n_rows) const { return pieces(n_rows); }
+  int64_t row_pieces(RowCount rows) const { return pieces(rows.most); }
   // Pieces to cut the heads of a step's single row into: the same number for most numbers of heads.
   int64_t head_pieces(int64_t n_heads) const;
   // How attention cuts the rows of every step, into tiles of so many at most; the same for all that ask for the same.
@@ -112,9 +116,9 @@ class Tape {
   void before_run(std::function<void(const Step&)> hook) { before_run_.push_back(std::move(hook)); }
 
   // -- replaying --
-  // Run the commands for these rows, then copy n_bytes at `result` out; or return false if `stop` ended it (pool.h).
-  // Raises std::invalid_argument, with nothing touched, for rows that do not fit the tables and stores.
-  bool run(Step step, Place result, void* out, const Pool::Stop& stop = {});
+  // Run the commands for these rows, then copy the first n_bytes of `result` out; or return false if `stop` ended it
+  // (pool.h). Raises std::invalid_argument, with nothing touched, for rows that do not fit the tables and stores.
+  bool run(Step step, Place result, size_t n_bytes, void* out, const Pool::Stop& stop = {});
 
   void set_profiling(bool on);
   // Seconds in each command and seconds without work, both as averages over the threads, so that they add up to the
@@ -132,7 +136,7 @@ class Tape {
   };
   // Commands done together piece by piece: one, or the row-wise ones of a stage over as many rows.
   struct Group {
-    int64_t n_rows;
+    RowCount rows;
     uint32_t n_pieces;
     std::vector<size_t> commands;
   };
@@ -144,7 +148,7 @@ class Tape {
   void run_piece(size_t stage, uint32_t piece, const Worker& worker);
 
   std::shared_ptr<Runtime> runtime_;
-  int64_t n_rows_, n_logit_rows_;
+  RowCount rows_, logit_rows_;
   std::shared_ptr<Slots> slots_ = std::make_shared<Slots>();
   std::map<size_t, Slot> workplaces_;  // by their bytes
   std::map<std::pair<int64_t, int64_t>, AttendSchedule> schedules_;  // by the most rows of a tile, and the window

@@ -37,8 +37,8 @@ from nearlight.terminal.progress import ProgressBar
 from nearlight.terminal.wrapping import say
 
 if TYPE_CHECKING:
-    from nearlight.engine.generation import Stream
     from nearlight.engine.language_model import LanguageModel
+    from nearlight.engine.stream import Stream
 
 _EXAMPLES = """\
   nearlight run "def fibonacci(n):"              the embedded model completes code

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Unpack
 
 from nearlight.engine.completion import Completion
-from nearlight.engine.generation import Rendered, Stream
+from nearlight.engine.generation import Rendered
 from nearlight.engine.options import AnswerOptions, spelled_out
+from nearlight.engine.stream import Stream
 from nearlight.errors import RequestError
 from nearlight.text.conversation import Conversation
 

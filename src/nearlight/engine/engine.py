@@ -6,12 +6,14 @@ sequences as they were before it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
+from types import MappingProxyType
 
 import numpy as np
 
 from nearlight.dtypes import Format
-from nearlight.engine.sequence import Sequence, Share, plan_step
+from nearlight.engine.sequence import Chunk, Sequence, plan_step
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32, Ops, Program, Rows, Watch
 from nearlight.models.model import Model
@@ -48,13 +50,20 @@ class Engine:
     def close(self, sequence: Sequence) -> None:
         self.cache.close(sequence.number)
 
-    def extend(self, sequence: Sequence, tokens: Ordered[int]) -> None:
-        """Append tokens, to be computed by the steps that follow.
+    def extend(
+        self,
+        sequence: Sequence,
+        tokens: Ordered[int],
+        n_logits: int = 1,
+        embeddings: Mapping[int, Float32] = MappingProxyType({}),
+    ) -> None:
+        """Append tokens, to be computed by the steps that follow; the last `n_logits` of them are to have logits.
 
+        A token below 0 is one of `embeddings` [M], under the number that `embedding_token` gives it.
         Raises: RequestError for ids outside the vocabulary, or more tokens than the context holds.
         """
         for token in tokens:
-            if not 0 <= token < self.model.vocab_size:
+            if not 0 <= token < self.model.vocab_size and token not in embeddings:
                 raise RequestError("token id", expected=f"0 … {self.model.vocab_size - 1}", found=token)
         total = len(sequence.tokens) + len(tokens)
         if total > self.context:
@@ -65,73 +74,85 @@ class Engine:
                 advice="shorten the prompt, or load the model with a larger context if it has one",
             )
         sequence.tokens.extend(tokens)
+        sequence.n_logits = n_logits
+        sequence.embeddings.update(embeddings)
 
-    def replace(self, sequence: Sequence, tokens: Ordered[int]) -> int:
+    def replace(
+        self, sequence: Sequence, tokens: Ordered[int], embeddings: Mapping[int, Float32] = MappingProxyType({})
+    ) -> int:
         """Make `tokens` the sequence's, keeping what is already computed of them; return how many are kept.
 
         The last token is computed again in any case, for its logits.
         """
         keep = min(sequence.common_prefix(tokens), len(tokens) - 1)
         self.rewind(sequence, keep)
-        self.extend(sequence, tokens[keep:])
+        self.extend(sequence, tokens[keep:], embeddings=embeddings)
         return sequence.computed
 
     def rewind(self, sequence: Sequence, length: int) -> None:
-        """Forget all but the first `length` tokens."""
+        """Forget all but the first `length` tokens: a conversation's other turn, drafted tokens that were wrong.
+
+        What is forgotten of keys and values is only no longer counted. A recurrence may have to go back further; then
+        the tokens in between are computed again by the next step (`Cache.truncate`).
+        """
         del sequence.tokens[length:]
+        if sequence.embeddings:
+            sequence.embeddings = {token: sequence.embeddings[token] for token in sequence.tokens if token < 0}
         sequence.computed = self.cache.truncate(sequence.number, min(sequence.computed, length))
 
     def step(
         self, sequences: Ordered[Sequence], max_rows: int = CHUNK_ROWS, watch: Watch | None = None
     ) -> dict[Sequence, Float32]:
-        """Compute one step; return the logits [V] of every sequence that has no token left to compute.
+        """Compute one step; return the logits that it gave, of every sequence that has some.
 
+        Shapes: [n, V] a sequence, for those of its last `n_logits` tokens that the step computed.
         A step that takes long calls `watch` some times a second, and ends with what it raises, as with Ctrl-C.
         """
-        shares = plan_step(sequences, max_rows)
-        if not shares:
+        chunks = plan_step(sequences, max_rows)
+        if not chunks:
             return {}
-        logits = self._run(shares, all_rows=False, watch=watch)
-        finished = [share.sequence for share in shares if share.sequence.n_pending == 0]
-        return dict(zip(finished, logits, strict=True))
+        n_logit_rows = [chunk.n_logit_rows for chunk in chunks]
+        logits = np.split(self._run(chunks, watch), np.cumsum(n_logit_rows)[:-1])
+        return {chunk.sequence: rows for chunk, rows in zip(chunks, logits, strict=True) if len(rows)}
 
     def logits(self, sequence: Sequence) -> Float32:
         """Compute every pending token of a sequence; return their logits [n, V]."""
+        sequence.n_logits = sequence.n_pending
         parts = []
-        while shares := plan_step([sequence], CHUNK_ROWS):
-            parts.append(self._run(shares, all_rows=True))
+        while sequence.n_pending:
+            parts.append(self.step([sequence])[sequence])
         return np.concatenate(parts)
 
-    def _run(self, shares: Ordered[Share], *, all_rows: bool, watch: Watch | None = None) -> Float32:
-        rows = _rows(shares, all_rows)
+    def _run(self, chunks: Ordered[Chunk], watch: Watch | None) -> Float32:
+        rows = _rows(chunks)
         try:
-            for share in shares:
-                self.cache.extend(share.sequence.number, share.n_rows)
+            for chunk in chunks:
+                self.cache.extend(chunk.sequence.number, chunk.n_rows)
             logits = self._program(rows, watch)
         except BaseException:
-            for share in shares:
-                self.cache.truncate(share.sequence.number, share.sequence.computed)
+            for chunk in chunks:
+                self.cache.truncate(chunk.sequence.number, chunk.sequence.computed)
             raise
-        for share in shares:
-            self.cache.commit(share.sequence.number, ends=share.completes)
-            share.sequence.computed += share.n_rows
+        for chunk in chunks:
+            self.cache.commit(chunk.sequence.number, ends=chunk.completes)
+            chunk.sequence.computed += chunk.n_rows
         return logits
 
 
-def _rows(shares: Ordered[Share], all_rows: bool) -> Rows:
-    """Lay the shares' tokens out one after the other."""
+def _rows(chunks: Ordered[Chunk]) -> Rows:
+    """Lay the chunks' tokens out one after the other."""
     tokens: list[int] = []
     positions: list[int] = []
     numbers: list[int] = []
-    wanted: list[int] = []
-    for share in shares:
-        start, stop = share.sequence.computed, share.sequence.computed + share.n_rows
-        first = len(tokens)
-        tokens += share.sequence.tokens[start:stop]
+    logit_rows: list[int] = []
+    embeddings: list[Float32] = []
+    for chunk in chunks:
+        start, stop = chunk.sequence.computed, chunk.sequence.computed + chunk.n_rows
+        for token in chunk.sequence.tokens[start:stop]:
+            if token < 0:
+                embeddings.append(chunk.sequence.embeddings[token])
+            tokens.append(token if token >= 0 else -len(embeddings))
         positions += range(start, stop)
-        numbers += [share.sequence.number] * share.n_rows
-        if all_rows:
-            wanted += range(first, len(tokens))
-        elif share.completes:
-            wanted.append(len(tokens) - 1)
-    return Rows(tokens, positions, numbers, wanted)
+        numbers += [chunk.sequence.number] * chunk.n_rows
+        logit_rows += range(len(tokens) - chunk.n_logit_rows, len(tokens))
+    return Rows(tokens, positions, numbers, logit_rows, np.stack(embeddings) if embeddings else None)

@@ -1,12 +1,12 @@
-"""Generates an answer: prefill, then choose, show, and step, until something ends it.
+"""One answer under way: told logits, it chooses tokens until something ends it.
 
-A `Stream` is what `LanguageModel.stream` returns: iterate it for pieces of text; its `completion` is filled as the
-answer grows and stays valid however the iteration ends, so a person who presses Ctrl-C keeps what there is.
+It computes nothing itself. A `Scheduler` steps its sequence and hands it the logits; what may be shown waits until it
+is taken. Its `completion` grows with the answer and stays valid however that ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from time import perf_counter
@@ -17,7 +17,6 @@ import numpy as np
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.decode.sampler import Choice, Sampler
 from nearlight.engine.completion import Completion, Limit
-from nearlight.engine.engine import Engine
 from nearlight.engine.sequence import Sequence
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
@@ -60,155 +59,145 @@ class Request:
                 raise RequestError(name, expected="0 or more", found=value)
 
 
-class _Closed(Exception):  # noqa: N818  (a wish, not a mistake)
-    """Raised inside a stream's own steps when another thread has closed it."""
+class Generation:
+    """An answer in the making.
 
-
-class Stream:
-    """Pieces of an answer while it is made. Iterate once."""
+    `error` is what made it impossible to go on, if something did. `cancelled` may be set by any thread: then the answer
+    ends soon, where it is.
+    """
 
     def __init__(
         self,
-        engine: Engine,
         sequence: Sequence,
         request: Request,
-        answer: AnswerStream | None,
+        answer: AnswerStream | None = None,
         *,
         load_s: float = 0.0,
         on_end: Callable[[Completion], None] | None = None,
     ) -> None:
+        self.sequence = sequence
+        self.request = request
         self.completion = Completion(prompt_tokens=len(request.prompt_ids))
         self.completion.timing.load_s = load_s
-        self._engine = engine
-        self._sequence = sequence
-        self._request = request
+        self.cancelled = False
+        self.ended = False
+        self.error: Exception | None = None
         self._answer = answer
         self._on_end = on_end
+        self._waiting: list[Piece] = []
         self._forced: list[int] = []
-        self._closing = False
-        self._ended = False
+        self._prompt_is_there = False
         self._started = perf_counter()
-        self.completion.cached_tokens = engine.replace(sequence, request.prompt_ids)
-        self._pieces = self._run()
 
-    def __iter__(self) -> Iterator[Piece]:
-        return self._pieces
+    # -- what a scheduler calls ------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Stop the answer where it is; nothing happens if it has ended.
+    def begin(self, context: int, vocab_size: int) -> None:
+        """Take in that the sequence holds the prompt now, some of it computed already."""
+        self._context = context
+        self._sampler = Sampler(self.request.policy, vocab_size)
+        self._sampler.accept_prompt(list(self.request.prompt_ids))
+        self.completion.cached_tokens = self.sequence.computed
+        self.completion.timing.prefill_tokens = self.sequence.n_pending
 
-        Another thread than the one that iterates may do it, also during a step: the iteration then ends soon after.
+    def stepped(self, logits: Float32 | None) -> int | None:
+        """Take in that a step was computed, and the logits [V] after the last token if it was among its rows.
+
+        Return the token that is to be computed next; None where there is none (yet): the prompt goes on, or the answer
+        has ended.
         """
-        self._closing = True
-        try:
-            self._pieces.close()
-        except ValueError as error:
-            if str(error) != "generator already executing":  # by another thread, in which `_watch` makes it end
-                raise
+        timing, now = self.completion.timing, perf_counter() - self._started
+        if self._prompt_is_there:
+            timing.decode_steps += 1
+            timing.decode_s = now - timing.prefill_s
         else:
-            self._end()
+            self._prompt_is_there, timing.prefill_s = logits is not None, now
+            if self.request.on_prefill:
+                self.request.on_prefill(self.sequence.computed, len(self.sequence.tokens))
+        return None if logits is None or self.cancelled else self._next(logits)
+
+    def fail(self, error: Exception) -> None:
+        """End the answer, which cannot go on."""
+        self.error = error
+        self.end()
+
+    def end(self) -> None:
+        """Take in what was held back, and tell who asked; once, however the answer ends."""
+        if self.ended:
+            return
+        self.ended = True
+        if self._answer:
+            self._keep(self._answer.finish())
+        if self._on_end:
+            self._on_end(self.completion)
+
+    # -- what who shows it calls -----------------------------------------------------------------------------------
+
+    def take(self) -> list[Piece]:
+        """Return the pieces that may be shown and were not taken before."""
+        pieces, self._waiting = self._waiting, []
+        return pieces
 
     def leave_out(self, seconds: float) -> None:
         """Take a pause, in which the whole process was stopped, out of what is measured."""
         self._started += seconds
 
-    def finish(self) -> Completion:
-        """Run to the end and return the completion."""
-        for _ in self._pieces:
-            pass
-        return self.completion
+    # -- choosing --------------------------------------------------------------------------------------------------
 
-    def _run(self) -> Generator[Piece, None, None]:
-        request, completion = self._request, self.completion
-        sampler = Sampler(request.policy, self._engine.model.vocab_size)
-        sampler.accept_prompt(list(request.prompt_ids))
-        try:
-            logits = self._prefill()
-            while (limit := self._limit()) is None:
-                self._watch()
-                choice = self._choose(sampler, logits)
-                completion.token_ids.append(choice.token)
-                if request.policy.logprobs is not None:
-                    completion.choices.append(choice)
-                if choice.token in request.stop_ids:
-                    break
-                yield from self._show(choice.token)
-                if self._answer and self._answer.stopped is not None:
-                    break
-                sampler.accept(choice.token)
-                if (limit := self._limit()) is not None:
-                    break
-                logits = self._decode(choice.token)
-            completion.finish_reason, completion.limit_reached = "length" if limit else "stop", limit
-            yield from self._keep(self._answer.finish() if self._answer else [])
-        except _Closed:
-            return
-        finally:
-            self._end()
+    def _next(self, logits: Float32) -> int | None:
+        if self._limited():
+            return None
+        choice = self._choose(logits)
+        self.completion.token_ids.append(choice.token)
+        if self.request.policy.logprobs is not None:
+            self.completion.choices.append(choice)
+        if choice.token in self.request.stop_ids or self._show(choice.token):
+            self._finish("stop")
+            return None
+        self._sampler.accept(choice.token)
+        return None if self._limited() else choice.token
 
-    def _watch(self) -> None:
-        if self._closing:
-            raise _Closed
-
-    def _end(self) -> None:
-        """Take in what was held back, and tell who asked; once, however the answer ends."""
-        if self._ended:
-            return
-        self._ended = True
-        if self.completion.finish_reason == "cancelled" and self._answer:
-            self._keep(self._answer.finish())
-        if self._on_end:
-            self._on_end(self.completion)
-
-    def _prefill(self) -> Float32:
-        """Compute the prompt; return the logits after its last token."""
-        sequence, request, timing = self._sequence, self._request, self.completion.timing
-        timing.prefill_tokens = sequence.n_pending
-        while True:
-            logits = self._engine.step([sequence], watch=self._watch)
-            if request.on_prefill:
-                request.on_prefill(sequence.computed, len(sequence.tokens))
-            if sequence in logits:
-                timing.prefill_s = perf_counter() - self._started
-                return logits[sequence]
-
-    def _decode(self, token: int) -> Float32:
-        """Compute one token; return the logits after it."""
-        timing = self.completion.timing
-        self._engine.extend(self._sequence, [token])
-        logits = self._engine.step([self._sequence], watch=self._watch)[self._sequence]
-        timing.decode_steps += 1
-        timing.decode_s = perf_counter() - self._started - timing.prefill_s
-        return logits
-
-    def _limit(self) -> Limit | None:
-        """Say which limit has been reached, if one has."""
-        n_tokens = len(self.completion.token_ids)
-        if self._request.max_tokens is not None and n_tokens >= self._request.max_tokens:
-            return "max_tokens"
-        # The last token is not computed, so it needs no place in the context.
-        return "context" if self.completion.prompt_tokens + n_tokens > self._engine.context else None
-
-    def _choose(self, sampler: Sampler, logits: Float32) -> Choice:
-        answer, budget = self._answer, self._request.thinking_budget
+    def _choose(self, logits: Float32) -> Choice:
+        answer, budget = self._answer, self.request.thinking_budget
         if answer and not self._forced and budget is not None and answer.thinking and answer.thinking_tokens >= budget:
             self._forced = answer.closing_ids()
         if self._forced:
             return Choice(self._forced.pop(0))
-        logits[self._request.n_tokens :] = -np.inf
-        return sampler.choose(logits)
+        logits[self.request.n_tokens :] = -np.inf
+        return self._sampler.choose(logits)
 
-    def _show(self, token: int) -> list[Piece]:
-        pieces = self._keep(self._answer.push(token) if self._answer else [])
+    def _limited(self) -> bool:
+        """End the answer if it has reached a limit; say whether it has."""
+        n_tokens = len(self.completion.token_ids)
+        limit: Limit | None = None
+        if self.request.max_tokens is not None and n_tokens >= self.request.max_tokens:
+            limit = "max_tokens"
+        elif self.completion.prompt_tokens + n_tokens > self._context:  # the last token is not computed
+            limit = "context"
+        if limit:
+            self._finish("length", limit)
+        return limit is not None
+
+    def _finish(self, reason: str, limit: Limit | None = None) -> None:
+        self.completion.finish_reason, self.completion.limit_reached = reason, limit
+        self.end()
+
+    # -- showing ---------------------------------------------------------------------------------------------------
+
+    def _show(self, token: int) -> bool:
+        """Show what a token lets be shown; say whether a stop string came."""
+        if not self._answer:
+            return False
+        pieces = self._answer.push(token)
+        self._keep(pieces)
         timing = self.completion.timing
         if pieces and timing.ttft_s is None:
             timing.ttft_s = perf_counter() - self._started
-        return pieces
+        return self._answer.stopped is not None
 
-    def _keep(self, pieces: list[Piece]) -> list[Piece]:
+    def _keep(self, pieces: list[Piece]) -> None:
         for piece in pieces:
             if piece.channel == "answer":
                 self.completion.text += piece.text
             else:
                 self.completion.thinking += piece.text
-        return pieces
+        self._waiting += pieces

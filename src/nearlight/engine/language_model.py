@@ -18,7 +18,7 @@ from nearlight.decode.policy import SamplingPolicy
 from nearlight.engine.chat import Chat
 from nearlight.engine.completion import Completion
 from nearlight.engine.engine import Engine
-from nearlight.engine.generation import Rendered, Request, Stream
+from nearlight.engine.generation import Generation, Rendered, Request
 from nearlight.engine.options import (
     AnswerOptions,
     check_options,
@@ -29,6 +29,8 @@ from nearlight.engine.options import (
     stops_of,
 )
 from nearlight.engine.prompts import Prompt, Prompts, token_ids
+from nearlight.engine.scheduler import Scheduler
+from nearlight.engine.stream import Stream
 from nearlight.errors import RequestError
 from nearlight.kernels.ops import Float32
 from nearlight.loading.backends import make_ops
@@ -123,6 +125,7 @@ class LanguageModel:
         self._prompts = prompts or Prompts(package)
         self._weights = weights
         self._kept = kept
+        self._scheduler = Scheduler(engine)
         self._sequence = engine.open()
         self._stream: Stream | None = None
         self._limit_after: tuple[Completion, RunLimit] | None = None
@@ -281,5 +284,7 @@ class LanguageModel:
             stops = stops_of(options)
             answer = AnswerStream(self.tokenizer, stops=stops, markers=markers, opened=opened, continues=not chats)
         load_s = 0.0 if self._stream else self.load_s
-        self._stream = Stream(self.engine, self._sequence, request, answer, load_s=load_s, on_end=on_end)
+        generation = Generation(self._sequence, request, answer, load_s=load_s, on_end=on_end)
+        self._scheduler.add(generation)
+        self._stream = Stream(self._scheduler, generation)
         return self._stream

@@ -41,16 +41,20 @@ class Weight(Protocol):
 class Rows:
     """The tokens of one step.
 
-    Shapes: tokens, positions, sequences [R]; logit_rows [W], the numbers of those whose logits are asked for.
-    Inside a forward the fields are `Array`s of the kernel set; outside they are lists or arrays of integers.
+    Shapes: tokens, positions, sequences [R]; logit_rows [W], the numbers of those whose logits are asked for;
+    embeddings, if there are any, float32 [E, M].
+    Inside a forward the fields are `Array`s of the kernel set; outside they are lists or arrays of integers, and the
+    embeddings an array of numpy's.
 
-    The rows of one sequence are consecutive and in ascending position.
+    The rows of one sequence are consecutive and in ascending position. A token of -1 - i is the i-th of the embeddings:
+    a row that was computed elsewhere, a part of a picture, say.
     """
 
     tokens: Array
     positions: Array
     sequences: Array
     logit_rows: Array
+    embeddings: Array | None = None
 
 
 class KVStore(Protocol):
@@ -68,6 +72,12 @@ class KVStore(Protocol):
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         """Make the first n_tokens of `target` those of `source`."""
+
+    def release(self, sequence: int, before: int) -> None:
+        """Give back, in whole pieces of the store, positions 0 … before-1, which are never read or written again.
+
+        To begin anew with them, free the sequence.
+        """
 
     def clear(self, sequence: int) -> None:
         """Write zeros for all that a sequence has room for."""
@@ -177,8 +187,11 @@ class Ops(Protocol):
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: Matrix, ids: Array) -> Array:
-        """Look rows up: ids [R], table [V, M] -> [R, M]."""
+    def embed(self, table: Matrix, ids: Array, given: Array | None = None, scale: float = 1.0) -> Array:
+        """Look rows up, times `scale`: ids [R], table [V, M] -> [R, M].
+
+        With `given`, the rows' embeddings [E, M], an id of -1 - i is the i-th of these, as it is.
+        """
 
     def linear(self, x: Array, weight: Matrix, bias: Array | None = None) -> Array:
         """Compute x @ weight.T + bias: x [R, K], weight [N, K], bias [N] -> [R, N]."""

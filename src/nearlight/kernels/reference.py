@@ -48,7 +48,7 @@ class TorchWeight:
 
 
 class TorchKVStore:
-    """Keys and values of each sequence as two tensors [S, K, D].
+    """Keys and values of each sequence as two tensors [S, K, D], the first of them at position `_first`.
 
     Q8_0 is kept as the floats that its codes and scales stand for.
     """
@@ -59,19 +59,29 @@ class TorchKVStore:
         self._dtype = torch.float16 if format is F16 else torch.float32
         self._device = device
         self._entries: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._first: dict[int, int] = {}
 
     def reserve(self, sequence: int, n_tokens: int) -> int:
         empty = torch.zeros(0, *self._shape, dtype=self._dtype, device=self._device)
         keys, values = self._entries.get(sequence, (empty, empty))
-        missing = n_tokens - len(keys)
+        kept = self._first.get(sequence, 0) + len(keys)
+        missing = n_tokens - kept
         if missing > 0:
             room = torch.zeros(missing, *self._shape, dtype=self._dtype, device=self._device)
             self._entries[sequence] = torch.cat([keys, room]), torch.cat([values, room])
-        return max(n_tokens, len(keys))
+        return max(n_tokens, kept)
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
-        keys, values = self._entries[source]
-        self._entries[target] = keys[:n_tokens].clone(), values[:n_tokens].clone()
+        self._first[target] = first = self._first.get(source, 0)
+        keys, values = self.entry(source, first, n_tokens)
+        self._entries[target] = keys.clone(), values.clone()
+
+    def release(self, sequence: int, before: int) -> None:
+        first = self._first.get(sequence, 0)
+        if before > first:
+            keys, values = self.entry(sequence, before, first + len(self._entries[sequence][0]))
+            self._entries[sequence] = keys.clone(), values.clone()
+            self._first[sequence] = before
 
     def clear(self, sequence: int) -> None:
         for kept in self._entries.get(sequence, ()):
@@ -79,16 +89,24 @@ class TorchKVStore:
 
     def free(self, sequence: int) -> None:
         self._entries.pop(sequence, None)
+        self._first.pop(sequence, None)
 
     def append(self, sequence: int, positions: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Write tokens. Shapes: positions [T]; k, v [T, K, D]."""
         if self._format is Q8_0:
             k, v = _eight_bits(k, KEY_GROUP), _eight_bits(v, v.shape[-1])
         keys, values = self._entries[sequence]
+        positions = positions - self._first.get(sequence, 0)
         keys[positions], values[positions] = k.to(self._dtype), v.to(self._dtype)
 
-    def entry(self, sequence: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._entries[sequence]
+    def entry(self, sequence: int, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of positions start … stop-1. Shapes: [stop - start, K, D]."""
+        first, (keys, values) = self._first.get(sequence, 0), self._entries[sequence]
+        if start < first:
+            raise ShapeError(
+                "keys and values", expected=f"positions from {first}, those before were released", found=start
+            )
+        return keys[start - first : stop - first], values[start - first : stop - first]
 
     @property
     def head_dim(self) -> int:
@@ -172,10 +190,19 @@ class ReferenceOps:
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
         def run(rows: Rows, watch: Watch | None = None) -> Float32:
-            fields = (rows.tokens, rows.positions, rows.sequences, rows.logit_rows)
-            tensors = (torch.as_tensor(field, dtype=torch.int64, device=self.device) for field in fields)
+            def tensor(values: Array, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+                return torch.as_tensor(values, dtype=dtype, device=self.device)
+
             with torch.inference_mode():
-                logits = forward(Rows(*tensors))
+                logits = forward(
+                    Rows(
+                        tensor(rows.tokens),
+                        tensor(rows.positions),
+                        tensor(rows.sequences),
+                        tensor(rows.logit_rows),
+                        None if rows.embeddings is None else tensor(rows.embeddings, torch.float32),
+                    )
+                )
             result: Float32 = logits.float().cpu().numpy()
             return result
 
@@ -187,8 +214,16 @@ class ReferenceOps:
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: TorchWeight, ids: Array) -> torch.Tensor:
-        return F.embedding(ids, table.tensor)
+    def embed(self, table: TorchWeight, ids: Array, given: Array | None = None, scale: float = 1.0) -> torch.Tensor:
+        if given is None:
+            return F.embedding(ids, table.tensor) * scale
+        if given.shape[-1] != table.shape[1]:
+            raise ShapeError("width of the embeddings", expected=table.shape[1], found=given.shape[-1])
+        found = torch.empty(len(ids), table.shape[1], device=self.device)
+        own = ids >= 0
+        found[own] = F.embedding(ids[own], table.tensor) * scale
+        found[~own] = F.embedding(-1 - ids[~own], given)
+        return found
 
     def linear(self, x: torch.Tensor, weight: TorchWeight, bias: Array | None = None) -> torch.Tensor:
         if x.shape[-1] != weight.shape[1]:
@@ -243,8 +278,9 @@ class ReferenceOps:
             mine = rows.sequences == sequence
             positions = rows.positions[mine]
             seen = int(positions.max()) + 1
-            keys, values = (x[:seen].to(q.dtype) for x in store.entry(sequence))
-            visible = _visible(positions, seen, window)
+            first = 0 if window is None else max(int(positions.min()) + 1 - window, 0)
+            keys, values = (x.to(q.dtype) for x in store.entry(sequence, first, seen))
+            visible = _visible(positions, seen, window)[:, first:]
             out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
         return out.flatten(-2)
 

@@ -79,8 +79,7 @@ class Attention(Layer):
         self.norms = norms
         self.head_dim = shape.head_dim
         self.scale = shape.head_dim**-0.5 if scale is None else scale
-        self.window = window
-        self.kv = KVState(shape.n_kv_heads, shape.head_dim)
+        self.kv = KVState(shape.n_kv_heads, shape.head_dim, window)
 
     def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: LayerCache) -> Array:
         q, k, v = self.projections.q(x), self.projections.k(x), self.projections.v(x)
@@ -89,4 +88,4 @@ class Attention(Layer):
         if angles is not None:
             q, k = (self.ops.rope(heads, angles, self.head_dim) for heads in (q, k))
         cache.append(self.kv, k, v, rows)
-        return self.projections.out(cache.attend(self.kv, q, rows, scale=self.scale, window=self.window))
+        return self.projections.out(cache.attend(self.kv, q, rows, scale=self.scale, window=self.kv.window))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearlight.kernels.ops import Array, Ops
+from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.parameters import Layer, Parameter, Part, Role
 
 
@@ -21,14 +21,21 @@ class Linear(Layer):
 
 
 class Embedding(Layer):
-    """Rows of a table by id. Shapes: [R] -> [R, width]."""
+    """Rows of a table by token, times `scale`; rows that are given as embeddings stay as they are. -> [R, width]."""
 
-    def __init__(self, ops: Ops, name: str, n_rows: int, width: int) -> None:
-        self.ops = ops
+    def __init__(self, ops: Ops, name: str, n_rows: int, width: int, scale: float = 1.0) -> None:
+        self.ops, self.scale = ops, scale
         self.weight = Parameter(f"{name}.weight", (n_rows, width), "embedding")
 
-    def __call__(self, ids: Array) -> Array:
-        return self.ops.embed(self.weight.value, ids)
+    def __call__(self, rows: Rows) -> Array:
+        return self.ops.embed(self.weight.value, rows.tokens, rows.embeddings, self.scale)
+
+
+class PositionEmbedding(Embedding):
+    """Learned positions: rows of a table by position. -> [R, width]."""
+
+    def __call__(self, rows: Rows) -> Array:
+        return self.ops.embed(self.weight.value, rows.positions)
 
 
 class Head(Layer):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention, AttentionShape, Projections
-from nearlight.layers.basic import Embedding, Head, LayerNorm
+from nearlight.layers.basic import Embedding, Head, LayerNorm, PositionEmbedding
 from nearlight.layers.mlp import GeluMLP
 from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
@@ -50,13 +50,13 @@ class GPT2(Model):
         super().__init__(ops, config.size("vocab_size"), config.size("n_positions"))
         width = config.size("n_embd")
         self.embedding = Embedding(ops, "transformer.wte", self.vocab_size, width)
-        self.positions = Embedding(ops, "transformer.wpe", self.max_positions, width)
+        self.positions = PositionEmbedding(ops, "transformer.wpe", self.max_positions, width)
         self.blocks = [Block(ops, config, i) for i in range(config.layers("n_layer"))]
         self.norm = LayerNorm(ops, "transformer.ln_f", width, _eps(config))
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", True))
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
-        h = self.ops.add(self.embedding(rows.tokens), self.positions(rows.positions))
+        h = self.ops.add(self.embedding(rows), self.positions(rows))
         for block in self.blocks:
             h = block(h, rows, cache)
         return self.norm(self.ops.take(h, rows.logit_rows))

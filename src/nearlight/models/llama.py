@@ -37,10 +37,13 @@ class Block(Layer):
         projections = Projections.of(ops, f"{name}.self_attn", shape, qkv_bias=bias, out_bias=bias)
         mlp_size, mlp_bias = config.size("intermediate_size"), config.flag("mlp_bias", False)
         self.attention_norm = RMSNorm(ops, f"{name}.input_layernorm", shape.hidden_size, self.eps)
-        # The window is of models like Mistral's first, which GGUF files also call llama.
-        self.attention = Attention(ops, shape, projections, window=window_in_use(config))
+        self.attention = Attention(ops, shape, projections, window=self.window(config, index))
         self.mlp_norm = RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, self.eps)
         self.mlp = GatedMLP(ops, f"{name}.mlp", shape.hidden_size, mlp_size, mlp_bias)
+
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        """Read how many tokens a row sees: of models like Mistral's first, which GGUF files also call llama."""
+        return window_in_use(config)
 
     def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         h = self.ops.add(h, self.attention(self.attention_norm(h), rows, angles, cache))
@@ -64,7 +67,7 @@ class Llama(Model):
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", False))
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
-        h = self.embedding(rows.tokens)
+        h = self.embedding(rows)
         angles = self.rope.angles(rows.positions)
         for block in self.blocks:
             h = block(h, rows, angles, cache)

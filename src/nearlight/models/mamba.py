@@ -56,7 +56,7 @@ class Mamba(Model):
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", True))
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
-        h = self.embedding(rows.tokens)
+        h = self.embedding(rows)
         for block in self.blocks:
             h = block(h, rows, cache)
         return self.norm(self.ops.take(h, rows.logit_rows))

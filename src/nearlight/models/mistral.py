@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.kernels.ops import Ops
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
 
@@ -12,10 +11,8 @@ from nearlight.models.llama import Block, Llama
 class WindowedBlock(Block):
     """Llama's; a window that the config leaves out is 4096 tokens, one that is null is none."""
 
-    def __init__(self, ops: Ops, config: ConfigReader, index: int) -> None:
-        super().__init__(ops, config, index)
-        off = config.is_off("sliding_window")
-        self.attention.window = None if off else config.positions("sliding_window", 4096)
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        return None if config.is_off("sliding_window") else config.positions("sliding_window", 4096)
 
 
 class Mistral(Llama):

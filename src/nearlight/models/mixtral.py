@@ -17,10 +17,12 @@ class SparseBlock(Block):
 
     def __init__(self, ops: ExpertOps, config: ConfigReader, index: int) -> None:
         super().__init__(ops, config, index)
-        self.attention.window = config.positions("sliding_window") if config.has("sliding_window") else None
         n_experts, n_chosen = config.size("num_local_experts", 8), config.size("num_experts_per_tok", 2)
         name, expert_size = f"{self.name}.block_sparse_moe", config.size("intermediate_size")
         self.mlp = SparseMLP(ops, name, NAMES, self.shape.hidden_size, expert_size, n_experts, n_chosen, normalize=True)
+
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        return config.positions("sliding_window") if config.has("sliding_window") else None
 
 
 class Mixtral(Llama):

@@ -21,9 +21,11 @@ class FusedBlock(Block):
         super().__init__(ops, config, index)
         name = f"{self.name}.self_attn"
         projections = Projections.fused(ops, f"{name}.qkv_proj", f"{name}.o_proj", self.shape)
-        window = config.positions("sliding_window") if config.has("sliding_window") else None
-        self.attention = Attention(ops, self.shape, projections, window=window)
+        self.attention = Attention(ops, self.shape, projections, window=self.window(config, index))
         self.mlp = FusedGatedMLP(ops, f"{self.name}.mlp", self.shape.hidden_size, config.size("intermediate_size"))
+
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        return config.positions("sliding_window") if config.has("sliding_window") else None
 
 
 class Phi3(Llama):

@@ -17,7 +17,10 @@ class BiasedBlock(Block):
     def __init__(self, ops: Ops, config: ConfigReader, index: int) -> None:
         super().__init__(ops, config, index)
         projections = Projections.of(ops, f"{self.name}.self_attn", self.shape, qkv_bias=True)
-        self.attention = Attention(ops, self.shape, projections, window=window_of_layer(config, index))
+        self.attention = Attention(ops, self.shape, projections, window=self.window(config, index))
+
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        return window_of_layer(config, index)
 
 
 class Qwen2(Llama):

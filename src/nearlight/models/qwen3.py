@@ -35,10 +35,14 @@ class Block(Layer):
                 RMSNorm(ops, f"{attention}.q_norm", shape.head_dim, eps),
                 RMSNorm(ops, f"{attention}.k_norm", shape.head_dim, eps),
             ),
-            window=window_of_layer(config, index),
+            window=self.window(config, index),
         )
         self.mlp_norm = RMSNorm(ops, f"{name}.post_attention_layernorm", shape.hidden_size, eps)
         self.mlp = GatedMLP(ops, f"{name}.mlp", shape.hidden_size, config.size("intermediate_size"))
+
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        """Read how many tokens a row sees at most."""
+        return window_of_layer(config, index)
 
     def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         h = self.ops.add(h, self.attention(self.attention_norm(h), rows, angles, cache))
@@ -61,7 +65,7 @@ class Qwen3(Model):
         self.head = Head(ops, self.embedding, tied=config.flag("tie_word_embeddings", False))
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
-        h = self.embedding(rows.tokens)
+        h = self.embedding(rows)
         angles = self.rope.angles(rows.positions)
         for block in self.blocks:
             h = block(h, rows, angles, cache)

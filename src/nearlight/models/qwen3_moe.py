@@ -16,7 +16,6 @@ class SparseBlock(Block):
 
     def __init__(self, ops: ExpertOps, config: ConfigReader, index: int) -> None:
         super().__init__(ops, config, index)
-        self.attention.window = window_in_use(config)
         every, dense = config.positions("decoder_sparse_step", 1), config.items("mlp_only_layers", int)
         if index in dense or (index + 1) % every:
             return
@@ -33,6 +32,9 @@ class SparseBlock(Block):
             n_chosen,
             normalize=config.flag("norm_topk_prob", False),
         )
+
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        return window_in_use(config)
 
 
 class Qwen3Moe(Qwen3):

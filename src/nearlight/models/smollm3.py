@@ -17,7 +17,9 @@ class NopeBlock(Block):
     def __init__(self, ops: Ops, config: ConfigReader, index: int) -> None:
         super().__init__(ops, config, index)
         self.rotates = _rotates(config)[index]
-        self.attention.window = None if self.rotates else window_in_use(config)
+
+    def window(self, config: ConfigReader, index: int) -> int | None:
+        return None if _rotates(config)[index] else window_in_use(config)
 
     def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         return super().__call__(h, rows, angles if self.rotates else None, cache)

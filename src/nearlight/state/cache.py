@@ -3,15 +3,15 @@
 A sequence is a number. The cache keeps how many tokens of each it holds; the kernel set's stores keep the bytes.
 Forgetting the last tokens of keys and values costs nothing (they are just no longer counted). A recurrence cannot be
 unwound: it goes back to where a step began, or to a copy, and what lies between is computed again. Reusing a
-conversation and undoing a step are made of that, and rejecting a draft will be.
+conversation, undoing a step and rejecting drafted tokens are made of that.
 
-Layers with a sliding window keep whole sequences too. Tokens behind the window are not read, but going back to an
-earlier length may bring them into view again, and nothing here knows how far back its users will go.
+Layers with a sliding window give back what it has left behind, except as much as somebody may want to go back by: where
+a longer answer than that is taken back, its conversation is computed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Unpack, cast
 
@@ -30,13 +30,23 @@ from nearlight.kernels.ops import (
 _KEPT_SNAPSHOTS = 4
 """Copies of a sequence's recurrences: the ends of the last prompts."""
 
+_KEPT_BEHIND = 4096
+"""Tokens that a sequence can go back by, at least, where windows give back what they do not see."""
+
+_STRIDE = 256
+"""Tokens that are given back together."""
+
 
 @dataclass(frozen=True, eq=False)
 class KVState:
-    """What an attention layer declares to keep of every token; layers that hold the same one share it."""
+    """What an attention layer declares to keep of every token; layers that hold the same one share it.
+
+    With a `window` a token is no longer seen by the rows so many tokens behind it.
+    """
 
     n_kv_heads: int
     head_dim: int
+    window: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +82,10 @@ class _Done:
 @dataclass
 class _Held:
     """A sequence: the tokens counted, those computed, and copies of its recurrences, numbered as sequences are, by how
-    many tokens they have seen."""
+    many tokens they have seen. What windows see of less than `floor` tokens may have been given back."""
 
     length: int = 0
+    floor: int = 0
     done: _Done = _Done()
     snapshots: dict[int, int] = field(default_factory=dict)
 
@@ -138,6 +149,8 @@ class Cache:
     def extend(self, sequence: int, n_tokens: int) -> None:
         """Count n_tokens more, making room for them; the step that follows fills them."""
         held = self._find(sequence)
+        if held.floor > held.length:
+            self._begin_windows(sequence, held)
         length = held.length + n_tokens
         if length > self._rooms.get(sequence, 0):
             self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=1 << 62)
@@ -157,12 +170,14 @@ class Cache:
         held.done = _Done(held.length, 1 - held.done.place, before=held.done.computed)
         if self._recurrences and ends and n_rows > 1:
             self._take_snapshot(sequence, held)
+        self._give_back(sequence, held)
 
     def truncate(self, sequence: int, length: int) -> int:
         """Forget all but the first `length` tokens, and what was counted and not computed; return how many are left.
 
-        Keys and values of any length are there. Recurrences go back one step, else to the last copy that has not seen
-        more: then fewer tokens are left, and the others are to be computed again.
+        Keys and values of any length are there, behind a window those of the last few thousand. Recurrences go back one
+        step, else to the last copy that has not seen more. Where that is not enough, fewer tokens are left, and the
+        others are to be computed again.
         """
         held = self._find(sequence)
         if not 0 <= length <= held.length:
@@ -171,6 +186,9 @@ class Cache:
         if self._recurrences and left < held.done.computed:
             held.done = self._go_back(sequence, held, left)
             left = held.done.computed
+        if left < held.floor:
+            held.done = self._go_back(sequence, held, 0) if self._recurrences else _Done()
+            left = 0
         held.length, held.done = left, replace(held.done, computed=left)
         for seen in [seen for seen in held.snapshots if seen > left]:
             self._drop_snapshot(held, seen)
@@ -183,6 +201,7 @@ class Cache:
             store.clear(sequence)
         held = self._find(sequence)
         held.done = replace(held.done, computed=held.length)
+        self._give_back(sequence, held)
 
     def fork(self, sequence: int) -> int:
         """Copy a sequence, as a snapshot to come back to or as another continuation of the same prompt."""
@@ -194,7 +213,7 @@ class Cache:
                 store.copy(sequence, target, computed)
         for recurrence in self._recurrences.values():
             recurrence.copy(sequence, target)
-        self._held[target] = _Held(computed, _Done(computed))
+        self._held[target] = _Held(computed, held.floor, _Done(computed))
         return target
 
     @property
@@ -210,6 +229,27 @@ class Cache:
     def n_bytes(self) -> int:
         kept = sum(store.n_bytes for store in self.stores)
         return kept + sum(recurrence.n_bytes for recurrence in self._recurrences.values())
+
+    # -- windows ---------------------------------------------------------------------------------------------------
+
+    def _windows(self) -> Iterator[tuple[int, KVStore]]:
+        return ((state.window, store) for state, store in self._stores.items() if state.window is not None)
+
+    def _give_back(self, sequence: int, held: _Held) -> None:
+        """Release what no window sees, not even of a sequence that has gone back by as much as is kept."""
+        floor = (held.done.computed - _KEPT_BEHIND) // _STRIDE * _STRIDE
+        if floor <= max(held.floor, min((window for window, _ in self._windows()), default=floor)):
+            return
+        held.floor = floor  # first: who is interrupted here has lost no more than he may
+        for window, store in self._windows():
+            store.release(sequence, max(floor - window, 0))
+
+    def _begin_windows(self, sequence: int, held: _Held) -> None:
+        """Make room for an emptied sequence where some was given back; interrupted, it is done again."""
+        for _, store in self._windows():
+            store.free(sequence)
+        self._rooms.pop(sequence, None)
+        held.floor = 0
 
     # -- going back ------------------------------------------------------------------------------------------------
 

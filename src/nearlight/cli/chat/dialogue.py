@@ -15,8 +15,8 @@ from nearlight.cli.chat.settings import Settings
 from nearlight.errors import RequestError
 
 if TYPE_CHECKING:
-    from nearlight.engine.generation import Stream
     from nearlight.engine.language_model import LanguageModel
+    from nearlight.engine.stream import Stream
 
 OnPrefill = Callable[[int, int], None]
 

@@ -61,6 +61,7 @@ class CountedKVStore:
         self.operations = target.attention_operations(format)
         self._target = target
         self._room: dict[int, int] = {}
+        self._released: dict[int, int] = {}
 
     def reserve(self, sequence: int, n_tokens: int) -> int:
         room = max(self._room.get(sequence, 0), self._target.kv_allocated_tokens(n_tokens))
@@ -69,17 +70,22 @@ class CountedKVStore:
 
     def copy(self, source: int, target: int, n_tokens: int) -> None:
         self._room[target] = 0
+        self._released[target] = self._released.get(source, 0)
         self.reserve(target, n_tokens)
+
+    def release(self, sequence: int, before: int) -> None:
+        self._released[sequence] = max(self._released.get(sequence, 0), self._target.kv_released_tokens(before))
 
     def clear(self, sequence: int) -> None:
         pass  # there is nothing in it
 
     def free(self, sequence: int) -> None:
         self._room.pop(sequence, None)
+        self._released.pop(sequence, None)
 
     @property
     def n_bytes(self) -> int:
-        return self.token_bytes * sum(self._room.values())
+        return self.token_bytes * (sum(self._room.values()) - sum(self._released.values()))
 
 
 class CountedRecurrentStore:
@@ -151,11 +157,13 @@ class CountOps:
 
     # -- operations ------------------------------------------------------------------------------------------------
 
-    def embed(self, table: CountedWeight, ids: Array) -> Activation:
+    def embed(self, table: CountedWeight, ids: Array, given: Array | None = None, scale: float = 1.0) -> Activation:
         """Count the rows that are looked up, not the table."""
-        n_rows, width = len(ids), table.shape[1]
-        row_bytes = table.format.row_bytes(width)
-        return self._result("embed", n_rows, width, name=table.name, weight_bytes=n_rows * row_bytes)
+        width = table.shape[1]
+        if given is not None:
+            _expect("width of the embeddings", width, given.shape[1])
+        n_bytes = int(np.count_nonzero(np.asarray(ids) >= 0)) * table.format.row_bytes(width)
+        return self._result("embed", len(ids), width, name=table.name, weight_bytes=n_bytes)
 
     def linear(self, x: Activation, weight: CountedWeight, bias: CountedVector | None = None) -> Activation:
         n_out, n_in = weight.shape

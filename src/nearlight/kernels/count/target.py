@@ -55,6 +55,10 @@ class Target:
         """Return for how many tokens there is room when n_tokens are kept."""
         return _rounded_up(n_tokens, self.segment_tokens)
 
+    def kv_released_tokens(self, before: int) -> int:
+        """Return how many tokens' room is given back when all before this position is released."""
+        return before // self.segment_tokens * self.segment_tokens
+
     def multiplied_in(self, format: Format) -> str:
         """Return the data type in which a matrix of this format is multiplied."""
         if format is BF16:

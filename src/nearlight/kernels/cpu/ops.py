@@ -1,6 +1,6 @@
 """The `Ops` of `kernels.ops` on the CPU: each op checks its operands and adds commands to the tape being recorded.
 
-Nothing is computed here. While a program meets a shape of rows for the first time, it has its forward run once with
+Nothing is computed here. When a program meets more rows than it has a tape for, it has its forward run once with
 symbolic rows; the ops then hand back places in an arena instead of numbers. From then on the tape is replayed in one
 native call a step (`program`).
 
@@ -54,6 +54,9 @@ class CpuKVStore:
             self.native.copy(source, target, n_tokens)
         except ValueError as error:
             raise RequestError(str(error)) from None
+
+    def release(self, sequence: int, before: int) -> None:
+        self.native.release(sequence, before)
 
     def clear(self, sequence: int) -> None:
         self.native.clear(sequence)
@@ -169,8 +172,10 @@ class CpuOps:
             raise ShapeError("the cpu kernels compute only inside a program", advice="wrap the forward in ops.program")
         return self.recording.tape
 
-    def embed(self, table: _native.Matrix, ids: Array) -> _native.Activation:
-        return self._tape.embed(table, ids)
+    def embed(
+        self, table: _native.Matrix, ids: Array, given: Array | None = None, scale: float = 1.0
+    ) -> _native.Activation:
+        return self._tape.embed(table, ids, given, scale)
 
     def linear(
         self, x: _native.Activation, weight: _native.Matrix, bias: _native.Vector | None = None

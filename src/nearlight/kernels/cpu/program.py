@@ -1,8 +1,8 @@
-"""A forward recorded once per shape of rows, and replayed.
+"""A forward recorded once for any number of rows up to a power of two, and replayed.
 
-A tape holds for one number of rows R and of logit rows W, because the sizes of activations and the division of work
-depend on them. Decoding uses one shape all the time; prompts come in one usual chunk and some rests. The tapes used
-least recently are dropped.
+Where activations lie and how work is divided is decided for the most rows a tape has room for; what is computed follows
+the rows there are. So steps that mix prompts with decoding, whose numbers differ all the time, need few tapes. Those
+used least recently are dropped.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from nearlight.kernels.ops import Array, Float32, Frequencies, Rows, Watch
 if TYPE_CHECKING:
     from nearlight.kernels.cpu.ops import CpuOps
 
-KEPT_TAPES = 64
+KEPT_TAPES = 16
+"""Of steps of up to 512 rows, which come in ten sizes, each with some of logit rows."""
 
 
 class Recording:
     """A tape, what its ropes ask for before each step, and where its result will be."""
 
-    def __init__(self, runtime: _native.Runtime, n_rows: int, n_logit_rows: int, longest: int) -> None:
-        self.tape = _native.Tape(runtime, n_rows, n_logit_rows)
+    def __init__(self, runtime: _native.Runtime, room: tuple[int, int], longest: int) -> None:
+        self.tape = _native.Tape(runtime, *room)
         self.result: _native.Activation | None = None
         self._longest = longest
         self._frequencies: list[Frequencies] = []
@@ -39,13 +40,20 @@ class Recording:
         return frequencies(self._longest)
 
     def replay(self, rows: Rows, watch: Watch | None) -> Float32:
-        """Compute the logits of other rows of the same shape. Raises: RequestError for rows that do not fit."""
+        """Compute the logits of rows that there is room for. Raises: RequestError for rows that do not fit."""
         assert self.result is not None
         longest = max(rows.positions) + 1
         frequencies = [np.ascontiguousarray(ask(longest), dtype=np.float32) for ask in self._frequencies]
         try:
             return self.tape.run(
-                self.result, rows.tokens, rows.positions, rows.sequences, rows.logit_rows, frequencies, watch
+                self.result,
+                rows.tokens,
+                rows.positions,
+                rows.sequences,
+                rows.logit_rows,
+                rows.embeddings,
+                frequencies,
+                watch,
             )
         except ValueError as error:
             raise RequestError(str(error)) from None
@@ -64,7 +72,13 @@ class CpuProgram:
         self._lock = threading.RLock()
 
     def __call__(self, rows: Rows, watch: Watch | None = None) -> Float32:
-        rows = Rows(_list(rows.tokens), _list(rows.positions), _list(rows.sequences), _list(rows.logit_rows))
+        rows = Rows(
+            _list(rows.tokens),
+            _list(rows.positions),
+            _list(rows.sequences),
+            _list(rows.logit_rows),
+            _embeddings(rows.embeddings),
+        )
         if not len(rows.tokens) == len(rows.positions) == len(rows.sequences) > 0:
             found = [len(rows.tokens), len(rows.positions), len(rows.sequences)]
             raise ShapeError("tokens, positions, sequences", expected="equal numbers, at least 1", found=found)
@@ -72,28 +86,41 @@ class CpuProgram:
             return self.recording(rows).replay(rows, watch)
 
     def recording(self, rows: Rows) -> Recording:
-        """Return the recording for rows of this shape, making it if it is not kept."""
-        shape = (len(rows.tokens), len(rows.logit_rows))
-        recording = self._recordings.get(shape)
+        """Return the recording that has room for these rows, making it if it is not kept."""
+        room = _room(len(rows.tokens)), _room(len(rows.logit_rows))
+        recording = self._recordings.get(room)
         if recording is None:
-            recording = self._recordings[shape] = self._record(rows)
+            recording = self._recordings[room] = self._record(room, max(max(rows.positions) + 1, 1))
             if len(self._recordings) > KEPT_TAPES:
                 self._recordings.popitem(last=False)
-        self._recordings.move_to_end(shape)
+        self._recordings.move_to_end(room)
         return recording
 
-    def _record(self, rows: Rows) -> Recording:
-        recording = Recording(
-            self._ops.runtime, len(rows.tokens), len(rows.logit_rows), max(max(rows.positions) + 1, 1)
-        )
+    def _record(self, room: tuple[int, int], longest: int) -> Recording:
+        recording = Recording(self._ops.runtime, room, longest)
         tape = recording.tape
+        rows = Rows(tape.tokens, tape.positions, tape.sequences, tape.logit_rows, tape.embeddings)
         with self._ops.recording_lock:
             self._ops.recording = recording
             try:
-                recording.result = self._forward(Rows(tape.tokens, tape.positions, tape.sequences, tape.logit_rows))
+                recording.result = self._forward(rows)
             finally:
                 self._ops.recording = None
         return recording
+
+
+def _room(n: int) -> int:
+    """Return for how many rows a tape is made that n are to fit: a power of two, or none."""
+    return 1 << (n - 1).bit_length() if n else 0
+
+
+def _embeddings(values: Array | None) -> Float32 | None:
+    if values is None:
+        return None
+    embeddings = np.ascontiguousarray(values, dtype=np.float32)
+    if embeddings.ndim != 2:
+        raise ShapeError("embeddings of rows", expected="two axes", found=list(embeddings.shape))
+    return embeddings
 
 
 def _list(values: Array) -> list[int]:
