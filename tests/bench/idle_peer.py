@@ -9,9 +9,9 @@ from nearlight.bench.peers.child import serve
 
 
 class Idle:
-    weights, version, vocab_size = "w4", "1.0", 9
+    weights, vocab_size = "w4", 9
 
-    def __init__(self, order: dict[str, Any]) -> None: ...
+    def __init__(self, request: dict[str, Any]) -> None: ...
 
     def rewind(self, n_tokens: int) -> None: ...
 

@@ -11,11 +11,11 @@ from nearlight.bench.peers.child import serve
 
 
 class Scripted:
-    version, vocab_size = "1.0", 9
+    vocab_size = 9
 
-    def __init__(self, order: dict[str, Any]) -> None:
-        self.weights = order["weights"]
-        self._left = order["tokens_until_exit"]
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.weights = request["weights"]
+        self._left = request["tokens_until_exit"]
         sys.stdout.write("what a library may print\n")
         sys.stdout.flush()
 

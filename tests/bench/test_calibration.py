@@ -7,22 +7,22 @@ import pytest
 from nearlight.bench import calibration
 from nearlight.bench.calibration import calibrate, compute_work, from_profiles, memory_work, slice_of
 from nearlight.bench.profile import Profile, Timed, role_of
-from nearlight.bench.steady import Watch
+from nearlight.bench.steady import Repeater
 from nearlight.counting.counted_model import CountedModel
-from nearlight.kernels.count import Entry, Ledger, cpu_target
-from tests.bench.tiny import GPT2, description
+from nearlight.kernels.count import OpCost, StepCost, cpu_target
+from tests.bench.tiny import GPT2, tiny
 
 DEPTH, CHUNK, READS = 200, 64, 40e9
 
 
 @pytest.fixture(scope="module")
 def counted() -> CountedModel:
-    return description("w8").counted(cpu_target("avx512"))
+    return tiny("w8").counted(cpu_target("avx512"))
 
 
-def profile(ledger: Ledger, seconds: dict[str, float], *, waiting_s: float, around_s: float) -> Profile:
+def profile(step: StepCost, seconds: dict[str, float], *, waiting_s: float, around_s: float) -> Profile:
     """Make a profile in which an op takes as long as its role says."""
-    ops = [Timed(role_of(entry), entry, seconds.get(role_of(entry), 1.0)) for entry in ledger]
+    ops = [Timed(role_of(op), op, seconds.get(role_of(op), 1.0)) for op in step]
     return Profile([Timed("quantize", None, 5.0), *ops], waiting_s, around_s)
 
 
@@ -47,15 +47,13 @@ def test_large_ops_of_the_profiled_prefill_step_are_predicted_exactly(
 ) -> None:
     found = from_profiles(*profiles, READS)
     uneven = 1 + 10.0 / sum(op.seconds for op in profiles[1].ops)
-    (up, *_) = [entry for entry in counted.prefill(CHUNK)[0] if role_of(entry) == "up_proj"]
+    (up, *_) = [op for op in counted.prefill(CHUNK)[0] if role_of(op) == "up_proj"]
     assert found.rates["up_proj"].seconds(up) == pytest.approx(50.0 * uneven)
 
 
 def test_a_step_in_between_takes_the_longer_of_both(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
     rate = from_profiles(*profiles, READS).rates["up_proj"]
-    few, many = (
-        next(entry for entry in counted.prefill(n_rows)[0] if role_of(entry) == "up_proj") for n_rows in (1, 32)
-    )
+    few, many = (next(op for op in counted.prefill(n_rows)[0] if role_of(op) == "up_proj") for n_rows in (1, 32))
     assert rate.seconds(few) == rate.per_memory * few.bytes_read
     assert rate.seconds(many) == rate.per_compute * many.operations["int8"] > rate.per_memory * many.bytes_read
 
@@ -70,7 +68,7 @@ def test_attention_grows_with_the_context(counted: CountedModel, profiles: tuple
 
 def test_where_memory_is_slower_only_what_reads_it_is(counted: CountedModel, profiles: tuple[Profile, Profile]) -> None:
     found = from_profiles(*profiles, READS)
-    by_kind = {entry.kind: entry for entry in counted.decode(DEPTH)}
+    by_kind = {op.kind: op for op in counted.decode(DEPTH)}
     linear, norm = by_kind["linear"], by_kind["rms_norm"]
     assert found.rates[role_of(linear)].seconds(linear, 2.0) == 2 * found.rates[role_of(linear)].seconds(linear)
     assert found.rates["rms_norm"].seconds(norm, 2.0) == found.rates["rms_norm"].seconds(norm)
@@ -83,18 +81,19 @@ def test_every_step_costs_what_lies_around_it(counted: CountedModel, profiles: t
     found = from_profiles(*profiles, READS)
     step = counted.decode(3)
     assert found.seconds([step] * 5) == pytest.approx(5 * found.seconds([step]))
-    assert found.seconds([Ledger()]) == found.around_s == 2.0
+    assert found.seconds([StepCost()]) == found.around_s == 2.0
 
 
 def test_work_in_the_cache_is_counted_by_calls_and_by_bytes() -> None:
-    norm, add = Entry("n", "rms_norm", weight_bytes=8, operations={"fp32": 6}), Entry("add", "add", activation_bytes=12)
-    attend = Entry("attend", "attend", kv_read_bytes=9, operations={"bf16": 4, "fp32": 3})
-    assert [memory_work(entry) for entry in (norm, add, attend)] == [1, 1, 9]
-    assert [compute_work(entry) for entry in (norm, add, attend)] == [6, 12, 7]
+    norm = OpCost("n", "rms_norm", weight_bytes=8, operations={"fp32": 6})
+    add = OpCost("add", "add", activation_bytes=12)
+    attend = OpCost("attend", "attend", kv_read_bytes=9, operations={"bf16": 4, "fp32": 3})
+    assert [memory_work(op) for op in (norm, add, attend)] == [1, 1, 9]
+    assert [compute_work(op) for op in (norm, add, attend)] == [6, 12, 7]
 
 
 def test_a_slice_is_as_small_as_the_caches_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = description("w8", num_hidden_layers=40)
+    model = tiny("w8", num_hidden_layers=40)
     one = model.counted(cpu_target()).weight_bytes / 40
 
     def layers_with(cache_bytes: float) -> int:
@@ -104,12 +103,12 @@ def test_a_slice_is_as_small_as_the_caches_allow(monkeypatch: pytest.MonkeyPatch
     assert layers_with(0) == 2
     assert 9 <= layers_with(10 * one / 4) <= 12
     assert layers_with(1e9) == 40
-    assert slice_of(description("w8", GPT2)).config["n_layer"] == 2
+    assert slice_of(tiny("w8", GPT2)).config["n_layer"] == 2
 
 
 def test_calibrating_takes_rates_of_all_that_the_model_does() -> None:
-    model = description("w4")
-    found = calibrate(model, Watch(lambda: READS), threads=1, chunk=32)
+    model = tiny("w4")
+    found = calibrate(model, Repeater(lambda: READS), threads=1, chunk=32)
     assert found.read_bytes_per_s == READS
     counted = model.counted(cpu_target())
     seconds = [found.seconds(steps) for steps in ([counted.decode(5)], counted.prefill(100, 32))]

@@ -8,14 +8,14 @@ from typing import Any
 import gguf
 import pytest
 
-from nearlight.bench.gguf_file import gguf_name, write_gguf
-from nearlight.bench.subject import packaged
+from nearlight.bench.model import packaged
+from nearlight.bench.peers.gguf_file import gguf_name, write_gguf
 from nearlight.bench.synthetic import random_tensor
 from nearlight.errors import RequestError
 from nearlight.kernels.count import CountOps
 from nearlight.models import build_model
 from nearlight.package import open_package
-from tests.bench.tiny import CONFIG, GPT2, description
+from tests.bench.tiny import CONFIG, GPT2, tiny
 
 CONFIGS = [
     CONFIG,
@@ -24,10 +24,13 @@ CONFIGS = [
 ]
 
 
+MISTRAL = CONFIG | {"model_type": "mistral", "tie_word_embeddings": False, "sliding_window": None}
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config["model_type"])
 @pytest.mark.parametrize("weights", ["bf16", "q4_0"])
 def test_the_engine_reads_the_same_model_back(tmp_path: Path, config: dict[str, Any], weights: str) -> None:
-    model = description(weights, config)
+    model = tiny(weights, config)
     package = open_package(write_gguf(model, tmp_path))
     for key, value in config.items():
         if key != "rope_parameters":
@@ -42,7 +45,7 @@ def test_the_engine_reads_the_same_model_back(tmp_path: Path, config: dict[str, 
 
 
 def test_other_readers_understand_it(tmp_path: Path) -> None:
-    reader = gguf.GGUFReader(write_gguf(description("q4_0"), tmp_path))
+    reader = gguf.GGUFReader(write_gguf(tiny("q4_0"), tmp_path))
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     assert len(tensors) == 2 + 3 * 11
     assert tensors["blk.2.ffn_down.weight"].tensor_type == gguf.GGMLQuantizationType.Q4_0
@@ -54,7 +57,7 @@ def test_other_readers_understand_it(tmp_path: Path) -> None:
 
 
 def test_tensors_that_end_anywhere_are_aligned(tmp_path: Path) -> None:
-    model = description("bf16", head_dim=6)  # a head's norm takes 24 bytes
+    model = tiny("bf16", head_dim=6)  # a head's norm takes 24 bytes
     package = open_package(write_gguf(model, tmp_path))
     for parameter in build_model(CountOps(), model.config).parameters():
         ours = random_tensor(parameter, model.format_of(parameter))
@@ -62,7 +65,7 @@ def test_tensors_that_end_anywhere_are_aligned(tmp_path: Path) -> None:
 
 
 def test_a_package_keeps_its_bits(tmp_path: Path) -> None:
-    source = write_gguf(description("q5_0"), tmp_path)
+    source = write_gguf(tiny("q5_0"), tmp_path)
     (tmp_path / "again").mkdir()
     again = write_gguf(packaged(source), tmp_path / "again")
     assert again.read_bytes() == source.read_bytes()
@@ -76,14 +79,30 @@ def test_names_are_ggufs() -> None:
 
 def test_rows_that_do_not_fill_blocks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"token_embd.weight: expected rows of a multiple of 256 for Q4_K, found 96"):
-        write_gguf(description("q4_k"), tmp_path)
+        write_gguf(tiny("q4_k"), tmp_path)
 
 
 def test_formats_that_ggufs_do_not_have_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"token_embd.weight: expected one of F32.*MXFP4, found W4G128"):
-        write_gguf(description("w4g128"), tmp_path)
+        write_gguf(tiny("w4g128"), tmp_path)
+
+
+def test_mistral_is_llama_there(tmp_path: Path) -> None:
+    package = open_package(write_gguf(tiny("q4_0", MISTRAL), tmp_path))
+    assert package.model_type == "llama"
+    parameters = build_model(CountOps(), MISTRAL).parameters()
+    assert {name: tensor.shape for name, tensor in package.tensors.items()} == {
+        parameter.name: parameter.stored_shape for parameter in parameters
+    }
+
+
+@pytest.mark.parametrize(("config", "window"), [({"sliding_window": 70}, 70), ({}, 4096)])
+def test_a_window_that_the_file_cannot_say_is_refused(tmp_path: Path, config: dict[str, Any], window: int) -> None:
+    windowed = {key: value for key, value in MISTRAL.items() if key != "sliding_window"} | config
+    with pytest.raises(RequestError, match=f"expected mistral without a sliding window, found one of {window} tokens"):
+        write_gguf(tiny("q4_0", windowed), tmp_path)
 
 
 def test_other_families_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"expected a model of llama, qwen2, qwen3, found gpt2; name a file"):
-        write_gguf(description("w8", GPT2), tmp_path)
+    with pytest.raises(RequestError, match=r"a model of llama, mistral, qwen2, qwen3, found gpt2; name a file"):
+        write_gguf(tiny("w8", GPT2), tmp_path)

@@ -1,121 +1,40 @@
-"""Forecasts: all steps of a workload are counted, and timed at the limit and as predicted."""
+"""Rows hold what was predicted and what was measured."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from nearlight.bench.calibration import Calibration, Rate
-from nearlight.bench.contestant import OwnEngine
-from nearlight.bench.measure import Bench, Forecast, steps_of
-from nearlight.bench.profile import role_of
-from nearlight.bench.steady import Watch
-from nearlight.bench.subject import setting_of
-from nearlight.bench.workload import Workload
+from nearlight.bench.measure import Bench
+from nearlight.bench.model import setting_of
+from nearlight.bench.prediction import Predictor
+from nearlight.bench.runner import OwnRunner, Workload
+from nearlight.bench.steady import Repeater
 from nearlight.counting.counted_model import CountedModel
 from nearlight.kernels.count import cpu_target
-from nearlight.limits.cache import Cache
-from nearlight.limits.hardware import Hardware
-from tests.bench.tiny import description
-
-MACHINE = Hardware("slow", "cpu", 1e9, 1e6, {"fp32": 1e9, "bf16": 2e9, "int8": 5e9}, "made up", "measured")
+from tests.bench.test_prediction import MACHINE
+from tests.bench.tiny import tiny
 
 
 @pytest.fixture(scope="module")
 def counted() -> CountedModel:
-    return description("w8").counted(cpu_target("avx512"))
+    return tiny("w8").counted(cpu_target("avx512"))
 
 
-@pytest.mark.parametrize(("n_gen", "n_depth"), [(1, 0), (5, 300), (90, 7)])
-def test_generation_costs_the_sum_of_its_steps(counted: CountedModel, n_gen: int, n_depth: int) -> None:
-    steps, scale = steps_of(counted, Workload(n_gen=n_gen, n_depth=n_depth), chunk=512)
-    every = [counted.decode(n_depth + i) for i in range(n_gen)]
-    for total in ("weight_bytes", "kv_read_bytes", "bytes_written"):
-        assert scale * sum(getattr(step, total) for step in steps) == pytest.approx(
-            sum(getattr(step, total) for step in every), rel=2e-3
-        )
-
-
-def test_a_prompt_costs_its_chunks(counted: CountedModel) -> None:
-    steps, scale = steps_of(counted, Workload(n_prompt=70, n_depth=11), chunk=32)
-    assert scale == 1
-    assert [step.kv_read_bytes for step in steps] == [
-        counted.kv_bytes_per_token * (11 + n_tokens) for n_tokens in (32, 64, 70)
-    ]
-
-
-def test_without_calibration_the_limit_is_predicted(counted: CountedModel) -> None:
-    expected = Forecast(counted, MACHINE).of(Workload(n_gen=4, n_depth=100), 512)
-    steps = [counted.decode(100 + i) for i in range(4)]
-    total = sum(step.bytes_read + step.bytes_written for step in steps)
-    assert expected.total_bytes == total
-    assert expected.predicted_s == expected.limit_s == pytest.approx(total / 1e6)
-    assert (expected.bound, expected.label) == ("bandwidth", "measured")
-
-
-def test_the_limit_is_that_of_the_state(counted: CountedModel) -> None:
-    forecast, workload = Forecast(counted, MACHINE), Workload(n_gen=4, n_depth=100)
-    half = forecast.of(workload, 512, MACHINE.bytes_per_s / 2)
-    assert half.limit_s == pytest.approx(2 * forecast.of(workload, 512).limit_s)
-    assert (half.read_bytes_per_s, forecast.of(workload, 512).read_bytes_per_s) == (5e5, 1e6)
-
-
-def test_a_model_in_the_cache_has_the_caches_limit_and_state(counted: CountedModel) -> None:
-    cached = replace(MACHINE, cache=Cache(2 * counted.weight_bytes, 7e6))
-    forecast, workload = Forecast(counted, cached), Workload(n_gen=4)
-    expected = forecast.of(workload, 512)
-    assert forecast.reads_from == expected.limit_of == "cache"
-    assert (expected.read_bytes_per_s, expected.limit_s) == (7e6, pytest.approx(expected.total_bytes / 7e6))
-    slower = forecast.of(workload, 512, 5e6)
-    assert (slower.read_bytes_per_s, slower.bound) == (5e6, "bandwidth")
-    assert forecast.in_state(5e6).bytes_per_s == MACHINE.bytes_per_s
-
-
-def test_a_context_that_outgrows_the_cache_is_read_from_memory_too(counted: CountedModel) -> None:
-    cached = replace(MACHINE, cache=Cache(counted.weight_bytes, 7e6))
-    beyond = Forecast(counted, cached).of(Workload(n_gen=4, n_depth=900), 512)
-    assert beyond.limit_of == "memory"
-    assert 1e6 < beyond.read_bytes_per_s < 7e6
-
-
-def test_predictions_are_stored_for_every_chunk_that_may_be_chosen(counted: CountedModel) -> None:
-    workloads = [Workload(n_prompt=300), Workload(n_gen=4)]
-    stored = Forecast(counted, MACHINE).store(workloads, (128, 512, 1024), 5e5)
-    assert [(workload.name, rows) for workload, rows in stored] == [("pp300", 128), ("pp300", 300), ("tg4", 0)]
-    assert {one.read_bytes_per_s for one in stored.values()} == {5e5}
-
-
-def test_a_state_is_predicted_from_its_own_calibration(counted: CountedModel) -> None:
-    rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
-    fast, slow = Calibration(rates, 1.0, 1e6), Calibration(rates, 5.0, 6e5)
-    forecast = Forecast(counted, MACHINE, [fast, slow])
-    assert [forecast.of(Workload(n_gen=1), 512, speed).predicted_s for speed in (1.02e6, 5e5)] == [1.0, 5.0]
-    assert [forecast.knows(speed) for speed in (1e6, 0.97e6, 0.8e6, 6e5)] == [True, True, False, True]
-
-
-def test_a_calibration_predicts(counted: CountedModel) -> None:
-    rates = {role_of(entry): Rate(0.0, 0.0) for entry in counted.decode(0)}
-    calibration = Calibration(rates | {"rms_norm": Rate(0.25, 0.0)}, around_s=0.5, read_bytes_per_s=1e6)
-    n_norms = sum(entry.kind == "rms_norm" for entry in counted.decode(0))
-    expected = Forecast(counted, MACHINE, [calibration]).of(Workload(n_gen=40), 512)
-    assert expected.predicted_s == pytest.approx(40 * (0.5 + 0.25 * n_norms))
-    assert expected.label == "calibrated"
-
-
-def test_rows_hold_what_was_forecast_and_measured(counted: CountedModel) -> None:
-    model = description("w8")
+def test_rows_hold_what_was_predicted_and_measured(counted: CountedModel) -> None:
+    model = tiny("w8")
     engine = model.engine(1)
-    own = OwnEngine(engine, "w8", chunk=16)
-    forecast = Forecast(counted, MACHINE)
+    own = OwnRunner(engine, "w8", chunk=16)
+    predictor = Predictor(counted, MACHINE)
     flips = iter([3e5, 1e6, 1e6, 1e6, 1e6, 1e6, 1e6])
-    stored = forecast.store([Workload(n_prompt=40), Workload(n_gen=2)], [16], 3e5)
-    bench = Bench(setting_of(model, engine, counted), forecast, stored, own, Watch(lambda: next(flips), lambda: 0.0))
+    stored = predictor.predict_all([Workload(n_prompt=40), Workload(n_gen=2)], [16], 3e5)
+    bench = Bench(
+        setting_of(model, engine, counted), predictor, stored, own, Repeater(lambda: next(flips), lambda: 0.0)
+    )
     (row,) = bench.run(Workload(n_prompt=40), 3)
     own.close()
-    assert row.expectation == forecast.of(Workload(n_prompt=40), 16, 1e6)
+    assert row.adjusted == predictor.predict(Workload(n_prompt=40), 16, 1e6)
     assert row.prediction is stored[Workload(n_prompt=40), 16]
-    assert row.prediction == forecast.of(Workload(n_prompt=40), 16, 3e5) != row.expectation
+    assert row.prediction == predictor.predict(Workload(n_prompt=40), 16, 3e5) != row.adjusted
     assert (len(row.discarded), row.unsteady) == (1, None)
     assert (row.engine, row.chunk, len(row.samples_ns)) == ("nearlight", 16, 3)
     assert row.setting.model_size == counted.weight_bytes
@@ -123,9 +42,9 @@ def test_rows_hold_what_was_forecast_and_measured(counted: CountedModel) -> None
 
 
 def test_the_fastest_chunk_is_chosen(counted: CountedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = OwnEngine(description("w8").engine(1), "w8")
-    setting = setting_of(description("w8"), own.engine, counted)
-    bench = Bench(setting, Forecast(counted, MACHINE), {}, own, Watch(lambda: 1e6))
+    own = OwnRunner(tiny("w8").engine(1), "w8")
+    setting = setting_of(tiny("w8"), own.engine, counted)
+    bench = Bench(setting, Predictor(counted, MACHINE), {}, own, Repeater(lambda: 1e6))
     monkeypatch.setattr(own, "prepare", lambda workload: None)
     monkeypatch.setattr(own, "run", lambda: {128: 9, 256: 5, 300: 7}[own.chunk])
     assert bench.choose_chunk(Workload(n_prompt=300)) == own.chunk == 256

@@ -14,25 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nearlight.bench.peers import PEERS, Peer
-from nearlight.bench.peers.child import Runner, converse
+from nearlight.bench.peers.child import PeerRunner, converse
 from nearlight.bench.peers.llama_cpp_child import LlamaCpp
 from nearlight.bench.peers.openvino_child import OpenVino
-from nearlight.bench.peers.process import Arena, PeerProcess, started, unavailable
+from nearlight.bench.peers.process import PEERS, Peer, PeerProcess, PeerSetup, started, unavailable
 from nearlight.bench.peers.transformers_child import Transformers
-from nearlight.bench.workload import Workload
+from nearlight.bench.runner import Workload
 from nearlight.errors import RequestError
 from nearlight.kernels.count import ACCELERATOR
 from nearlight.package import open_package
-from tests.bench.tiny import CONFIG, description
+from tests.bench.tiny import CONFIG, tiny
 
-ORDER: dict[str, Any] = {"threads": 1, "context": 64, "vocab_size": 320, "weights": "w8", "config": CONFIG}
+REQUEST: dict[str, Any] = {"threads": 1, "context": 64, "vocab_size": 320, "weights": "w8", "config": CONFIG}
 
 
 class Log:
     """A peer that writes down what it is asked to do."""
 
-    weights, version, vocab_size = "w8", "1.2", 11
+    weights, vocab_size = "w8", 11
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
@@ -45,21 +44,21 @@ class Log:
         self.calls.append(("forward", len(tokens)))
 
 
-def talk(*orders: object, load: Any = lambda order: Log()) -> list[dict[str, Any]]:
-    answers = io.StringIO()
-    converse(load, io.StringIO("".join(json.dumps(order) + "\n" for order in orders)), answers)
-    return [json.loads(line) for line in answers.getvalue().splitlines()]
+def talk(*requests: object, load: Any = lambda request: Log()) -> list[dict[str, Any]]:
+    responses = io.StringIO()
+    converse(load, io.StringIO("".join(json.dumps(request) + "\n" for request in requests)), responses)
+    return [json.loads(line) for line in responses.getvalue().splitlines()]
 
 
-def test_orders_are_answered() -> None:
+def test_requests_are_answered() -> None:
     loaded, prepared, ran = talk({"load": {}}, {"prepare": {"n_gen": 2, "n_depth": 3}}, {"run": {}})
-    assert loaded == {"weights": "w8", "version": "1.2"}
+    assert loaded == {"weights": "w8"}
     assert prepared == {}
     assert ran["ns"] > 0
 
 
-def test_what_goes_wrong_is_an_answer() -> None:
-    def fails(order: object) -> Log:
+def test_what_goes_wrong_is_a_response() -> None:
+    def fails(request: object) -> Log:
         raise MemoryError("too\nlarge")
 
     assert talk({"run": {}}) == [{"error": "nothing is loaded"}]
@@ -69,7 +68,7 @@ def test_what_goes_wrong_is_an_answer() -> None:
 
 def test_a_depth_is_computed_once_and_gone_back_to() -> None:
     log = Log()
-    runner = Runner(log)
+    runner = PeerRunner(log)
     runner.prepare(Workload(n_gen=2, n_depth=5))
     once = [("rewind", 5), ("forward", 1), ("forward", 1)]
     assert log.calls == [("rewind", 0), ("forward", 5), *once]
@@ -83,8 +82,8 @@ def test_a_depth_is_computed_once_and_gone_back_to() -> None:
 def test_a_process_is_asked_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     scripted = Peer("scripted", "tests.bench.scripted_peer", "json", "pip install it")
-    peer = PeerProcess(scripted, ORDER | {"tokens_until_exit": 5})
-    assert (peer.name, peer.weights, peer.version) == ("scripted", "w8", "1.0")
+    peer = PeerProcess(scripted, REQUEST | {"tokens_until_exit": 5})
+    assert (peer.name, peer.weights) == ("scripted", "w8")
     peer.prepare(Workload(n_gen=2))
     assert peer.run() > 0
     with pytest.raises(RequestError, match="scripted: found ValueError: more than 4 at once"):
@@ -98,17 +97,17 @@ def test_a_process_is_asked_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_peer_that_cannot_load_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     with pytest.raises(RequestError, match="KeyError: 'tokens_until_exit'"):
-        PeerProcess(Peer("scripted", "tests.bench.scripted_peer", "json", "pip install it"), ORDER)
+        PeerProcess(Peer("scripted", "tests.bench.scripted_peer", "json", "pip install it"), REQUEST)
 
 
 def test_transformers_computes_the_same_shape() -> None:
-    peer = Transformers(ORDER)
+    peer = Transformers(REQUEST)
     n_parameters = sum(parameter.numel() for parameter in peer._model.parameters())
-    assert n_parameters == description().counted(ACCELERATOR).parameters.total
+    assert n_parameters == tiny().counted(ACCELERATOR).parameters.total
     peer.forward([1] * 7)
     peer.rewind(4)
     assert peer._cache.get_seq_length() == 4
-    runner = Runner(peer)
+    runner = PeerRunner(peer)
     runner.prepare(Workload(n_gen=2, n_depth=3))
     runner.run()
     assert peer._cache.get_seq_length() == 5
@@ -126,10 +125,10 @@ class FakeLlama:
 
 
 def test_llama_cpp_is_given_the_file_and_the_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "llama_cpp", SimpleNamespace(Llama=FakeLlama, __version__="0.3"))
-    peer = LlamaCpp(ORDER | {"model": "/models/x.gguf"})
+    monkeypatch.setitem(sys.modules, "llama_cpp", SimpleNamespace(Llama=FakeLlama))
+    peer = LlamaCpp(REQUEST | {"model": "/models/x.gguf"})
     llama = peer._model
-    assert (peer.version, peer.weights, llama.path) == ("0.3", "w8", "/models/x.gguf")
+    assert (peer.weights, llama.path) == ("w8", "/models/x.gguf")
     assert (llama.options["n_threads"], llama.options["n_threads_batch"], llama.options["n_ctx"]) == (1, 1, 64)
     peer.forward([1, 2, 3])
     peer.rewind(2)
@@ -160,10 +159,10 @@ def test_openvino_goes_back_to_the_depth(monkeypatch: pytest.MonkeyPatch) -> Non
     ports = [SimpleNamespace(names={name}) for name in ("input_ids", "attention_mask", "position_ids")]
     compiled = SimpleNamespace(inputs=ports, create_infer_request=lambda: request)
     core = SimpleNamespace(compile_model=lambda path, device, options: compiled)
-    library = SimpleNamespace(Core=lambda: core, Tensor=lambda data: SimpleNamespace(data=data), __version__="2026.4")
+    library = SimpleNamespace(Core=lambda: core, Tensor=lambda data: SimpleNamespace(data=data))
     monkeypatch.setitem(sys.modules, "openvino", library)
-    peer = OpenVino(ORDER | {"model": "/models/x"})
-    runner = Runner(peer)
+    peer = OpenVino(REQUEST | {"model": "/models/x"})
+    runner = PeerRunner(peer)
     runner.prepare(Workload(n_gen=2, n_depth=5))
     runner.run()
     assert len(request.held.state.data) == 7
@@ -185,21 +184,21 @@ def test_peers_that_cannot_take_part_are_told_in_a_line() -> None:
         unavailable("vllm", {})
 
 
-def test_orders_name_a_file_where_one_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    orders: dict[str, dict[str, Any]] = {}
+def test_requests_name_a_file_where_one_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: dict[str, dict[str, Any]] = {}
 
-    def start(peer: Peer, order: dict[str, Any]) -> Any:
-        if "model" in order and Path(order["model"]).exists():
-            order["tensors"] = len(open_package(order["model"]).tensors)
-        orders[peer.name] = order
+    def start(peer: Peer, request: dict[str, Any]) -> Any:
+        if "model" in request and Path(request["model"]).exists():
+            request["tensors"] = len(open_package(request["model"]).tensors)
+        requests[peer.name] = request
         return SimpleNamespace(close=lambda: None)
 
     monkeypatch.setattr("nearlight.bench.peers.process.PeerProcess", start)
-    arena = Arena(description("w8"), 2, 99, 320, {"openvino": tmp_path / "exported"})
-    with started(["llama.cpp", "transformers", "openvino"], arena) as peers:
+    setup = PeerSetup(tiny("w8"), 2, 99, 320, {"openvino": tmp_path / "exported"})
+    with started(["llama.cpp", "transformers", "openvino"], setup) as peers:
         assert len(peers) == 3
-    assert orders["llama.cpp"]["tensors"] == 35
-    assert not Path(orders["llama.cpp"]["model"]).exists()
-    assert orders["openvino"]["model"] == str(tmp_path / "exported")
-    assert "model" not in orders["transformers"]
-    assert {(order["threads"], order["context"]) for order in orders.values()} == {(2, 99)}
+    assert requests["llama.cpp"]["tensors"] == 35
+    assert not Path(requests["llama.cpp"]["model"]).exists()
+    assert requests["openvino"]["model"] == str(tmp_path / "exported")
+    assert "model" not in requests["transformers"]
+    assert {(request["threads"], request["context"]) for request in requests.values()} == {(2, 99)}

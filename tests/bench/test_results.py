@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from nearlight.bench.results import Expectation, Row, Setting
-from nearlight.bench.workload import Workload
+from nearlight.bench.model import Setting
+from nearlight.bench.prediction import Prediction
+from nearlight.bench.results import Row
+from nearlight.bench.runner import Workload
 
 SETTING = Setting("M", "qwen3", "w4", "f16", 1000, 5_000_000, 2, "A processor", "avx512", 1_000_000)
-EXPECTATION = Expectation(
+ADJUSTED = Prediction(
     6e6, 2e6, 3e9, limit_s=0.02, predicted_s=0.04, bound="bandwidth", label="calibrated", read_bytes_per_s=4e8
 )
-PREDICTION = replace(EXPECTATION, limit_s=0.025, predicted_s=0.05, read_bytes_per_s=3.2e8)
-ROW = Row("nearlight", SETTING, Workload(n_gen=4, n_depth=9), None, [40_000_000, 60_000_000], PREDICTION, EXPECTATION)
+PREDICTION = replace(ADJUSTED, limit_s=0.025, predicted_s=0.05, read_bytes_per_s=3.2e8)
+ROW = Row("nearlight", SETTING, Workload(n_gen=4, n_depth=9), None, [40_000_000, 60_000_000], PREDICTION, ADJUSTED)
 
 CONTRACT = {
     *("engine", "model", "architecture", "weights", "kv", "test", "n_prompt", "n_gen", "n_depth", "n_threads"),
@@ -71,14 +73,14 @@ def test_a_row_of_no_one_state_says_so_and_its_peers_do_too() -> None:
     for told in (row.as_json(), row.beside("llama.cpp", "q4_0", [1000]).as_json()):
         assert (told["unsteady"], told["unsteady_because"], told["discarded"]) == (True, "it changed", ["a flip"])
     fast = replace(row, samples_ns=[10_000_000])
-    assert "the machine changed while it was measured" in str(fast.explanation)
+    assert "the machine changed while it was measured" in str(fast.why_over_limit)
 
 
 def test_a_share_over_the_whole_is_explained() -> None:
     fast = replace(ROW, samples_ns=[10_000_000])
-    assert ROW.explanation is None
-    assert replace(ROW, samples_ns=[20_000_000]).explanation is None
+    assert ROW.why_over_limit is None
+    assert replace(ROW, samples_ns=[20_000_000]).why_over_limit is None
     assert fast.share_of_limit == pytest.approx(2)
-    assert "than in the probes before and after it" in str(fast.explanation)
-    computing = replace(fast, expectation=replace(EXPECTATION, bound="compute"))
-    assert "while something slowed the machine" in str(computing.explanation)
+    assert "than in the probes before and after it" in str(fast.why_over_limit)
+    computing = replace(fast, adjusted=replace(ADJUSTED, bound="compute"))
+    assert "while something slowed the machine" in str(computing.why_over_limit)

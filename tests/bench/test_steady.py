@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nearlight.bench.steady import MOST_TRIES, Watch, waiting_seconds
+from nearlight.bench.steady import MOST_TRIES, Repeater, waiting_seconds
 
 FAST, SLOW = 63e9, 36e9
 
@@ -29,8 +29,8 @@ class Machine:
         self.n_works += 1
         return self.n_works - 1
 
-    def watch(self) -> Watch:
-        return Watch(self.probe, lambda: self.waited, lambda: self.now)
+    def repeater(self) -> Repeater:
+        return Repeater(self.probe, lambda: self.waited, lambda: self.now)
 
 
 def forever(*states: float) -> Iterator[float]:
@@ -41,7 +41,7 @@ def forever(*states: float) -> Iterator[float]:
 
 def test_in_a_quiet_machine_nothing_is_repeated() -> None:
     machine = Machine(iter([60e9, 61e9, 59.5e9, 60e9]))
-    found = machine.watch().steadily(machine.work, 3)
+    found = machine.repeater().repeat(machine.work, 3)
     assert found.values == [0, 1, 2]
     assert found.read_bytes_per_s == pytest.approx(60.25e9)
     assert (found.discarded, found.unsteady) == ([], None)
@@ -49,7 +49,7 @@ def test_in_a_quiet_machine_nothing_is_repeated() -> None:
 
 def test_a_repetition_under_which_the_machine_changed_is_done_again() -> None:
     machine = Machine(forever(SLOW, SLOW, FAST, FAST))
-    found = machine.watch().steadily(machine.work, 2)
+    found = machine.repeater().repeat(machine.work, 2)
     # 0 was slow, under 1 it changed, and then there are two of one state.
     assert found.values == [2, 3]
     assert found.read_bytes_per_s == FAST
@@ -62,7 +62,7 @@ def test_a_repetition_under_which_the_machine_changed_is_done_again() -> None:
 
 def test_the_state_that_held_for_most_is_kept() -> None:
     machine = Machine(iter([SLOW, SLOW, SLOW, FAST, FAST, FAST, SLOW, SLOW, SLOW]))
-    found = machine.watch().steadily(machine.work, 3)
+    found = machine.repeater().repeat(machine.work, 3)
     assert found.values == [0, 1, 5]
     assert found.read_bytes_per_s == SLOW
     assert found.unsteady is None
@@ -70,14 +70,14 @@ def test_the_state_that_held_for_most_is_kept() -> None:
 
 def test_waiting_for_others_disturbs_too() -> None:
     machine = Machine(forever(FAST), waits={0: 0.029, 1: 0.12})
-    found = machine.watch().steadily(machine.work, 2)
+    found = machine.repeater().repeat(machine.work, 2)
     assert found.values == [0, 2]
     assert found.discarded == ["other programs or machines took 12% of a processor"]
 
 
 def test_a_machine_that_never_settles_gives_what_there_is_and_says_so() -> None:
     machine = Machine(iter([SLOW, FAST] * 20))
-    found = machine.watch().steadily(machine.work, 2)
+    found = machine.repeater().repeat(machine.work, 2)
     assert machine.n_works == MOST_TRIES * 2
     assert len(found.values) == 2
     assert len(found.discarded) == MOST_TRIES * 2 - 2
@@ -88,7 +88,7 @@ def test_a_machine_that_never_settles_gives_what_there_is_and_says_so() -> None:
 def test_quiet_repetitions_in_too_many_states_are_told_apart() -> None:
     one, two, three = 20e9, 30e9, 45e9
     machine = Machine(iter([one, one, two, two, two, three, three, three, one]))
-    found = machine.watch().steadily(machine.work, 2)
+    found = machine.repeater().repeat(machine.work, 2)
     assert len(found.values) == 2
     assert found.unsteady is not None
     assert found.unsteady.startswith("the machine changed between repetitions: reading went at ")
@@ -96,10 +96,10 @@ def test_quiet_repetitions_in_too_many_states_are_told_apart() -> None:
 
 def test_probes_are_shared_between_neighbours_but_not_after_a_disturbance() -> None:
     machine = Machine(forever(FAST))
-    machine.watch().steadily(machine.work, 4)
+    machine.repeater().repeat(machine.work, 4)
     assert machine.n_probes == 5
     disturbed = Machine(forever(SLOW, FAST))
-    disturbed.watch().steadily(disturbed.work, 1)
+    disturbed.repeater().repeat(disturbed.work, 1)
     assert (disturbed.n_works, disturbed.n_probes) == (2, 4)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from nearlight import dtypes
-from nearlight.bench.subject import synthetic, target_of
+from nearlight.bench.model import synthetic, target_of
 from nearlight.bench.synthetic import formats_named, random_rows, random_tensor
 from nearlight.dtypes import Format
 from nearlight.errors import RequestError, UnsupportedError
 from nearlight.formats import dequantize
 from nearlight.layers.parameters import Parameter
-from tests.bench.tiny import CONFIG, GPT2, description
+from tests.bench.tiny import CONFIG, GPT2, tiny
 
 
 @pytest.mark.parametrize("format", dtypes.ALL, ids=str)
@@ -53,7 +53,7 @@ def test_formats_go_by_both_kinds_of_names() -> None:
     "weights", ["bf16", "w8", "w6", "w4", "q4_k", "q5_1", "mxfp4", "iq4_xs", "w4g64", "w8g128", "f32"]
 )
 def test_a_model_of_random_weights_computes_and_takes_what_was_counted(weights: str) -> None:
-    model = description(weights)
+    model = tiny(weights)
     engine = model.engine(1)
     sequence = engine.open()
     engine.extend(sequence, [3, 1, 4, 1, 5])
@@ -66,7 +66,7 @@ def test_a_model_of_random_weights_computes_and_takes_what_was_counted(weights: 
 
 
 def test_fused_projections_are_made_too() -> None:
-    engine = description("w8", GPT2).engine(1)
+    engine = tiny("w8", GPT2).engine(1)
     sequence = engine.open()
     engine.extend(sequence, [0, 159])
     assert engine.logits(sequence).shape == (2, 160)
@@ -94,7 +94,7 @@ def test_a_config_that_cannot_be_read_is_named(text: str | None, tmp_path_factor
 
 def test_unknown_families_and_caches_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="neither run nor plan models of the family mamba9"):
-        description(model_type="mamba9").engine(1)
+        tiny(model_type="mamba9").engine(1)
     with pytest.raises(UnsupportedError, match="cannot run models of the family mixtral yet; it can plan them"):
         synthetic("mixtral-8x7b")
     with pytest.raises(RequestError, match="kv: expected one of f16, q8, f32, found 'q2'"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nearlight.bench.subject import Description
+from nearlight.bench.model import ModelSpec
 from nearlight.bench.synthetic import formats_named
 
 CONFIG: dict[str, Any] = {
@@ -29,5 +29,5 @@ GPT2: dict[str, Any] = {
 }
 
 
-def description(weights: str = "w4", base: dict[str, Any] = CONFIG, **changes: Any) -> Description:
-    return Description("Tiny", base | changes, weights, formats_named(weights).format_of)
+def tiny(weights: str = "w4", base: dict[str, Any] = CONFIG, **changes: Any) -> ModelSpec:
+    return ModelSpec("Tiny", base | changes, weights, formats_named(weights).format_of)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nearlight.bench import session, steady
+from nearlight.bench import measure, steady
 from nearlight.cli import bench, roofline
 from nearlight.cli.main import main
 from nearlight.errors import RequestError
@@ -34,7 +34,7 @@ def synthetic(tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever else runs beside the tests."""
-    monkeypatch.setattr(session, "read_now", lambda threads, source: 40e9)
+    monkeypatch.setattr(measure, "read_now", lambda threads, source: 40e9)
     monkeypatch.setattr(steady, "waiting_seconds", lambda: 0.0)
 
 
@@ -85,7 +85,7 @@ def test_what_was_predicted_stays_as_it_was_stored(
 ) -> None:
     # Memory gives 40 GB/s until the prediction is stored, and half of that while the model is run.
     figures = itertools.chain([40e9], itertools.repeat(20e9))
-    monkeypatch.setattr(session, "read_now", lambda threads, source: next(figures))
+    monkeypatch.setattr(measure, "read_now", lambda threads, source: next(figures))
     monkeypatch.setattr(processor, "last_caches", lambda root: [])
     _, decode = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
     assert (decode["predicted_read_bytes_per_s"], decode["read_bytes_per_s"]) == (40e9, 20e9)
@@ -103,7 +103,7 @@ def test_a_small_model_is_held_against_the_cache(
         asked.append(source)
         return 70e9
 
-    monkeypatch.setattr(session, "read_now", glance)
+    monkeypatch.setattr(measure, "read_now", glance)
     monkeypatch.setattr(processor, "last_caches", lambda root: [8 << 20])
     assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration"]) == 0
     told = capsys.readouterr()
@@ -156,7 +156,7 @@ def test_what_was_measured_is_shown_though_the_ledger_cannot_be_written(
     def full(*arguments: object) -> None:
         raise RequestError("ledger cannot be written", found="No space left on device")
 
-    monkeypatch.setattr(bench, "record", full)
+    monkeypatch.setattr(bench.ledger, "append", full)
     ledger = str(tmp_path / "ledger.jsonl")
     assert main(["bench", "--synthetic", synthetic, *QUICK, "--no-calibration", "--record", ledger]) == 2
     told = capsys.readouterr()
@@ -199,7 +199,7 @@ def test_a_machine_that_keeps_changing_is_told(
     capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = itertools.cycle([60e9, 36e9])
-    monkeypatch.setattr(session, "read_now", lambda threads, source: next(states))
+    monkeypatch.setattr(measure, "read_now", lambda threads, source: next(states))
     rows = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
     assert all(row["unsteady"] and "36.0 GB/s" in row["unsteady_because"] for row in rows)
     assert bench.main(["--synthetic", synthetic, *QUICK, "--no-calibration"]) == 0
@@ -223,11 +223,11 @@ def test_explain_accounts_for_the_time(capsys: pytest.CaptureFixture[str], synth
 def test_peers_stand_beside(
     capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nearlight.bench import peers
+    from nearlight.bench.peers import process
 
     monkeypatch.chdir(Path(__file__).parents[2])
-    scripted = peers.Peer("transformers", "tests.bench.idle_peer", "json", "")
-    monkeypatch.setitem(peers.PEERS, "transformers", scripted)
+    scripted = process.Peer("transformers", "tests.bench.idle_peer", "json", "")
+    monkeypatch.setitem(process.PEERS, "transformers", scripted)
     arguments = ["--synthetic", synthetic, *QUICK, "--no-calibration", "--vs", "llama.cpp,transformers"]
     assert bench.main(arguments) == 0
     captured = capsys.readouterr()

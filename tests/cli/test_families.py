@@ -150,7 +150,7 @@ def test_files_of_many_families(capsys: pytest.CaptureFixture[str]):
             assert inspected.json["reason"] == planned.json["reason"] == reason, path.stem
             assert planned.json["runnable"] == inspected.json["runnable"] == (path.stem in RUN)
             assert len(inspected.json["bits_per_weight"]) >= 3, path.stem  # told apart by what they are for
-            unused = sum("are not used" in remark for remark in inspected.json["remarks"])
+            unused = sum("are not used" in warning for warning in inspected.json["remarks"])
             assert inspected.json["params"]["total"] == planned.json["params"]["total"]
             assert Said(capsys, "run", str(path), "-p", "a", "-n", "2", "--no-cache").code == (
                 0 if reason is None else 2

@@ -65,8 +65,8 @@ def test_shapes_that_disagree_with_the_config(package: Path, nearlight: Command)
 
 def test_unused_tensors_and_unknown_families(package: Path) -> None:
     change(package / "config.json", num_hidden_layers=1)
-    remarks = look_over(open_package(package)).remarks
-    assert any("11 tensors are not used by qwen3: model.layers.1." in remark for remark in remarks)
+    warnings = look_over(open_package(package)).warnings
+    assert any("11 tensors are not used by qwen3: model.layers.1." in warning for warning in warnings)
     change(package / "config.json", model_type="mamba9")
     found = look_over(open_package(package))
     assert found.problems == [found.problems[0]]
@@ -90,12 +90,12 @@ def test_templates_that_are_missing_wrong_or_forgetful(package: Path) -> None:
     report = look_over(open_package(package))
     assert report.template is not None
     assert report.template.continues_cache is False
-    assert any(remark.startswith("turns do not continue the KV cache") for remark in report.remarks)
+    assert any(warning.startswith("turns do not continue the KV cache") for warning in report.warnings)
     template.write_text("{{ messages | nonsense }}")
     assert any("chat template" in problem for problem in look_over(open_package(package)).problems)
     template.unlink()
     assert look_over(open_package(package)).template is None
-    assert any("without a chat template" in remark for remark in look_over(open_package(package)).remarks)
+    assert any("without a chat template" in warning for warning in look_over(open_package(package)).warnings)
 
 
 def test_fused_projections_are_counted_once(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_model_that_stays_in_the_cache_has_its_limit(capsys: pytest.CaptureFix
     assert "read from" not in text_of(capsys, *box(1 << 20))[1]
 
 
-def test_remarks_say_what_is_taken_for_granted(capsys: pytest.CaptureFixture[str], box: str):
+def test_notes_say_what_is_taken_for_granted(capsys: pytest.CaptureFixture[str], box: str):
     _, report = report_of(capsys, "qwen3-30b-a3b", "--hardware", "h200")
     assert len(report["remarks"]) == 1
     assert "which experts" in report["remarks"][0]

@@ -10,7 +10,7 @@ import pytest
 
 from nearlight.cli.summary import as_json, closing_line
 from nearlight.engine.completion import Completion, Timing
-from nearlight.kernels.count import Entry, Ledger
+from nearlight.kernels.count import OpCost, StepCost
 from nearlight.limits.cache import Cache
 from nearlight.limits.run import RunLimit
 
@@ -32,13 +32,13 @@ class Costs:
     def kv_bytes(self, n_tokens: int) -> float:
         return 1000 * n_tokens
 
-    def decode(self, context: int, batch: int = 1) -> Ledger:
-        return Ledger([Entry("all", "linear", weight_bytes=self.weight_bytes, kv_read_bytes=1000 * context)])
+    def decode(self, context: int, batch: int = 1) -> StepCost:
+        return StepCost([OpCost("all", "linear", weight_bytes=self.weight_bytes, kv_read_bytes=1000 * context)])
 
-    def prefill(self, n_prompt: int, chunk: int | None = None, start: int = 0) -> list[Ledger]:
-        return [Ledger([Entry("all", "linear", weight_bytes=1, operations={"fp32": 2e6 * n_prompt})])]
+    def prefill(self, n_prompt: int, chunk: int | None = None, start: int = 0) -> list[StepCost]:
+        return [StepCost([OpCost("all", "linear", weight_bytes=1, operations={"fp32": 2e6 * n_prompt})])]
 
-    def verify(self, context: int, n_rows: int) -> Ledger:
+    def verify(self, context: int, n_rows: int) -> StepCost:
         return self.decode(context)
 
 

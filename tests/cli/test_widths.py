@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import nearlight
-from nearlight.bench import session, steady
+from nearlight.bench import measure, steady
 from nearlight.cli import bench, names
 from nearlight.cli.chat.repl import chat
 from nearlight.cli.chat.settings import Settings
@@ -138,9 +138,9 @@ def test_inspect(show: Show, chat_model: Path) -> None:
 
 
 def test_bench(show: Show, monkeypatch: pytest.MonkeyPatch, base_model: Path) -> None:
-    monkeypatch.setattr(session, "read_now", lambda threads, source: 40e9)
+    monkeypatch.setattr(measure, "read_now", lambda threads, source: 40e9)
     monkeypatch.setattr(steady, "waiting_seconds", lambda: 0.0)
-    monkeypatch.setattr(bench, "measure", once(session.measure))
+    monkeypatch.setattr(bench, "measure", once(measure.measure))
     check(show, "bench", str(base_model), "-p", "8", "-n", "8", "-r", "2", "-t", "1", "--explain", "--no-calibration")
 
 
@@ -249,6 +249,6 @@ def test_a_completion_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\n".join(screen.lines) == "Why " + ANSWER
 
 
-def test_remarks_of_a_model(show: Show, chat_model: Path) -> None:
+def test_warnings_of_a_model(show: Show, chat_model: Path) -> None:
     check(show, "run", str(chat_model), "hi", "-n", "2", "-v", varies=True)
     assert json.loads((chat_model / "config.json").read_text())["model_type"] == "qwen3"

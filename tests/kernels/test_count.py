@@ -26,8 +26,8 @@ def rows(positions: list[int], sequences: list[int] | None = None) -> Rows:
 
 
 def test_decode_reads_every_matrix_once_and_looks_one_embedding_row_up():
-    ledger = counted(LLAMA).decode(0)
-    assert ledger.weight_bytes == 4 * (L * LAYER_MATRICES + NORMS + V * M + M)
+    step = counted(LLAMA).decode(0)
+    assert step.weight_bytes == 4 * (L * LAYER_MATRICES + NORMS + V * M + M)
 
 
 def test_tied_head_is_read_from_the_embedding():
@@ -65,7 +65,7 @@ def test_prompt_attends_over_its_causal_half():
 
 def test_chunks_attend_over_as_much_as_the_whole_prompt():
     model = counted(LLAMA)
-    chunks = [ledger.by_kind()["attend"].operations["bf16"] for ledger in model.prefill(64, chunk=10)]
+    chunks = [step.by_kind()["attend"].operations["bf16"] for step in model.prefill(64, chunk=10)]
     assert sum(chunks) == model.prefill(64)[0].by_kind()["attend"].operations["bf16"]
 
 
@@ -89,7 +89,7 @@ def test_window_caps_what_is_seen_and_read():
     q, kv = (counted_activation(ops, 3, heads * D) for heads in (H, K))
     ops.append(kv, kv, store, rows([3, 4, 5]))
     ops.attend(q, store, rows([3, 4, 5]), scale=1.0, window=5)
-    attention = ops.ledger.by_kind()["attend"]
+    attention = ops.cost.by_kind()["attend"]
     assert attention.operations["bf16"] == (4 + 5 + 5) * 4 * H * D
     assert attention.kv_read_bytes == 6 * 2 * K * D * 2  # positions 0 … 5: the first row still sees 0
 
@@ -127,7 +127,7 @@ def test_sinks_are_read_and_as_many_as_heads():
         sinks = ops.vector(StoredTensor("sinks", F32, (n,), lambda: np.zeros((0, 0), np.uint8)))
         if n == H:
             ops.attend(q, ops.kv_store(K, D, F16), rows([0, 1, 2]), scale=1.0, sinks=sinks)
-            assert ops.ledger.by_kind()["attend"].weight_bytes == 4 * H
+            assert ops.cost.by_kind()["attend"].weight_bytes == 4 * H
         else:
             with pytest.raises(ShapeError, match="sinks: expected 6, found 7"):
                 ops.attend(q, ops.kv_store(K, D, F16), rows([0, 1, 2]), scale=1.0, sinks=sinks)
@@ -195,7 +195,7 @@ def test_engine_runs_on_counts():
     sequence = engine.open()
     engine.extend(sequence, [1, 2, 3])
     assert engine.step([sequence])[sequence].shape == (1, V)
-    assert ops.ledger.kv_read_bytes == L * 3 * 2 * K * D * 4  # weights in F32 are given a cache in F32
+    assert ops.cost.kv_read_bytes == L * 3 * 2 * K * D * 4  # weights in F32 are given a cache in F32
 
 
 def test_shapes_are_never_read():

@@ -55,7 +55,7 @@ def test_every_type_reads_bit_for_bit_and_llama_rows_come_back_in_order(tmp_path
     package = open_package(tmp_path / "model.gguf")
     assert {name: tensor.shape for name, tensor in package.tensors.items()} == decoder_shapes()
     assert_same_tensors(package, written)
-    assert package.remarks == ("no tokenizer in the file: token ids in, logits out",)
+    assert package.warnings == ("no tokenizer in the file: token ids in, logits out",)
 
 
 def test_qwen2_has_biases_and_no_permutation(tmp_path: Path) -> None:
@@ -189,9 +189,9 @@ def test_types_without_a_layout_are_described_and_refused_when_read(tmp_path: Pa
         tensor.read()
 
 
-def test_unknown_tensors_are_remarked(tmp_path: Path) -> None:
+def test_unknown_tensors_are_warned_of(tmp_path: Path) -> None:
     path = ggufs.spoil_tensor(tmp_path, "blk.0.attn_telepathy.weight", (1, 8), 0, 0)
-    assert any("1 tensors are not used by llama: blk.0.attn_telepathy" in text for text in open_package(path).remarks)
+    assert any("1 tensors are not used by llama: blk.0.attn_telepathy" in text for text in open_package(path).warnings)
 
 
 def test_every_value_type_is_read(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_llama3_scaling_arrives_as_divisors(tmp_path: Path) -> None:
     expected = np.linspace(1, 8, HEAD_DIM // 2, dtype=np.float32).tolist()
     assert package.config["rope_parameters"] == {"rope_type": "divisors", "rope_theta": 5e5, "divisors": expected}
     assert set(package.tensors) == set(decoder_shapes())
-    assert len(package.remarks) == 1
+    assert len(package.warnings) == 1
 
 
 def test_tokenizer_tables_special_tokens_templates_and_stop_ids(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_tokenizer_tables_special_tokens_templates_and_stop_ids(tmp_path: Path) 
         "eos_token_id": [5, 3], "bos_token_id": 3, "pad_token_id": 6, "temperature": 0.5, "top_k": 20,
         "do_sample": True,
     }  # fmt: skip
-    assert package.remarks == ()
+    assert package.warnings == ()
 
 
 def test_sentencepiece_files_have_default_special_tokens(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_stale_index_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     package = open_package(tmp_path)
     assert set(package.tensors) == set(sound.LLAMA_SHAPES)
-    assert any("index.json names files that are not here" in remark for remark in package.remarks)
+    assert any("index.json names files that are not here" in warning for warning in package.warnings)
 
 
 def test_a_consolidated_copy_is_ignored(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_consolidated_copy_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "consolidated.safetensors").write_bytes(sound.safetensors_bytes({"tok.weight": np.ones((2, 3))}))
     package = open_package(tmp_path)
     assert set(package.tensors) == set(sound.LLAMA_SHAPES)
-    assert any("consolidated" in remark for remark in package.remarks)
+    assert any("consolidated" in warning for warning in package.warnings)
 
 
 def test_one_tensor_in_two_files_is_refused(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_hub_snapshot_is_called_by_its_hub_id(tmp_path: Path) -> None:
 def test_a_package_without_tokenizer_opens(tmp_path: Path) -> None:
     package = open_package(sound.write_sound_directory(tmp_path))
     assert package.tokenizer is None
-    assert package.remarks == ("no tokenizer: token ids in, logits out",)
+    assert package.warnings == ("no tokenizer: token ids in, logits out",)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def tied_head_not_counted(patch: pytest.MonkeyPatch) -> None:
     def linear(ops: CountOps, x: Any, weight: Any, bias: Any = None) -> Any:
         result = original(ops, x, weight, bias)
         if "embed" in weight.name:
-            ops.ledger.entries.pop()
+            ops.cost.ops.pop()
         return result
 
     patch.setattr(CountOps, "linear", linear)
@@ -70,7 +70,7 @@ def embedding_read_whole(patch: pytest.MonkeyPatch) -> None:
 
     def embed(ops: CountOps, table: Any, *arguments: Any) -> Any:
         result = original(ops, table, *arguments)
-        ops.ledger.entries[-1] = replace(ops.ledger.entries[-1], weight_bytes=table.n_bytes)
+        ops.cost.ops[-1] = replace(ops.cost.ops[-1], weight_bytes=table.n_bytes)
         return result
 
     patch.setattr(CountOps, "embed", embed)
@@ -116,9 +116,9 @@ def multiplication_counted_as_one_operation(patch: pytest.MonkeyPatch) -> None:
 
     def linear(ops: CountOps, x: Any, weight: Any, bias: Any = None) -> Any:
         result = original(ops, x, weight, bias)
-        entry = ops.ledger.entries[-1]
-        halved = {data_type: count // 2 for data_type, count in entry.operations.items()}
-        ops.ledger.entries[-1] = replace(entry, operations=halved)
+        op = ops.cost.ops[-1]
+        halved = {data_type: count // 2 for data_type, count in op.operations.items()}
+        ops.cost.ops[-1] = replace(op, operations=halved)
         return result
 
     patch.setattr(CountOps, "linear", linear)

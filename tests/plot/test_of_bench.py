@@ -108,3 +108,10 @@ def test_the_best_is_named_within_the_picture(best: int, side: str):
     rows = [row(length, speed=900 if length == best else 300) for length in (64, 128, 512, 1024, 2048)]
     (note,) = bench_figure(rows).panels[0].notes
     assert (note.x, note.side) == (best, side)
+
+
+def test_the_tallest_error_bar_is_within_the_picture():
+    rows = [row(512, speed=900, stddev_ts=1500, limit_ts=1000, predicted_ts=950, adjusted_ts=None), row(64, speed=300)]
+    (panel,) = bench_figure(rows).panels
+    assert panel.y.high is not None
+    assert panel.y.high > 900 + 1500

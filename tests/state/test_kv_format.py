@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 import nearlight
-from nearlight.bench.subject import packaged
+from nearlight.bench.model import packaged
 from nearlight.dtypes import BF16, F16, F32, Q4_0, Q8_0, Format
 from nearlight.errors import RequestError
 from nearlight.plan import make_plan

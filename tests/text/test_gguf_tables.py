@@ -108,10 +108,10 @@ def test_llama3_takes_a_word_that_is_a_token_as_it_is():
     assert merged.encode("abc") == [64, 65, 66]
 
 
-def test_an_unknown_pre_tokenizer_is_remarked(gpt2_directory):
-    assert built(byte_level_tables(gpt2_directory, "gpt-2")).remarks == ()
+def test_an_unknown_pre_tokenizer_is_warned_of(gpt2_directory):
+    assert built(byte_level_tables(gpt2_directory, "gpt-2")).warnings == ()
     unknown = built(byte_level_tables(gpt2_directory, "brand-new"))
-    assert "pre-tokenizer 'brand-new', which is unknown" in unknown.remarks[0]
+    assert "pre-tokenizer 'brand-new', which is unknown" in unknown.warnings[0]
     assert unknown.encode("abc") == built(byte_level_tables(gpt2_directory, "default")).encode("abc")
 
 
@@ -160,9 +160,9 @@ def test_malformed_tables_are_one_line(case):
     assert message in str(caught.value)
 
 
-def test_merges_of_tokens_that_do_not_exist_are_left_out_and_remarked():
+def test_merges_of_tokens_that_do_not_exist_are_left_out_and_warned_of():
     tables = TokenizerTables("gpt2", ["a", "b", "ab"], [], [], ["a b", "a c"], {"pre": "gpt-2"})
     tokenizer = built(tables)
     assert tokenizer.encode("ab") == [2]
-    assert any("1 of 2 merges name tokens that do not exist" in remark for remark in tokenizer.remarks)
-    assert any("254 of 256 bytes have no token" in remark for remark in tokenizer.remarks)
+    assert any("1 of 2 merges name tokens that do not exist" in warning for warning in tokenizer.warnings)
+    assert any("254 of 256 bytes have no token" in warning for warning in tokenizer.warnings)

@@ -71,7 +71,7 @@ def test_what_is_known_of_tokens_is_the_same(
     plain = built(tables)
     for text in (*tables.tokens, "no such token", ""):
         assert lazy.id_of(text) == plain.id_of(text)
-    for name in ("special", "special_ids", "stop_ids", "n_tokens", "remarks"):
+    for name in ("special", "special_ids", "stop_ids", "n_tokens", "warnings"):
         assert getattr(lazy, name) == getattr(plain, name)
     assert lazy.decode(range(len(tables.tokens)), special=True) == plain.decode(range(len(tables.tokens)), special=True)
 

@@ -17,13 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from nearlight.bench.memory import release
-from nearlight.bench.probing import profile_engine
-from nearlight.bench.profile import Profile, role_of
-from nearlight.bench.steady import Watch
-from nearlight.bench.subject import Description, target_of
+from nearlight.bench.model import ModelSpec, target_of
+from nearlight.bench.profile import Profile, profile_step, role_of
+from nearlight.bench.steady import Repeater
 from nearlight.counting.counted_model import CountedModel
 from nearlight.engine.engine import CHUNK_ROWS, Engine
-from nearlight.kernels.count import ACCELERATOR, Entry, Ledger
+from nearlight.kernels.count import ACCELERATOR, OpCost, StepCost
 from nearlight.machine.probe import CACHES
 from nearlight.machine.processor import last_cache_bytes
 
@@ -40,10 +39,10 @@ class Rate:
     per_memory: float
     per_compute: float
 
-    def seconds(self, entry: Entry, slowdown: float = 1.0) -> float:
+    def seconds(self, op: OpCost, slowdown: float = 1.0) -> float:
         """Predict the time of an op where memory is so many times as slow as it was."""
-        per_memory = self.per_memory * (slowdown if reads_memory(entry) else 1.0)
-        return max(per_memory * memory_work(entry), self.per_compute * compute_work(entry))
+        per_memory = self.per_memory * (slowdown if reads_memory(op) else 1.0)
+        return max(per_memory * memory_work(op), self.per_compute * compute_work(op))
 
 
 @dataclass(frozen=True)
@@ -55,49 +54,45 @@ class Calibration:
     around_s: float
     read_bytes_per_s: float
 
-    def seconds(self, steps: Iterable[Ledger], read_bytes_per_s: float | None = None) -> float:
+    def seconds(self, steps: Iterable[StepCost], read_bytes_per_s: float | None = None) -> float:
         """Predict the time of steps one after the other, in the state with this bandwidth (None: the same)."""
         slowdown = self.read_bytes_per_s / (read_bytes_per_s or self.read_bytes_per_s)
-        return sum(
-            self.around_s + sum(self.rates[role_of(entry)].seconds(entry, slowdown) for entry in step) for step in steps
-        )
+        return sum(self.around_s + sum(self.rates[role_of(op)].seconds(op, slowdown) for op in step) for step in steps)
 
 
-def calibrate(
-    description: Description, watch: Watch, threads: int | None = None, chunk: int = CHUNK_ROWS
-) -> Calibration:
+def calibrate(spec: ModelSpec, repeater: Repeater, threads: int | None = None, chunk: int = CHUNK_ROWS) -> Calibration:
     """Profile a slice of a model on this machine as it is now. Units: `chunk` counts the rows of a prefill step."""
-    calibration = _of_slice(slice_of(description), watch, threads, chunk)
+    calibration = _of_slice(slice_of(spec), repeater, threads, chunk)
     release()  # so that the slice does not stay beside the whole model
     return calibration
 
 
-def slice_of(description: Description) -> Description:
+def slice_of(spec: ModelSpec) -> ModelSpec:
     """Return a model's first layers with random weights: as few as do not fit into the last caches, at least two."""
-    key = next((key for key in _LAYER_KEYS if key in description.config), None)
+    key = next((key for key in _LAYER_KEYS if key in spec.config), None)
     if key is None:
-        return replace(description, package=None)
-    n_layers = description.config[key]
+        return replace(spec, package=None)
+    n_layers = spec.config[key]
 
-    def cut(n: int) -> Description:
-        return replace(description, config={**description.config, key: n}, package=None)
+    def cut(n: int) -> ModelSpec:
+        return replace(spec, config={**spec.config, key: n}, package=None)
 
     two, three = (cut(n).counted(ACCELERATOR).weight_bytes for n in (LEAST_LAYERS, LEAST_LAYERS + 1))
     missing = CACHES * last_cache_bytes() - two
     return cut(min(LEAST_LAYERS + max(-(-missing // (three - two)), 0), n_layers))
 
 
-def _of_slice(slice: Description, watch: Watch, threads: int | None, chunk: int) -> Calibration:
+def _of_slice(slice: ModelSpec, repeater: Repeater, threads: int | None, chunk: int) -> Calibration:
     engine = slice.engine(threads)
     counted = slice.counted(target_of(engine))
-    found = watch.steadily(lambda: _profiles(engine, counted, chunk))
+    found = repeater.repeat(lambda: _profiles(engine, counted, chunk))
     return from_profiles(*found.values[0], found.read_bytes_per_s)
 
 
 def _profiles(engine: Engine, counted: CountedModel, chunk: int) -> tuple[Profile, Profile]:
     depth, chunk = min(DEPTH, engine.context - 1), min(chunk, engine.context)
-    decode = profile_engine(engine, counted, n_rows=1, depth=depth, repetitions=_DECODE_REPETITIONS)
-    prefill = profile_engine(engine, counted, n_rows=chunk, repetitions=_PREFILL_REPETITIONS)
+    decode = profile_step(engine, counted, n_rows=1, depth=depth, repetitions=_DECODE_REPETITIONS)
+    prefill = profile_step(engine, counted, n_rows=chunk, repetitions=_PREFILL_REPETITIONS)
     return decode, prefill
 
 
@@ -105,7 +100,7 @@ def from_profiles(decode: Profile, prefill: Profile, read_bytes_per_s: float) ->
     """Take rates from a step of one row, which waits for memory, and one of many, which multiplies.
 
     Time at barriers belongs to the ops. Between those of one row it is about the same after each; between those of many
-    it is the threads' uneven shares, which grow with the op.
+    it is the threads' uneven parts, which grow with the op.
     """
     waiting = decode.waiting_s / max(len(decode.ops), 1)
     uneven = 1 + prefill.waiting_s / max(sum(op.seconds for op in prefill.ops), 1e-9)
@@ -120,20 +115,20 @@ def from_profiles(decode: Profile, prefill: Profile, read_bytes_per_s: float) ->
     return Calibration(rates, decode.around_s, read_bytes_per_s)
 
 
-def reads_memory(entry: Entry) -> bool:
+def reads_memory(op: OpCost) -> bool:
     """Whether an op reads more than what is in the cache anyway."""
-    return entry.kind in ("linear", "attend")
+    return op.kind in ("linear", "attend")
 
 
-def memory_work(entry: Entry) -> float:
+def memory_work(op: OpCost) -> float:
     """Return the bytes that an op reads from memory, or 1 where it finds all it needs in the cache: then a call is a
     call, however few rows."""
-    return entry.bytes_read if reads_memory(entry) else 1
+    return op.bytes_read if reads_memory(op) else 1
 
 
-def compute_work(entry: Entry) -> float:
+def compute_work(op: OpCost) -> float:
     """Return the operations of an op; the bytes it moves where it has none."""
-    return sum(entry.operations.values()) or entry.activation_bytes
+    return sum(op.operations.values()) or op.activation_bytes
 
 
 @dataclass
@@ -150,11 +145,11 @@ def _by_role(profile: Profile) -> dict[str, _Sums]:
     quantizing = 0.0
     for op in profile.ops:
         quantizing += op.seconds
-        if op.entry is not None:
+        if op.cost is not None:
             role = sums[op.role]
             role.n_ops += 1
             role.seconds += quantizing
-            role.memory += memory_work(op.entry)
-            role.compute += compute_work(op.entry)
+            role.memory += memory_work(op.cost)
+            role.compute += compute_work(op.cost)
             quantizing = 0.0
     return sums

@@ -1,116 +1,115 @@
-"""Runs workloads and holds each against its limit, for the state that the machine was in, and against its prediction.
+"""Measures a model from beginning to end: predict, load, run beside peers, account for the time.
 
-The prediction is stored before the model is loaded, and stays as it was. What it would have been, had the machine's
-state during the run been known, is another figure.
+The order matters: what is predicted of every workload is stored before the model is loaded, so that no measurement of
+it can reach it. Where the machine is in another state by the time of a workload (`steady` tells why that happens),
+calibration is repeated in that state before the workload is run; that changes what is told in hindsight
+(`adjusted_ts`), and never what was stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
-from nearlight.bench.calibration import Calibration
-from nearlight.bench.contestant import Contestant, OwnEngine, alternate
-from nearlight.bench.results import Expectation, Row, Setting
-from nearlight.bench.steady import Watch
-from nearlight.bench.workload import Workload
-from nearlight.counting.counted_model import CountedModel
-from nearlight.kernels.count import Ledger
-from nearlight.limits.hardware import Hardware
-from nearlight.limits.roofline import steps_time
-from nearlight.machine.bandwidth_states import same_state
-
-MOST_COUNTED_STEPS = 32
-"""Steps of a generation that are counted one by one; of more, as many are, evenly spread."""
+from nearlight.bench.calibration import calibrate
+from nearlight.bench.memory import own_bytes, predict_memory, release
+from nearlight.bench.model import ModelSpec, Setting, setting_of
+from nearlight.bench.peers.process import PeerSetup, started
+from nearlight.bench.prediction import Predictions, Predictor
+from nearlight.bench.profile import Explanation, explain, profile_step, sampling_seconds
+from nearlight.bench.results import BenchResult, Row
+from nearlight.bench.runner import OwnRunner, Runner, Workload, alternate
+from nearlight.bench.steady import Repeater
+from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.errors import RequestError
+from nearlight.kernels.count import cpu_target
+from nearlight.kernels.cpu import CpuOps
+from nearlight.machine.hardware import this_machine
+from nearlight.machine.probe import read_now
 
 CHUNKS = (128, 256, 512, 1024)
 """Rows of a prefill step among which the best is looked for."""
 
-Predictions: TypeAlias = Mapping[tuple[Workload, int], Expectation]
-"""What was expected of each workload, in chunks of so many rows (0 for a generation)."""
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told what is being done, and how much of it."""
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """Tells what to expect of a model on a machine, from figures that no run of the model can reach.
+class Options:
+    """How to measure. `chunk` counts the rows of a prefill step, None looks for the best; `peers` are names, whose
+    models may be named in `peer_models`."""
 
-    There is a calibration for every state of the machine that was met.
-    """
+    repetitions: int = 5
+    threads: int | None = None
+    chunk: int | None = CHUNK_ROWS
+    calibrated: bool = True
+    explained: bool = False
+    peers: Sequence[str] = ()
+    peer_models: Mapping[str, Path] = field(default_factory=dict)
 
-    counted: CountedModel
-    hardware: Hardware
-    calibrations: Sequence[Calibration] = ()
-
-    @property
-    def reads_from(self) -> str:
-        """From where the model's weights are read, "memory" or "cache": its bandwidth is the machine's state."""
-        step = self.counted.decode(0)
-        return self.hardware.reads_from(step.bytes_read + step.bytes_written)
-
-    def of(self, workload: Workload, chunk: int, read_bytes_per_s: float | None = None) -> Expectation:
-        """Count a workload and time it, at the limit and as predicted, in the state with this read bandwidth (None:
-        that of the hardware).
-
-        Without a calibration the prediction is the limit itself.
-        """
-        hardware = self.in_state(read_bytes_per_s)
-        steps, scale = steps_of(self.counted, workload, chunk)
-        limit = steps_time(steps, hardware)
-        state = hardware.bandwidth(self.reads_from)
-        calibration = self._calibration(state)
-        predicted_s = calibration.seconds(steps, state) if calibration else limit.total_s
-        step_bytes = sum(step.bytes_read + step.bytes_written for step in steps) / len(steps)
-        return Expectation(
-            weight_bytes=scale * sum(step.weight_bytes for step in steps),
-            kv_bytes=scale * sum(step.kv_read_bytes + step.bytes_written for step in steps),
-            operations=scale * sum(sum(step.operations.values()) for step in steps),
-            limit_s=scale * limit.total_s,
-            predicted_s=scale * predicted_s,
-            bound=limit.bound,
-            label="calibrated" if calibration else hardware.label,
-            read_bytes_per_s=hardware.read_bytes_per_s(step_bytes),
-            limit_of=hardware.reads_from(step_bytes),
-        )
-
-    def store(self, workloads: Iterable[Workload], chunks: Iterable[int], read_bytes_per_s: float) -> Predictions:
-        """Say what to expect of workloads in the state with this bandwidth, of prompts in each of these chunks."""
-        return {
-            (workload, rows): self.of(workload, rows, read_bytes_per_s)
-            for workload in workloads
-            for rows in ({min(chunk, workload.n_prompt) for chunk in chunks} if workload.n_prompt else {0})
-        }
-
-    def in_state(self, read_bytes_per_s: float | None) -> Hardware:
-        """Return the machine as it is in a state."""
-        return self.hardware.at(self.reads_from, read_bytes_per_s) if read_bytes_per_s else self.hardware
-
-    def knows(self, read_bytes_per_s: float) -> bool:
-        """Whether there is a calibration of this state."""
-        return any(same_state(one.read_bytes_per_s, read_bytes_per_s) for one in self.calibrations)
-
-    def _calibration(self, read_bytes_per_s: float) -> Calibration | None:
-        """Return the calibration of the nearest state."""
-
-        def distance(one: Calibration) -> float:
-            return abs(one.read_bytes_per_s - read_bytes_per_s)
-
-        return min(self.calibrations, key=distance, default=None)
+    def __post_init__(self) -> None:
+        if self.repetitions < 1:
+            raise RequestError("repetitions", expected="at least 1", found=self.repetitions)
+        if self.chunk is not None and self.chunk < 1:
+            raise RequestError("chunk", expected="at least 1 row", found=self.chunk)
 
 
-def steps_of(counted: CountedModel, workload: Workload, chunk: int) -> tuple[list[Ledger], float]:
-    """Return the steps of a workload and by how much to multiply their sums.
+def measure(
+    spec: ModelSpec, workloads: Sequence[Workload], options: Options, progress: Progress | None = None
+) -> BenchResult:
+    """Measure a model. Raises: RequestError for a context that the model has no room for."""
+    say = progress or (lambda what, done, total: None)
+    ops = CpuOps(options.threads)
+    chunk = options.chunk or CHUNK_ROWS
+    counted = spec.counted(cpu_target(ops.isa))
+    _check_contexts(workloads, counted.max_positions)
+    say("probing this machine", 0, 1)
+    hardware = this_machine(ops.threads)
+    source = Predictor(counted, hardware).reads_from
+    repeater = Repeater(lambda: read_now(ops.threads, source))
+    release()  # an earlier model
+    memory = predict_memory(counted, workloads, chunk)
 
-    A step's cost is a line in its position (broken where a window is full), so evenly spread steps stand for all.
-    """
-    if workload.n_prompt:
-        return counted.prefill(workload.n_prompt, chunk, workload.n_depth), 1.0
-    n_counted = min(workload.n_gen, MOST_COUNTED_STEPS)
-    last = workload.n_depth + workload.n_gen - 1
-    contexts = np.linspace(workload.n_depth, last, n_counted).round().astype(int).tolist()
-    return [counted.decode(context) for context in contexts], workload.n_gen / n_counted
+    def calibrated(predictor: Predictor) -> Predictor:
+        """Calibrate in the state that the machine is in, if that was not done yet."""
+        if not options.calibrated or (predictor.calibrations and predictor.knows(repeater.probe())):
+            return predictor
+        say("calibrating on the first layers", 0, 1)
+        calibration = calibrate(spec, repeater, ops.threads, chunk)
+        return replace(predictor, calibrations=[*predictor.calibrations, calibration])
+
+    predictor = calibrated(Predictor(counted, hardware))
+    predictions = predictor.predict_all(workloads, [options.chunk] if options.chunk else CHUNKS, repeater.probe())
+    engine = spec.engine(ops.threads, lambda done, total: say(f"loading {spec.name}", done, total))
+    release()  # what loading needed for a moment
+    own = OwnRunner(engine, spec.weights, chunk)
+    context = max(workload.context for workload in workloads)
+    setup = PeerSetup(spec, ops.threads, context, engine.model.vocab_size, options.peer_models)
+    with ExitStack() as stack:
+        stack.callback(own.close)
+        if options.peers:
+            say("loading " + ", ".join(options.peers), 0, 1)
+        peers = stack.enter_context(started(options.peers, setup))
+        bench = Bench(setting_of(spec, engine, counted), predictor, predictions, own, repeater, peers)
+        rows: list[Row] = []
+        for done, workload in enumerate(workloads):
+            bench.predictor = calibrated(bench.predictor)
+            say(f"measuring {workload.name}", done, len(workloads))
+            rows += bench.rows(workload, options)
+        if memory is not None:
+            memory = replace(memory, measured=own_bytes())
+    return BenchResult(rows, hardware, memory)
+
+
+def _check_contexts(workloads: Sequence[Workload], most: int) -> None:
+    for workload in workloads:
+        if workload.context > most:
+            raise RequestError(
+                workload.name, expected=f"at most {most} tokens, the model's context", found=workload.context
+            )
 
 
 class Bench:
@@ -119,22 +118,29 @@ class Bench:
     def __init__(
         self,
         setting: Setting,
-        forecast: Forecast,
+        predictor: Predictor,
         predictions: Predictions,
-        own: OwnEngine,
-        watch: Watch,
-        peers: Sequence[Contestant] = (),
+        own: OwnRunner,
+        repeater: Repeater,
+        peers: Sequence[Runner] = (),
     ) -> None:
         self.setting = setting
-        self.forecast = forecast
+        self.predictor = predictor
         self.predictions = predictions
         self.own = own
-        self.watch = watch
+        self.repeater = repeater
         self.peers = peers
+
+    def rows(self, workload: Workload, options: Options) -> list[Row]:
+        """Measure a workload as the options say."""
+        if options.chunk is None and workload.n_prompt:
+            self.choose_chunk(workload)
+        own, *peers = self.run(workload, options.repetitions)
+        return [replace(own, step=self.explain(workload)) if options.explained else own, *peers]
 
     def run(self, workload: Workload, repetitions: int) -> list[Row]:
         """Measure a workload; return this engine's row, then the peers'."""
-        found = alternate([self.own, *self.peers], workload, repetitions, self.watch)
+        found = alternate([self.own, *self.peers], workload, repetitions, self.repeater)
         own = Row(
             engine=self.own.name,
             setting=self.setting,
@@ -142,7 +148,7 @@ class Bench:
             chunk=self.own.chunk if workload.n_prompt else None,
             samples_ns=[sample[self.own.name] for sample in found.values],
             prediction=self.predictions[workload, min(self.own.chunk, workload.n_prompt)],
-            expectation=self.forecast.of(workload, self.own.chunk, found.read_bytes_per_s),
+            adjusted=self.predictor.predict(workload, self.own.chunk, found.read_bytes_per_s),
             unsteady=found.unsteady,
             discarded=found.discarded,
         )
@@ -158,3 +164,13 @@ class Bench:
             times[chunk] = self.own.run()
         self.own.chunk = min(times, key=times.__getitem__)
         return self.own.chunk
+
+    def explain(self, workload: Workload) -> Explanation:
+        """Account for a step of a workload: the prompt's first, or a generation's middle one."""
+        engine, counted = self.own.engine, self.predictor.counted
+        n_rows = min(workload.n_prompt, self.own.chunk) or 1
+        depth = workload.n_depth + workload.n_gen // 2
+        found = self.repeater.repeat(lambda: profile_step(engine, counted, n_rows=n_rows, depth=depth))
+        name = f"one step of {workload.name}"
+        sampling_s = sampling_seconds(engine.model.vocab_size) if workload.n_gen else 0.0
+        return explain(name, n_rows, found.values[0], self.predictor.in_state(found.read_bytes_per_s), sampling_s)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nearlight.bench.workload import Workload
+from nearlight.bench.runner import Workload
 from nearlight.counting.counted_model import CountedModel
 
 _STATUS = Path("/proc/self/status")
@@ -38,7 +38,7 @@ class Memory:
         return asdict(self) | {"predicted": self.predicted}
 
 
-def predict(counted: CountedModel, workloads: Sequence[Workload], chunk: int) -> Memory | None:
+def predict_memory(counted: CountedModel, workloads: Sequence[Workload], chunk: int) -> Memory | None:
     """Say how much memory these workloads will take, before the model is loaded; None where it cannot be measured."""
     before = own_bytes()
     if before is None:

@@ -11,55 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from statistics import mean, median, stdev
 from typing import Any
 
-from nearlight.bench.explain import Explanation
-from nearlight.bench.workload import Workload
+from nearlight.bench.memory import Memory
+from nearlight.bench.model import Setting
+from nearlight.bench.prediction import Prediction
+from nearlight.bench.profile import Explanation
+from nearlight.bench.runner import Workload
+from nearlight.limits.hardware import Hardware
 from nearlight.limits.run import IMPRECISION
 
 NANO = 1e9
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all rows of a loaded model have in common.
-
-    Units: bytes; `n_params` counts parameters. `last_cache_bytes` is the size of the processor's last caches.
-    """
-
-    model: str
-    architecture: str
-    weights: str
-    kv: str
-    n_params: int
-    model_size: int
-    n_threads: int
-    cpu: str
-    isa: str
-    last_cache_bytes: int
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a workload costs, and how long it should take.
-
-    Units: bytes, operations and seconds of the whole workload; `read_bytes_per_s` is the bandwidth it was held against,
-    `limit_of` "memory" or the processor's "cache".
-    `bound` is "bandwidth" or "compute"; `label` says what the prediction rests on: "calibrated" kernels, "measured"
-    ceilings, "estimated" ones, or nothing ("unsupported").
-    """
-
-    weight_bytes: float
-    kv_bytes: float
-    operations: float
-    limit_s: float
-    predicted_s: float
-    bound: str
-    label: str
-    read_bytes_per_s: float
-    limit_of: str = "memory"
-
-    @property
-    def total_bytes(self) -> float:
-        return self.weight_bytes + self.kv_bytes
 
 
 @dataclass(frozen=True)
@@ -67,9 +27,9 @@ class Row:
     """A workload's result. Units: tokens per second (`_ts`), nanoseconds (`_ns`), bytes per second.
 
     Neither tokenization nor sampling is inside any figure. Fields that only this engine's rows can have are None in
-    those of peers. `prediction` was stored before the run; `expectation` is for the state that the machine was then in:
-    the limit there, and the prediction adjusted to it. `unsteady` says why the samples are not all of one state of the
-    machine; `discarded` what disturbed those that were measured again. `speedup` is this engine's speed over the
+    those of peers. `prediction` was stored before the run; `adjusted` is for the state that the machine was then in:
+    the limit there, and what would have been predicted for it. `unsteady` says why the samples are not all of one state
+    of the machine; `discarded` what disturbed those that were measured again. `speedup` is this engine's speed over the
     peer's; `step` takes a step apart if that was asked for.
     """
 
@@ -78,8 +38,8 @@ class Row:
     workload: Workload
     chunk: int | None
     samples_ns: Sequence[int]
-    prediction: Expectation | None
-    expectation: Expectation | None
+    prediction: Prediction | None
+    adjusted: Prediction | None
     unsteady: str | None = None
     discarded: Sequence[str] = ()
     speedup: float | None = None
@@ -95,7 +55,7 @@ class Row:
             chunk=None,
             samples_ns=samples_ns,
             prediction=None,
-            expectation=None,
+            adjusted=None,
             step=None,
         )
         return replace(row, speedup=self.avg_ts / row.avg_ts)
@@ -121,17 +81,17 @@ class Row:
     @property
     def bytes_per_s(self) -> float | None:
         """Bytes of weights, keys and values that were moved per second."""
-        return self.expectation.total_bytes / self._avg_s if self.expectation else None
+        return self.adjusted.total_bytes / self._avg_s if self.adjusted else None
 
     @property
     def flops_per_s(self) -> float | None:
-        return self.expectation.operations / self._avg_s if self.expectation else None
+        return self.adjusted.operations / self._avg_s if self.adjusted else None
 
     # -- against what is possible, and what was predicted ----------------------------------------------------------
 
     @property
     def limit_ts(self) -> float | None:
-        return self.workload.n_tokens / self.expectation.limit_s if self.expectation else None
+        return self.workload.n_tokens / self.adjusted.limit_s if self.adjusted else None
 
     @property
     def predicted_ts(self) -> float | None:
@@ -141,7 +101,7 @@ class Row:
     @property
     def adjusted_ts(self) -> float | None:
         """What would have been predicted for the state that the machine was in during the run."""
-        return self.workload.n_tokens / self.expectation.predicted_s if self.expectation else None
+        return self.workload.n_tokens / self.adjusted.predicted_s if self.adjusted else None
 
     @property
     def share_of_limit(self) -> float | None:
@@ -153,13 +113,13 @@ class Row:
         return self.avg_ts / self.predicted_ts if self.predicted_ts else None
 
     @property
-    def explanation(self) -> str | None:
+    def why_over_limit(self) -> str | None:
         """Why a share is above 100 %, where it is."""
-        if self.share_of_limit is None or self.share_of_limit <= IMPRECISION or self.expectation is None:
+        if self.share_of_limit is None or self.share_of_limit <= IMPRECISION or self.adjusted is None:
             return None
         if self.unsteady:
             return "over 100 %: the machine changed while it was measured, so its limit is uncertain"
-        if self.expectation.bound == "bandwidth":
+        if self.adjusted.bound == "bandwidth":
             return "over 100 %: reading was faster during the run than in the probes before and after it"
         return "over 100 %: the peaks were probed while something slowed the machine; `nearlight roofline --fresh`"
 
@@ -169,7 +129,7 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """Build the object of `bench --json`. Keys may be added and are never taken away."""
-        expected = self.expectation
+        adjusted = self.adjusted
         return {
             "engine": self.engine,
             **asdict(self.setting),
@@ -185,27 +145,36 @@ class Row:
             "median_ts": self.median_ts,
             "stddev_ts": self.stddev_ts,
             "samples_ts": self.samples_ts,
-            "bytes": expected
-            and {"weights": expected.weight_bytes, "kv": expected.kv_bytes, "total": expected.total_bytes},
+            "bytes": adjusted
+            and {"weights": adjusted.weight_bytes, "kv": adjusted.kv_bytes, "total": adjusted.total_bytes},
             "bytes_per_s": self.bytes_per_s,
-            "flops": expected and expected.operations,
+            "flops": adjusted and adjusted.operations,
             "flops_per_s": self.flops_per_s,
-            "read_bytes_per_s": expected and expected.read_bytes_per_s,
+            "read_bytes_per_s": adjusted and adjusted.read_bytes_per_s,
             "limit_ts": self.limit_ts,
-            "limit_of": expected and expected.limit_of,
+            "limit_of": adjusted and adjusted.limit_of,
             "share_of_limit": self.share_of_limit,
             "predicted_ts": self.predicted_ts,
             "predicted_read_bytes_per_s": self.prediction and self.prediction.read_bytes_per_s,
             "adjusted_ts": self.adjusted_ts,
             "ratio": self.ratio,
-            "bound": expected and expected.bound,
+            "bound": adjusted and adjusted.bound,
             "label": self.prediction.label if self.prediction else "unsupported",
             "speedup": self.speedup,
             "unsteady": self.unsteady is not None,
             "unsteady_because": self.unsteady,
             "discarded": list(self.discarded),
-            "explanation": self.explanation,
+            "explanation": self.why_over_limit,
             "step": self.step and self.step.as_json(),
             "includes_tokenization": False,
             "includes_sampling": False,
         }
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """The rows of a model, on which machine, and in how much memory."""
+
+    rows: Sequence[Row]
+    hardware: Hardware
+    memory: Memory | None

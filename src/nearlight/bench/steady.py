@@ -24,7 +24,7 @@ MOST_WAITING = 0.06
 """The part of a repetition that may be spent waiting for a processor that something else has."""
 
 MOST_TRIES = 3
-"""Repetitions that are made at most, as a multiple of those wanted."""
+"""Tries at most, as a multiple of the repetitions wanted."""
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class Try(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Steady(Generic[T]):
+class Repetitions(Generic[T]):
     """The results of repetitions in one state, or, if `unsteady` says why not, of the best there were.
 
     `read_bytes_per_s` is the bandwidth that held; `discarded` says what disturbed each of those thrown away.
@@ -68,8 +68,8 @@ class Steady(Generic[T]):
     unsteady: str | None = None
 
 
-class Watch:
-    """Looks at the machine around pieces of work.
+class Repeater:
+    """Repeats work, and looks at the machine before and after each time.
 
     `probe` measures the read bandwidth in an instant; `waited_s` is how long this process has waited for processors so
     far; `clock` counts seconds.
@@ -85,8 +85,8 @@ class Watch:
         self._waited_s = waited_s or waiting_seconds
         self._clock = clock
 
-    def steadily(self, work: Callable[[], T], wanted: int = 1) -> Steady[T]:
-        """Repeat work until so many repetitions were undisturbed and in one state."""
+    def repeat(self, work: Callable[[], T], wanted: int = 1) -> Repetitions[T]:
+        """Repeat work until so many repetitions were undisturbed and in one state, or there were too many tries."""
         tries: list[Try[T]] = []
         while len(tries) < MOST_TRIES * wanted and len(_of_one_state(tries)) < wanted:
             quiet = tries and not tries[-1].disturbance
@@ -133,13 +133,13 @@ def _of_one_state(tries: Sequence[Try[T]]) -> list[Try[T]]:
     return [one for one in quiet if group[-1] <= one.read_bytes_per_s <= group[0]]
 
 
-def _settled(tries: Sequence[Try[T]], wanted: int) -> Steady[T]:
+def _settled(tries: Sequence[Try[T]], wanted: int) -> Repetitions[T]:
     """Keep the tries of one state; if there are too few, others too, the undisturbed first."""
     steady = _of_one_state(tries)
     others = sorted((one for one in tries if one not in steady), key=lambda one: one.disturbance is not None)
     kept, thrown = [*steady, *others][:wanted], others[max(wanted - len(steady), 0) :]
     state = median(one.read_bytes_per_s for one in kept)
-    return Steady(
+    return Repetitions(
         values=[one.value for one in kept],
         read_bytes_per_s=state,
         discarded=[one.disturbance or _other_state(one, state) for one in thrown],

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nearlight.bench.accuracy import page
+from nearlight.bench import ledger
+from nearlight.bench.measure import Options, measure
+from nearlight.bench.model import ModelSpec, packaged, synthetic
 from nearlight.bench.peers.process import unavailable
-from nearlight.bench.record import read_records, record
-from nearlight.bench.session import Options, Session, measure
-from nearlight.bench.subject import Description, packaged, synthetic
-from nearlight.bench.workload import sweep
+from nearlight.bench.results import BenchResult
+from nearlight.bench.runner import sweep
 from nearlight.cli import bench_text, names
 from nearlight.cli.arguments import (
     KV_HELP,
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     args = _parser().parse_args(arguments)
     if args.accuracy:
-        print(page(read_records(Path(args.accuracy))), end="")
+        print(ledger.accuracy_page(ledger.read(Path(args.accuracy))), end="")
         return 0
     if args.plot:
         from nearlight.plot import check_target
@@ -58,9 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     workloads = sweep(_flat(args.n_prompt, [512]), _flat(args.n_gen, [128]), _flat(args.n_depth, [0]))
     peer_models = dict(args.peer_model)
     peers = _available(_flat(args.vs, []), peer_models)
-    sessions = []
+    results = []
     with _Bars() as bars:
-        for description in _descriptions(args):
+        for spec in _specs(args):
             for threads in _flat(args.threads, [None]):
                 options = Options(
                     repetitions=args.repetitions,
@@ -71,17 +71,17 @@ def main(arguments: Sequence[str]) -> int:
                     peers=peers,
                     peer_models=peer_models,
                 )
-                sessions.append(measure(description, workloads, options, bars.update))
+                results.append(measure(spec, workloads, options, bars.update))
     try:
         if args.record:
-            for session in sessions:
-                record(Path(args.record), session.rows, session.hardware, session.memory)
+            for result in results:
+                ledger.append(Path(args.record), result)
     finally:  # what was measured is not lost with the ledger
-        _show(sessions, "json" if args.json else args.output)
+        _show(results, "json" if args.json else args.output)
     if args.plot:
         from nearlight.plot import bench_figure, draw
 
-        draw(bench_figure([row.as_json() for session in sessions for row in session.rows]), args.plot)
+        draw(bench_figure([row.as_json() for result in results for row in result.rows]), args.plot)
         print(f"drawn: {args.plot}", file=sys.stderr)
     return 0
 
@@ -119,7 +119,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _descriptions(args: argparse.Namespace) -> list[Description]:
+def _specs(args: argparse.Namespace) -> list[ModelSpec]:
     """Describe the model in every format of weights that was asked for."""
     weights = _flat(args.weights, [None])
     if args.synthetic is None:
@@ -142,15 +142,15 @@ def _available(asked: Sequence[str], models: dict[str, Path]) -> list[str]:
     return found
 
 
-def _show(sessions: Sequence[Session], format: str) -> None:
-    rows = [row for session in sessions for row in session.rows]
+def _show(results: Sequence[BenchResult], format: str) -> None:
+    rows = [row for result in results for row in result.rows]
     print(bench_text.as_rows(rows, format))
     if format != "md":
         return
     for row in rows:
         if row.step:
             print("\n" + bench_text.explanation_text(row.step))
-    say("\n" + bench_text.notes(rows, [session.memory for session in sessions]))
+    say("\n" + bench_text.notes(rows, [result.memory for result in results]))
 
 
 class _Bars:

@@ -8,9 +8,10 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from nearlight.bench.explain import Account, Explanation
 from nearlight.bench.memory import Memory
-from nearlight.bench.results import Expectation, Row
+from nearlight.bench.prediction import Prediction
+from nearlight.bench.profile import Account, Explanation
+from nearlight.bench.results import Row
 from nearlight.machine.bandwidth_states import states
 from nearlight.quantities import bytes_text, count_text, memory_text, number_of, significant
 from nearlight.terminal.table import table
@@ -31,7 +32,7 @@ _COMMON: dict[str, Callable[[str], str]] = {
 _COLUMNS: dict[str, Callable[[Row], str]] = {
     "engine": lambda row: row.engine,
     "model": lambda row: row.setting.model,
-    "size": lambda row: bytes_text(row.setting.model_size) if row.expectation else "",
+    "size": lambda row: bytes_text(row.setting.model_size) if row.adjusted else "",
     "params": lambda row: count_text(row.setting.n_params),
     "weights": lambda row: row.setting.weights,
     "threads": lambda row: str(row.setting.n_threads),
@@ -41,7 +42,7 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "GFLOP/s": lambda row: _number(row.flops_per_s, 1e9),
     "limit": lambda row: _number(row.limit_ts),
     "share": lambda row: _percent(row.share_of_limit),
-    "bound": lambda row: _bound(row.expectation) if row.expectation else "",
+    "bound": lambda row: _bound(row.adjusted) if row.adjusted else "",
     "predicted": lambda row: _number(row.predicted_ts),
     "ratio": lambda row: "" if row.ratio is None else f"{row.ratio:.2f}",
     "adjusted": lambda row: _number(row.adjusted_ts),
@@ -70,7 +71,7 @@ def as_rows(rows: Sequence[Row], format: str) -> str:
 
 def notes(rows: Sequence[Row], memories: Sequence[Memory | None]) -> str:
     """Say what the figures mean, explain those that look impossible, and tell the memory that was taken."""
-    lines = [NOTE, *dict.fromkeys(row.explanation for row in rows if row.explanation)]
+    lines = [NOTE, *dict.fromkeys(row.why_over_limit for row in rows if row.why_over_limit)]
     lines += _states(rows)
     for memory in memories:
         if memory and memory.measured:
@@ -88,16 +89,16 @@ def _states(rows: Sequence[Row]) -> list[str]:
     """Tell how fast reading was while the rows were measured, and what had to be measured again."""
     lines = []
     for source, name in (("memory", "memory"), ("cache", "the processor's cache")):
-        found = [row.expectation for row in rows if row.expectation and row.expectation.limit_of == source]
+        found = [row.adjusted for row in rows if row.adjusted and row.adjusted.limit_of == source]
         seen = " or ".join(f"{bytes_text(group[0])}/s" for group in states(one.read_bytes_per_s for one in found))
         lines += [f"{name} was read at {seen} around these repetitions"] if found else []
     return [*lines, *_discarded(rows)]
 
 
-def _bound(expectation: Expectation) -> str:
+def _bound(prediction: Prediction) -> str:
     """Say what bounds a workload, and whose bandwidth it is where it is not memory's."""
-    in_cache = expectation.bound == "bandwidth" and expectation.limit_of == "cache"
-    return "cache bandwidth" if in_cache else expectation.bound
+    in_cache = prediction.bound == "bandwidth" and prediction.limit_of == "cache"
+    return "cache bandwidth" if in_cache else prediction.bound
 
 
 def _discarded(rows: Sequence[Row]) -> list[str]:
@@ -105,7 +106,7 @@ def _discarded(rows: Sequence[Row]) -> list[str]:
     return [
         f"{row.workload.name}: repetitions thrown away: {len(row.discarded)}; of the last, {row.discarded[-1]}"
         for row in rows
-        if row.expectation and row.discarded
+        if row.adjusted and row.discarded
     ]
 
 
@@ -187,7 +188,7 @@ def _account(account: Account, speed: float) -> tuple[str, ...]:
         account.kind,
         str(account.calls) if works else "",
         f"{1000 * account.seconds:.3f}",
-        f"{account.share:.1%}",
+        f"{account.share_of_step:.1%}",
         bytes_text(account.n_bytes) if account.n_bytes else "",
         _number(account.bytes_per_s, 1e9) if account.n_bytes else "",
         _number(account.flops_per_s, 1e9) if account.operations else "",

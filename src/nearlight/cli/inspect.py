@@ -83,7 +83,7 @@ def as_json(found: Inspection) -> dict[str, Any]:
             "reason": template.reason,
         },
         "problems": found.problems,
-        "remarks": found.remarks,
+        "remarks": found.warnings,
         "config": dict(package.config),
     }
 
@@ -199,5 +199,5 @@ def _indented(text: str) -> str:
 
 def _verdict(found: Inspection) -> str:
     lines = [styled(filled(f"problem: {line}", sys.stdout), YELLOW, sys.stdout) for line in found.problems]
-    lines += [filled(f"remark: {line}", sys.stdout) for line in found.remarks]
+    lines += [filled(f"remark: {line}", sys.stdout) for line in found.warnings]
     return "\n".join(lines) or "nothing looks wrong"

@@ -143,8 +143,8 @@ def _load(args: argparse.Namespace, path: Path, name: str) -> LanguageModel:
         if line:
             say(line, tty.DIM)
     if args.verbose:
-        for remark in model.package.remarks:
-            say(f"remark: {remark}")
+        for warning in model.package.warnings:
+            say(f"remark: {warning}")
         figures = f"context {model.context}, {model.n_threads} threads"
         say(f"{model.package.name}: {model.package.model_type}, {figures}")
     return model

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nearlight.dtypes import F32, Format
 from nearlight.errors import RequestError
-from nearlight.kernels.count import ACCELERATOR, CountOps, Ledger, Target
+from nearlight.kernels.count import ACCELERATOR, CountOps, StepCost, Target
 from nearlight.kernels.ops import Rows
 from nearlight.layers.parameters import Parameter
 from nearlight.models import build_model
@@ -137,7 +137,7 @@ class CountedModel:
 
     # -- what steps cost -------------------------------------------------------------------------------------------
 
-    def step(self, spans: Ordered[Span], *, all_logits: bool = False) -> Ledger:
+    def step(self, spans: Ordered[Span], *, all_logits: bool = False) -> StepCost:
         """Count one step with these new rows, each span of a sequence of its own; the head works on last rows only.
 
         Raises: RequestError for a step without rows.
@@ -147,21 +147,21 @@ class CountedModel:
         cache = self._cache()
         return self.ops.count(lambda rows: self.model(rows, cache), _rows(spans, all_logits))
 
-    def prefill(self, n_prompt: int, chunk: int | None = None, start: int = 0) -> list[Ledger]:
+    def prefill(self, n_prompt: int, chunk: int | None = None, start: int = 0) -> list[StepCost]:
         """Count the steps that compute a prompt in chunks (None: at once); only the last gives logits."""
         chunk = chunk or n_prompt
         starts = range(start, start + n_prompt, chunk)
         return [self._prompt_step(Span(at, min(chunk, start + n_prompt - at)), at == starts[-1]) for at in starts]
 
-    def decode(self, context: int, batch: int = 1) -> Ledger:
+    def decode(self, context: int, batch: int = 1) -> StepCost:
         """Count a step of one new token for each of `batch` sequences that have `context` tokens cached."""
         return self.step([Span(context, 1)] * batch)
 
-    def verify(self, context: int, n_rows: int) -> Ledger:
+    def verify(self, context: int, n_rows: int) -> StepCost:
         """Count a check of drafted tokens: n_rows of one sequence, all of whose logits are asked for."""
         return self.step([Span(context, n_rows)], all_logits=True)
 
-    def _prompt_step(self, span: Span, last: bool) -> Ledger:
+    def _prompt_step(self, span: Span, last: bool) -> StepCost:
         cache = self._cache()
         rows = _rows([span], all_logits=False)
         if not last:

@@ -25,12 +25,12 @@ def open_gguf(path: Path) -> Package:
     config, architecture = read_config(file.metadata, file.tensors)
     tensors, unknown = rename(file.path, file.tensors.values(), architecture.names, config, architecture.permuted)
     tokenizer = read_tokenizer(file.metadata)
-    remarks = []
+    warnings = []
     if tokenizer is None:
-        remarks.append("no tokenizer in the file: token ids in, logits out")
+        warnings.append("no tokenizer in the file: token ids in, logits out")
     if unknown:
         shown = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
-        remarks.append(f"{len(unknown)} tensors are not used by {architecture.model_type}: {shown}")
+        warnings.append(f"{len(unknown)} tensors are not used by {architecture.model_type}: {shown}")
     return Package(
         source=path,
         kind="gguf",
@@ -41,6 +41,6 @@ def open_gguf(path: Path) -> Package:
         chat_templates=read_chat_templates(file.metadata),
         generation=read_generation(file.metadata, tokenizer),
         special_tokens=read_special_tokens(file.metadata, tokenizer),
-        remarks=tuple(remarks),
+        warnings=tuple(warnings),
         files=file.paths,
     )

@@ -19,7 +19,7 @@ def open_huggingface(directory: Path) -> Package:
     config = read_config(directory)
     weights = read_weights(directory)
     tokenizer = find_tokenizer(directory)
-    remarks = weights.remarks if tokenizer else (*weights.remarks, "no tokenizer: token ids in, logits out")
+    warnings = weights.warnings if tokenizer else (*weights.warnings, "no tokenizer: token ids in, logits out")
     return Package(
         source=directory,
         kind="huggingface",
@@ -30,7 +30,7 @@ def open_huggingface(directory: Path) -> Package:
         chat_templates=chat_templates(directory),
         generation=read_generation(directory, config),
         special_tokens=special_tokens(tokenizer.settings) if tokenizer else {},
-        remarks=remarks,
+        warnings=warnings,
         files=weights.files,
     )
 

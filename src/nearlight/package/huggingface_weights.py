@@ -26,7 +26,7 @@ _SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safete
 class Weights:
     files: tuple[Path, ...]
     tensors: Mapping[str, StoredTensor]
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def read_weights(directory: Path) -> Weights:
@@ -42,8 +42,8 @@ def read_weights(directory: Path) -> Weights:
         return _read_indexed(directory, weight_map)
     if named & present or (named and not present):
         _refuse_missing(directory / INDEX, sorted(named - present), len(named))
-    remarks = [f"{INDEX} names files that are not here; it was ignored"] if named else []
-    return _read_all(directory, present, remarks)
+    warnings = [f"{INDEX} names files that are not here; it was ignored"] if named else []
+    return _read_all(directory, present, warnings)
 
 
 def _read_index(path: Path) -> dict[str, str]:
@@ -71,7 +71,7 @@ def _read_indexed(directory: Path, weight_map: Mapping[str, str]) -> Weights:
     return Weights(tuple(directory / name for name in files), tensors, ())
 
 
-def _read_all(directory: Path, present: set[str], remarks: list[str]) -> Weights:
+def _read_all(directory: Path, present: set[str], warnings: list[str]) -> Weights:
     names = {name for name in present if not name.startswith("consolidated")} or present
     _check_shards(directory, names)
     if not names:
@@ -87,8 +87,8 @@ def _read_all(directory: Path, present: set[str], remarks: list[str]) -> Weights
                 )
             origin[name], tensors[name] = file, tensor
     if names < present:
-        remarks.append("consolidated*.safetensors is a second copy of the weights; it was ignored")
-    return Weights(tuple(directory / name for name in sorted(names)), tensors, tuple(remarks))
+        warnings.append("consolidated*.safetensors is a second copy of the weights; it was ignored")
+    return Weights(tuple(directory / name for name in sorted(names)), tensors, tuple(warnings))
 
 
 def _check_shards(directory: Path, names: set[str]) -> None:

@@ -61,7 +61,7 @@ class Package:
     `config` uses Hugging Face keys and always has "model_type". `chat_templates` maps a template's name ("default",
     "tool_use", …) to its Jinja source. `generation` uses generation_config.json keys; its "eos_token_id", where the
     package gives any, is a list. `special_tokens` maps "bos_token", "eos_token", … to their text, for templates.
-    `remarks` are things a person should know that do not stop the model from loading.
+    `warnings` are things a person should know that do not stop the model from loading.
     """
 
     source: Path
@@ -73,7 +73,7 @@ class Package:
     chat_templates: Mapping[str, str] = field(default_factory=dict)
     generation: Mapping[str, Any] = field(default_factory=dict)
     special_tokens: Mapping[str, str] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
 
     @property

@@ -65,7 +65,7 @@ class TemplateReport:
 class Inspection:
     """What `nearlight inspect` shows.
 
-    `problems` keep the model from working; `remarks` are worth knowing. `reason` is why nearlight does not run such
+    `problems` keep the model from working; `warnings` are worth knowing. `reason` is why nearlight does not run such
     models, None if it does.
     """
 
@@ -84,7 +84,7 @@ class Inspection:
     policy: SamplingPolicy | None = None
     template: TemplateReport | None = None
     problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def n_parameters(self) -> int:
@@ -92,23 +92,23 @@ class Inspection:
 
 
 def look_over(package: Package) -> Inspection:
-    """Inspect a package; nothing wrong in it raises, all becomes a problem or a remark."""
+    """Inspect a package; nothing wrong in it raises, all becomes a problem or a warning."""
     n_bytes = sum(tensor.n_bytes for tensor in package.tensors.values())
-    found = Inspection(package, n_bytes, why_not_run(package.model_type), remarks=list(package.remarks))
+    found = Inspection(package, n_bytes, why_not_run(package.model_type), warnings=list(package.warnings))
     model = _guarded(found, lambda: build_model(CountOps(), config_of(package), bounds_of(package)))
     if model is None:
         found.kinds = [_as_stored(package)]
     else:
         _compare(found, model)
         _measure(found, model)
-        found.remarks += [found.reason] if found.reason else []
+        found.warnings += [found.reason] if found.reason else []
     tokenizer = _guarded(found, lambda: build_tokenizer(package.tokenizer, package.special_tokens))
     if tokenizer is not None:
         _read_tokens(found, tokenizer)
     found.policy = _guarded(found, lambda: SamplingPolicy.from_generation(package.generation))
     not_followed = settings_not_followed(package.generation)
     if not_followed:
-        found.remarks.append(f"generation settings that are not followed: {', '.join(not_followed)}")
+        found.warnings.append(f"generation settings that are not followed: {', '.join(not_followed)}")
     _read_template(found)
     return found
 
@@ -124,8 +124,8 @@ def look_over_entry(entry: CatalogueEntry) -> Inspection:
     _measure(found, model)
     worth_a_download = found.reason is None and entry.n_parameters is not None
     pull = f"; `nearlight pull {entry.repository}` downloads it" if worth_a_download else ""
-    found.remarks = [f"without its weights: this is what its config says{pull}"]
-    found.remarks += [found.reason] if found.reason else []
+    found.warnings = [f"without its weights: this is what its config says{pull}"]
+    found.warnings += [found.reason] if found.reason else []
     return found
 
 
@@ -182,13 +182,13 @@ def _compare(found: Inspection, model: Model) -> None:
             found.kinds.append(kind)
     if wrong and found.reason:
         found.kinds = [_as_stored(package)]
-        found.remarks.append("its tensors are laid out in another way than the ones nearlight knows of this family")
+        found.warnings.append("its tensors are laid out in another way than the ones nearlight knows of this family")
         return
     found.problems += _shortened(wrong)
     unused = sorted(set(package.tensors) - used)
     if unused:
         shown = ", ".join(unused[:3]) + (f" and {len(unused) - 3} more" if len(unused) > 3 else "")
-        found.remarks.append(f"{len(unused)} tensors are not used by {package.model_type}: {shown}")
+        found.warnings.append(f"{len(unused)} tensors are not used by {package.model_type}: {shown}")
 
 
 def _measure(found: Inspection, model: Model) -> None:
@@ -250,10 +250,10 @@ def _read_tokens(found: Inspection, tokenizer: Tokenizer) -> None:
         else:
             found.problems.append(f"stop id {id} is outside the vocabulary of {tokenizer.n_tokens} tokens")
     if not ids:
-        found.remarks.append("no stop token is named: answers end at --max-tokens only")
+        found.warnings.append("no stop token is named: answers end at --max-tokens only")
     if found.vocab_size is not None and tokenizer.n_tokens > found.vocab_size:
         found.problems.append(f"the tokenizer has {tokenizer.n_tokens} tokens, the embedding {found.vocab_size} rows")
-    found.remarks += tokenizer.remarks
+    found.warnings += tokenizer.warnings
 
 
 def _read_template(found: Inspection) -> None:
@@ -261,7 +261,7 @@ def _read_template(found: Inspection) -> None:
     source = select_template(package.chat_templates)
     if source is None:
         if package.tokenizer is not None and _claims_to_chat(package):
-            found.remarks.append("named as a chat model, but without a chat template: it will only complete text")
+            found.warnings.append("named as a chat model, but without a chat template: it will only complete text")
         return
     from nearlight.text.conversation import continues_cache
 
@@ -272,7 +272,7 @@ def _read_template(found: Inspection) -> None:
         continues, reason = continues_cache(template)
         found.template = TemplateReport(names, example, continues, reason)
         if not continues:
-            found.remarks.append(f"turns do not continue the KV cache: {reason}")
+            found.warnings.append(f"turns do not continue the KV cache: {reason}")
     except NearlightError as error:
         found.template = TemplateReport(names, example, None, str(error))
 

@@ -21,9 +21,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Annotation
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from nearlight.plot.figure import GREY, Axis, Figure, Note, Panel, Series
-from nearlight.plot.labels import spread
-from nearlight.plot.text import tick_text
+from nearlight.plot.figure import GREY, Axis, Figure, Note, Panel, Series, tick_text
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA3377", "#8C6D00", "#56B4E9")
 QUIET, INK, GRID = "#6B6B6B", "#222222", "#E6E6E6"
@@ -31,10 +29,10 @@ WIDTH_IN, ROW_IN, TITLE_IN = 10.0, 3.7, 0.75
 PNG_DPI = 160
 _LABEL_GAP_PT = 12.5
 _NEAR_MARGIN, _ROOM_FOR_LABEL = 0.8, 0.4
-"""Shares of a panel's width: from where on a line's label stands in the margin, and else to the left of its end."""
+"""Parts of a panel's width: from where on a line's label stands in the margin, and else to the left of its end."""
 
 _STROKE = 0.1
-"""The share of a panel's width that a line of a single point takes."""
+"""The part of a panel's width that a line of a single point takes."""
 
 _DASHES: dict[str, Any] = {"line": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 2))}
 _STYLE: dict[str, Any] = {
@@ -164,6 +162,7 @@ def _draw_series(axes: Axes, series: Series) -> None:
         capsize=2.5,
         zorder=3 if series.strong else 2,
         solid_capstyle="round",
+        clip_on=series.kind in _DASHES,  # a dot at the edge of a panel is whole
     )
 
 
@@ -270,6 +269,27 @@ def _keep_apart(axes: Axes, labels: Sequence[Annotation]) -> None:
     heights = [float(axes.transData.transform((1, label.xy[1]))[1]) * points for label in labels]
     for label, height, moved in zip(labels, heights, spread(heights, _LABEL_GAP_PT), strict=True):
         label.xyann = (label.xyann[0], moved - height)
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Move places apart until any two differ by `gap` at least, in the same order, as little as possible.
+
+    Neighbours that are too near form a block around their common middle; a block that runs into the next takes it in.
+    """
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    blocks: list[tuple[float, list[int]]] = []  # the middle, and who is in it from low to high
+    for i in order:
+        middle, members = places[i], [i]
+        while blocks and blocks[-1][0] + gap * (len(blocks[-1][1]) + len(members)) / 2 > middle:
+            before_middle, before = blocks.pop()
+            middle = (before_middle * len(before) + middle * len(members)) / (len(before) + len(members))
+            members = before + members
+        blocks.append((middle, members))
+    moved = list(places)
+    for middle, members in blocks:
+        for rank, i in enumerate(members):
+            moved[i] = middle + gap * (rank - (len(members) - 1) / 2)
+    return moved
 
 
 def _spots(canvas: Canvas, panel: Panel, axes: Axes) -> Iterator[Spot]:

@@ -1,4 +1,7 @@
-"""What a picture shows, as plain data: panels in rows; in each, lines and notes on two axes with units."""
+"""What a picture shows, as plain data: panels in rows; in each, lines and notes on two axes with units.
+
+Numbers in it are short, and never in powers of ten.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +55,11 @@ class Series:
         assert self.errors is None or len(self.errors) == len(self.x)
         assert self.texts is None or len(self.texts) == len(self.x)
 
+    @property
+    def top(self) -> float:
+        """The highest value that is drawn, error bars included."""
+        return max(y + error for y, error in zip(self.y, self.errors or [0] * len(self.y), strict=True))
+
 
 @dataclass(frozen=True)
 class Note:
@@ -76,7 +84,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Figure:
-    """Rows of panels under a title that says what and where, and a line that says on which grounds."""
+    """Rows of panels under a title that says what and where, and a line that says what the numbers rest on."""
 
     title: str
     subtitle: str
@@ -85,3 +93,23 @@ class Figure:
     @property
     def panels(self) -> list[Panel]:
         return [panel for row in self.rows for panel in row]
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def tick_text(value: float) -> str:
+    """Write a number at a tick: "0.05", "4096", "32k"."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:g}M"
+    return f"{value / 1e3:g}k" if abs(value) >= 1e4 else f"{value:g}"
+
+
+def value_text(value: float) -> str:
+    """Write a value to three digits: "0.0123", "9.53", "40960"."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def speed_text(value: float) -> str:
+    """Write a speed with one digit after the point below ten: "0.5", "9.5", "861"."""
+    return f"{value:.2g}" if abs(value) < 0.1 else f"{value:.1f}" if abs(value) < 10 else f"{value:.0f}"

@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from nearlight.errors import RequestError
-from nearlight.plot.figure import Axis, Figure, Note, Panel, Series
-from nearlight.plot.text import speed_text
+from nearlight.plot.figure import Axis, Figure, Note, Panel, Series, speed_text
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -29,7 +28,7 @@ def bench_figure(rows: Sequence[Row]) -> Figure:
     panels = [panel for panel in (prefill_panel(rows), decode_panel(rows)) if panel]
     if not panels:
         raise RequestError("nothing was measured, so there is nothing to draw")
-    return Figure(_title(rows), _grounds(rows), [panels])
+    return Figure(_title(rows), _subtitle(rows), [panels])
 
 
 def prefill_panel(rows: Sequence[Row]) -> Panel | None:
@@ -57,9 +56,8 @@ def decode_panel(rows: Sequence[Row]) -> Panel | None:
 
 
 def _panel(title: str, x: Axis, y: Axis, series: Sequence[Series], notes: Sequence[Note] = ()) -> Panel:
-    """Make a panel from zero up, with room above the highest point for what is written there."""
-    highest = max(max(each.y) for each in series)
-    return Panel(title, x, replace(y, low=0, high=1.15 * highest), series, notes)
+    """Make a panel from zero up, with room above the highest point or error bar for what is written there."""
+    return Panel(title, x, replace(y, low=0, high=1.15 * max(each.top for each in series)), series, notes)
 
 
 def _best(prompts: Sequence[Row]) -> Note:
@@ -163,7 +161,7 @@ def _title(rows: Sequence[Row]) -> str:
     return f"{models}, {weights}, on {first.get('cpu', 'this machine')}, {threads}"
 
 
-def _grounds(rows: Sequence[Row]) -> str:
+def _subtitle(rows: Sequence[Row]) -> str:
     labels = ", ".join(dict.fromkeys(str(row["label"]) for row in rows if row.get("predicted_ts")))
     basis = f" ({labels})" if labels else ""
     hollow = ", hollow while the machine changed" if any(row.get("unsteady") for row in rows) else ""

@@ -11,8 +11,7 @@ from nearlight.limits.costs import Cost
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import step_time
 from nearlight.plan import Plan
-from nearlight.plot.figure import Axis, Figure, Note, Panel, Series
-from nearlight.plot.text import speed_text, value_text
+from nearlight.plot.figure import Axis, Figure, Note, Panel, Series, speed_text, value_text
 
 _CONTEXTS = 24
 _FAR_ABOVE = 3
@@ -32,12 +31,12 @@ def plan_figure(plans: Sequence[Plan]) -> Figure:
         below.insert(0, _latency(by_size, plan, colours))
     return Figure(
         title=f"{plan.model}, {plan.weights}, on {plan.hardware.name}",
-        subtitle=_grounds(plan),
+        subtitle=_subtitle(plan),
         rows=[[_roofline(plan, shown, colours)], below],
     )
 
 
-def _grounds(plan: Plan) -> str:
+def _subtitle(plan: Plan) -> str:
     source = "ceilings measured on this machine" if plan.label == "measured" else "the machine's data sheet, estimated"
     convention = "" if plan.convention == "physical" else f" by the {plan.convention} convention"
     fits = "fit into" if plan.fits else "do not fit into"
@@ -75,8 +74,8 @@ def _ceilings(bandwidth: float, peaks: Mapping[str, float], low: float, high: fl
     slope = f"reading {value_text(bandwidth / _GIGA)} GB/s"
     yield Series("bandwidth", (low, top / bandwidth), (low * bandwidth / _TERA, top / _TERA), label=slope, along=True)
     for kind, peak in peaks.items():
-        level = peak / _TERA
-        yield Series(f"{kind} peak", (peak / bandwidth, high), (level, level), label=f"{kind} {value_text(level)}")
+        tera = peak / _TERA
+        yield Series(f"{kind} peak", (peak / bandwidth, high), (tera, tera), label=f"{kind} {value_text(tera)}")
 
 
 def _path(plan: Plan, colour: int) -> Series:

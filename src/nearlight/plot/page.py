@@ -9,8 +9,7 @@ import html
 import json
 
 from nearlight.plot.drawing import Spot, render_with_spots
-from nearlight.plot.figure import Figure
-from nearlight.plot.text import value_text
+from nearlight.plot.figure import Figure, value_text
 
 _NEAR_PX = 40
 

@@ -78,8 +78,8 @@ def _vocabulary(tables: TokenizerTables) -> tuple[dict[str, int], list[str]]:
     """Map texts to ids; of two ids with one text the last wins, as in llama.cpp."""
     vocab = {text: id for id, text in enumerate(tables.tokens)}
     twice = len(tables.tokens) - len(vocab)
-    remark = f"{twice} tokens repeat another token's text; encoding never gives them"
-    return vocab, [remark] if twice else []
+    warning = f"{twice} tokens repeat another token's text; encoding never gives them"
+    return vocab, [warning] if twice else []
 
 
 def _types(tables: TokenizerTables) -> list[int]:
@@ -136,22 +136,22 @@ def _byte_level(tables: TokenizerTables) -> BuiltTokenizer:
     lazy = LazyBPE(tables.tokens, tables.merges, [token.content for token in added], build)
     backend = lazy if len(tables.tokens) >= LEAST_TOKENS else lazy.whole()
     return _finish(
-        tables, backend, pre_tokenizer.add_bos, spelling=BYTE_LEVEL, remarks=lambda: _byte_level_remarks(tables, name)
+        tables, backend, pre_tokenizer.add_bos, spelling=BYTE_LEVEL, warnings=lambda: _byte_level_warnings(tables, name)
     )
 
 
-def _byte_level_remarks(tables: TokenizerTables, name: str) -> tuple[str, ...]:
-    vocab, remarks = _vocabulary(tables)
+def _byte_level_warnings(tables: TokenizerTables, name: str) -> tuple[str, ...]:
+    vocab, warnings = _vocabulary(tables)
     if name == "default" or name not in BY_NAME:
         said = "names no pre-tokenizer" if name == "default" else f"names the pre-tokenizer {name!r}, which is unknown"
-        remarks.append(f"the file {said}; a general one is used, and token ids may differ from the model's training")
+        warnings.append(f"the file {said}; a general one is used, and token ids may differ from the model's training")
     unknown = sum(not _is_known(_pair(merge, number), vocab) for number, merge in enumerate(tables.merges))
     if unknown:
-        remarks.append(f"{unknown} of {len(tables.merges)} merges name tokens that do not exist; left out")
+        warnings.append(f"{unknown} of {len(tables.merges)} merges name tokens that do not exist; left out")
     missing = 256 - sum(character in vocab for character in printable_bytes())
     if missing:
-        remarks.append(f"{missing} of 256 bytes have no token; text with those bytes loses them")
-    return tuple(remarks)
+        warnings.append(f"{missing} of 256 bytes have no token; text with those bytes loses them")
+    return tuple(warnings)
 
 
 def _pair(merge: str, number: int) -> tuple[str, str]:
@@ -180,7 +180,7 @@ def _sentencepiece(tables: TokenizerTables) -> BuiltTokenizer:
             expected=f"{len(tables.tokens)}, one per token",
             found=len(tables.scores),
         )
-    vocab, remarks = _vocabulary(tables)
+    vocab, warnings = _vocabulary(tables)
     types, unk = _types(tables), _special_ids(tables).get("unk_token")
     prefix = wants(tables.settings, "add_space_prefix", True)
     with errors_as_text("tables cannot be built", where=_WHERE):
@@ -197,7 +197,7 @@ def _sentencepiece(tables: TokenizerTables) -> BuiltTokenizer:
         steps = [normalizers.Prepend(SPACE)] if prefix else []
         backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
         spelling = SENTENCEPIECE_PREFIXED if prefix else SENTENCEPIECE
-        return _finish(tables, backend, True, spelling=spelling, remarks=tuple(remarks))
+        return _finish(tables, backend, True, spelling=spelling, warnings=tuple(warnings))
 
 
 def _best_first(tables: TokenizerTables, types: list[int], vocab: Mapping[str, int]) -> list[str]:

@@ -145,7 +145,7 @@ def build_from_sentencepiece(files: TokenizerFiles, special_tokens: Mapping[str,
     pieces = {name: model.pieces[id][0] for name, id in model.special_ids.items() if 0 <= id < len(model.pieces)}
     named = pieces | named_tokens(settings, special_tokens)
     prefix = wants(settings, "add_prefix_space", model.add_dummy_prefix)
-    remarks: list[str] = []
+    warnings: list[str] = []
 
     with errors_as_text("cannot be built", where=path):
         if model.model_type == _UNIGRAM:
@@ -155,7 +155,7 @@ def build_from_sentencepiece(files: TokenizerFiles, special_tokens: Mapping[str,
         else:
             backend = _llama(model, prefix, legacy=wants(settings, "legacy", False))
             if model.charsmap:
-                remarks.append(f"{path.name} has a character map that this tokenizer class does not apply")
+                warnings.append(f"{path.name} has a character map that this tokenizer class does not apply")
         backend.add_tokens(
             [
                 added_token(text, normalized=False, special=kind == CONTROL)
@@ -166,7 +166,7 @@ def build_from_sentencepiece(files: TokenizerFiles, special_tokens: Mapping[str,
         for id, token in sorted(declared_added_tokens(files, named).items()):
             backend.add_tokens([token])
             if backend.token_to_id(token.content) != id:
-                remarks.append(f"added token {token.content!r} is declared as id {id}; {path.name} puts it elsewhere")
+                warnings.append(f"added token {token.content!r} is declared as id {id}; {path.name} puts it elsewhere")
         backend.add_special_tokens(undeclared_special_tokens(settings, named))
 
     special = ids_of_named(backend, named)
@@ -179,7 +179,7 @@ def build_from_sentencepiece(files: TokenizerFiles, special_tokens: Mapping[str,
         token_text=lambda id: model.pieces[id][0] if id < len(model.pieces) else None,
         prefix_ids=before,
         suffix_ids=after,
-        remarks=tuple(remarks),
+        warnings=tuple(warnings),
     )
 
 

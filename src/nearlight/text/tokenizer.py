@@ -27,7 +27,7 @@ class BuiltTokenizer:
     """What a layout's builder hands over: the pipeline, and what it knows beyond it.
 
     `prefix_ids` and `suffix_ids` are put around a text (BOS, EOS) where the pipeline does not do it itself; `special`
-    maps "bos_token", "eos_token", … to ids; `end_ids` are ids the package itself says end a text. `remarks` may be a
+    maps "bos_token", "eos_token", … to ids; `end_ids` are ids the package itself says end a text. `warnings` may be a
     function where finding them out takes long.
     """
 
@@ -40,14 +40,14 @@ class BuiltTokenizer:
     end_ids: frozenset[int] = frozenset()
     prefix_ids: tuple[int, ...] = ()
     suffix_ids: tuple[int, ...] = ()
-    remarks: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
+    warnings: tuple[str, ...] | Callable[[], tuple[str, ...]] = ()
 
 
 class Tokenizer:
     """Encodes text to ids and decodes ids to text.
 
     `special_ids` are tokens that are not part of a text (BOS, `<|im_end|>`): decoding leaves them out unless asked.
-    `stop_ids` end an answer; `stop_ids_of` joins them with the package's. `remarks` are for a person to read.
+    `stop_ids` end an answer; `stop_ids_of` joins them with the package's. `warnings` are for a person to read.
     """
 
     def __init__(self, built: BuiltTokenizer) -> None:
@@ -66,11 +66,11 @@ class Tokenizer:
         ends = {id for id in self.special_ids if self._token_text(id) in END_TEXTS}
         eos = {self.special["eos_token"]} if "eos_token" in self.special else set()
         self.stop_ids = frozenset(ends | eos | built.end_ids)
-        self._remarks = built.remarks
+        self._warnings = built.warnings
 
     @property
-    def remarks(self) -> tuple[str, ...]:
-        return self._remarks() if callable(self._remarks) else self._remarks
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings() if callable(self._warnings) else self._warnings
 
     @property
     def bos_id(self) -> int | None:

@@ -32,14 +32,14 @@ def build_from_tokenizer_json(files: TokenizerFiles, special_tokens: Mapping[str
         decoder = None if backend.decoder is None else json.loads(backend.decoder.__getstate__())
 
     named = named_tokens(files.settings, special_tokens)
-    remarks: list[str] = []
+    warnings: list[str] = []
     present = {token.content for token in backend.get_added_tokens_decoder().values()}
     for id, token in sorted(declared_added_tokens(files, named).items()):
         if token.content not in present:
             with errors_as_text("added tokens cannot be added", where=path):
                 backend.add_tokens([token])
             if backend.token_to_id(token.content) != id:
-                remarks.append(
+                warnings.append(
                     f"tokenizer_config.json puts {token.content!r} at id {id}, tokenizer.json at "
                     f"{backend.token_to_id(token.content)}; the latter is used"
                 )
@@ -49,11 +49,11 @@ def build_from_tokenizer_json(files: TokenizerFiles, special_tokens: Mapping[str
     spelling = spelling_of(decoder)
     if spelling is None:
         kind = decoder.get("type") if decoder else "none"
-        remarks.append(f"tokenizer.json has a decoder of type {kind}; its tokens are shown as they are written")
+        warnings.append(f"tokenizer.json has a decoder of type {kind}; its tokens are shown as they are written")
     return BuiltTokenizer(
         backend=backend,
         spelling=spelling or LITERAL,
         n_tokens=backend.get_vocab_size(with_added_tokens=True),
         special=ids_of_named(backend, named),
-        remarks=tuple(remarks),
+        warnings=tuple(warnings),
     )

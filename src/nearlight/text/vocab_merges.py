@@ -44,7 +44,7 @@ def build_from_vocab_merges(files: TokenizerFiles, special_tokens: Mapping[str, 
 
     vocab = _read_vocab(files.directory / "vocab.json")
     merges = _read_merges(files.directory / "merges.txt")
-    family, remarks = _family(files)
+    family, warnings = _family(files)
     named = named_tokens(files.settings, special_tokens)
     declared = declared_added_tokens(files, named)
     taken = {id: text for text, id in vocab.items()}
@@ -84,7 +84,7 @@ def build_from_vocab_merges(files: TokenizerFiles, special_tokens: Mapping[str, 
         special=special,
         prefix_ids=before,
         suffix_ids=after,
-        remarks=tuple(remarks),
+        warnings=tuple(warnings),
     )
 
 
@@ -98,8 +98,8 @@ def _family(files: TokenizerFiles) -> tuple[str, list[str]]:
     if text.startswith("qwen"):
         return "qwen2", []
     known = text.startswith(("gpt2", "pretrainedtokenizer", "tokenizersbackend"))
-    remark = f"tokenizer class {named} is not known for vocab.json + merges.txt; GPT-2's word pattern is used"
-    return "gpt2", [] if known else [remark]
+    warning = f"tokenizer class {named} is not known for vocab.json + merges.txt; GPT-2's word pattern is used"
+    return "gpt2", [] if known else [warning]
 
 
 def _read_vocab(path: Path) -> dict[str, int]:

@@ -7,30 +7,3 @@
 Each runs in a process of its own (`process` starts it, `child` is its other end), since two engines in one process
 would share thread pools and allocators. None of them is a dependency: what is not installed is said in one line.
 """
-
-from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Peer:
-    """An engine to compare with: the module that its process runs, and the package that this needs."""
-
-    name: str
-    child: str
-    package: str
-    install: str
-
-
-_CHILDREN = "nearlight.bench.peers"
-
-PEERS: Mapping[str, Peer] = {
-    peer.name: peer
-    for peer in (
-        Peer("llama.cpp", f"{_CHILDREN}.llama_cpp_child", "llama_cpp", "pip install llama-cpp-python"),
-        Peer("transformers", f"{_CHILDREN}.transformers_child", "transformers", "pip install transformers torch"),
-        Peer("openvino", f"{_CHILDREN}.openvino_child", "openvino", "pip install openvino"),
-    )
-}

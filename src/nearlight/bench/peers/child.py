@@ -1,10 +1,10 @@
-"""The other end of a peer's process: takes orders as lines of JSON on stdin, answers on stdout.
+"""The other end of a peer's process: takes requests as lines of JSON on stdin, gives responses on stdout.
 
-    {"load": {…}}                                    → {"weights": "bf16", "version": "5.23.0"}
+    {"load": {…}}                                    → {"weights": "bf16"}
     {"prepare": {"n_prompt", "n_gen", "n_depth"}}    → {}
     {"run": {}}                                      → {"ns": 123456}
 
-Whatever goes wrong is an answer too: {"error": "…"}. What a library prints goes to stderr, so that it cannot disturb
+Whatever goes wrong is a response too: {"error": "…"}. What a library prints goes to stderr, so that it cannot disturb
 the conversation.
 """
 
@@ -17,15 +17,13 @@ from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Any, Protocol, TextIO
 
-from nearlight.bench.contestant import random_tokens
-from nearlight.bench.workload import Workload
+from nearlight.bench.runner import Workload, random_tokens
 
 
-class Engine(Protocol):
+class PeerEngine(Protocol):
     """What a peer must be able to do."""
 
     weights: str
-    version: str
     vocab_size: int
 
     def rewind(self, n_tokens: int) -> None:
@@ -35,40 +33,40 @@ class Engine(Protocol):
         """Compute tokens after those that are held, and the logits of the last; return when that is done."""
 
 
-def serve(load: Callable[[dict[str, Any]], Engine]) -> None:
-    """Answer orders until stdin ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+def serve(load: Callable[[dict[str, Any]], PeerEngine]) -> None:
+    """Answer requests until stdin ends."""
+    responses = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    converse(load, sys.stdin, answers)
+    converse(load, sys.stdin, responses)
 
 
-def converse(load: Callable[[dict[str, Any]], Engine], orders: TextIO, answers: TextIO) -> None:
-    """Answer every order of a stream in another."""
-    runner: Runner | None = None
-    for line in orders:
+def converse(load: Callable[[dict[str, Any]], PeerEngine], requests: TextIO, responses: TextIO) -> None:
+    """Answer every request of a stream in another."""
+    runner: PeerRunner | None = None
+    for line in requests:
         try:
-            order = json.loads(line)
-            if "load" in order:
-                engine = load(order["load"])
-                runner = Runner(engine)
-                answer: dict[str, Any] = {"weights": engine.weights, "version": engine.version}
+            request = json.loads(line)
+            if "load" in request:
+                engine = load(request["load"])
+                runner = PeerRunner(engine)
+                response: dict[str, Any] = {"weights": engine.weights}
             elif runner is None:
-                answer = {"error": "nothing is loaded"}
-            elif "prepare" in order:
-                runner.prepare(Workload(**order["prepare"]))
-                answer = {}
+                response = {"error": "nothing is loaded"}
+            elif "prepare" in request:
+                runner.prepare(Workload(**request["prepare"]))
+                response = {}
             else:
-                answer = {"ns": runner.run()}
+                response = {"ns": runner.run()}
         except Exception as error:
-            answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+            response = {"error": " ".join(f"{type(error).__name__}: {error}".split())}
+        responses.write(json.dumps(response) + "\n")
+        responses.flush()
 
 
-class Runner:
-    """Does workloads on a peer as `OwnEngine` does them on this one."""
+class PeerRunner:
+    """Does workloads on a peer as `OwnRunner` does them on this engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: PeerEngine) -> None:
         self._engine = engine
         self._workload = Workload(n_prompt=1)
         self._tokens: list[int] = []

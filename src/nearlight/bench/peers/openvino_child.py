@@ -17,18 +17,17 @@ class OpenVino:
 
     weights = "as exported"
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any]) -> None:
         library = import_module("openvino")
-        self.version = str(library.__version__)
-        path = Path(order["model"])
+        path = Path(request["model"])
         path = path / "openvino_model.xml" if path.is_dir() else path
-        threads = {"INFERENCE_NUM_THREADS": order["threads"], "PERFORMANCE_HINT": "LATENCY"}
+        threads = {"INFERENCE_NUM_THREADS": request["threads"], "PERFORMANCE_HINT": "LATENCY"}
         compiled = library.Core().compile_model(str(path), "CPU", threads)
         self._inputs = {name for port in compiled.inputs for name in port.names}
         self._request = compiled.create_infer_request()
         self._held = 0
         self._saved: tuple[int, list[Any]] = 0, []
-        self.vocab_size = int(order["vocab_size"])
+        self.vocab_size = int(request["vocab_size"])
 
     def rewind(self, n_tokens: int) -> None:
         """Go back to a state that was saved here before: only the depth of a workload is ever asked for."""

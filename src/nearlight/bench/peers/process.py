@@ -1,4 +1,4 @@
-"""Starts peers as processes below this one, and makes contestants of them."""
+"""Starts peers as processes below this one, and makes runners of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,39 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from nearlight.bench.gguf_file import write_gguf
-from nearlight.bench.peers import PEERS, Peer
-from nearlight.bench.subject import Description
-from nearlight.bench.workload import Workload
+from nearlight.bench.model import ModelSpec
+from nearlight.bench.peers.gguf_file import write_gguf
+from nearlight.bench.runner import Workload
 from nearlight.errors import RequestError
 
 
 @dataclass(frozen=True)
-class Arena:
-    """What all contestants have in common. Units: tokens of context. `models` are files by a peer's name."""
+class Peer:
+    """An engine to compare with: the module that its process runs, and the package that this needs."""
 
-    description: Description
+    name: str
+    child: str
+    package: str
+    install: str
+
+
+_CHILDREN = "nearlight.bench.peers"
+
+PEERS: Mapping[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer("llama.cpp", f"{_CHILDREN}.llama_cpp_child", "llama_cpp", "pip install llama-cpp-python"),
+        Peer("transformers", f"{_CHILDREN}.transformers_child", "transformers", "pip install transformers torch"),
+        Peer("openvino", f"{_CHILDREN}.openvino_child", "openvino", "pip install openvino"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class PeerSetup:
+    """What every peer is started with. Units: tokens of context. `models` are files by a peer's name."""
+
+    spec: ModelSpec
     threads: int
     context: int
     vocab_size: int
@@ -32,9 +53,9 @@ class Arena:
 
 
 class PeerProcess:
-    """A peer in its process; a contestant like this engine. Raises: RequestError with what it says went wrong."""
+    """A peer in its process; a runner, as this engine has one. Raises: RequestError with what it says went wrong."""
 
-    def __init__(self, peer: Peer, order: dict[str, Any]) -> None:
+    def __init__(self, peer: Peer, request: dict[str, Any]) -> None:
         self.name = peer.name
         self._process = subprocess.Popen(
             [sys.executable, "-m", peer.child],
@@ -44,12 +65,11 @@ class PeerProcess:
             text=True,
         )
         try:
-            loaded = self._ask({"load": order})
+            loaded = self._ask({"load": request})
         except RequestError:
             self.close()
             raise
         self.weights = str(loaded["weights"])
-        self.version = str(loaded["version"])
 
     def prepare(self, workload: Workload) -> None:
         self._ask({"prepare": asdict(workload)})
@@ -69,21 +89,21 @@ class PeerProcess:
             self._process.wait()
         self._process.stdout.close()
 
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin
         assert self._process.stdout
         try:
-            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
         except OSError:
             line = ""
         if not line:
             raise RequestError(self.name, found=f"its process ended (exit code {self._process.wait()})")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise RequestError(self.name, found=answer["error"])
-        return answer
+        response: dict[str, Any] = json.loads(line)
+        if "error" in response:
+            raise RequestError(self.name, found=response["error"])
+        return response
 
 
 def unavailable(name: str, models: Mapping[str, Path]) -> str | None:
@@ -99,7 +119,7 @@ def unavailable(name: str, models: Mapping[str, Path]) -> str | None:
 
 
 @contextmanager
-def started(names: Sequence[str], arena: Arena) -> Iterator[list[PeerProcess]]:
+def started(names: Sequence[str], setup: PeerSetup) -> Iterator[list[PeerProcess]]:
     """Start peers, with a model each, and end them afterwards.
 
     Raises: RequestError when one cannot load its model.
@@ -108,28 +128,28 @@ def started(names: Sequence[str], arena: Arena) -> Iterator[list[PeerProcess]]:
     with tempfile.TemporaryDirectory(prefix="nearlight-bench-") as directory:
         try:
             for name in names:
-                peers.append(PeerProcess(PEERS[name], _order(name, arena, Path(directory))))  # noqa: PERF401
+                peers.append(PeerProcess(PEERS[name], _load_request(name, setup, Path(directory))))  # noqa: PERF401
             yield peers
         finally:
             for peer in peers:
                 peer.close()
 
 
-def _order(name: str, arena: Arena, directory: Path) -> dict[str, Any]:
+def _load_request(name: str, setup: PeerSetup, directory: Path) -> dict[str, Any]:
     """Tell a peer what to load, writing a file for it where it needs one."""
-    description = arena.description
-    order = {
-        "threads": arena.threads,
-        "context": arena.context,
-        "vocab_size": arena.vocab_size,
-        "weights": description.weights,
-        "config": dict(description.config),
+    spec = setup.spec
+    request = {
+        "threads": setup.threads,
+        "context": setup.context,
+        "vocab_size": setup.vocab_size,
+        "weights": spec.weights,
+        "config": dict(spec.config),
     }
-    if name in arena.models:
-        order["model"] = str(arena.models[name])
-        order["weights"] = arena.models[name].name
+    if name in setup.models:
+        request["model"] = str(setup.models[name])
+        request["weights"] = setup.models[name].name
     elif name == "llama.cpp":
-        package = description.package
-        reads_it = package is not None and package.kind == "gguf" and not description.requantized
-        order["model"] = str(package.files[0] if package and reads_it else write_gguf(description, directory))
-    return order
+        package = spec.package
+        reads_it = package is not None and package.kind == "gguf" and not spec.requantized
+        request["model"] = str(package.files[0] if package and reads_it else write_gguf(spec, directory))
+    return request

@@ -14,15 +14,14 @@ class Transformers:
 
     weights = "bf16"
 
-    def __init__(self, order: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any]) -> None:
         library, self._torch = import_module("transformers"), import_module("torch")
-        self.version = f"{library.__version__}, torch {self._torch.__version__}"
-        self._torch.set_num_threads(order["threads"])
-        config = dict(order["config"])
+        self._torch.set_num_threads(request["threads"])
+        config = dict(request["config"])
         config = library.AutoConfig.for_model(config.pop("model_type"), **config)
         self._model = library.AutoModelForCausalLM.from_config(config, dtype=self._torch.bfloat16).eval()
         self._cache = library.DynamicCache()
-        self.vocab_size = int(order["vocab_size"])
+        self.vocab_size = int(request["vocab_size"])
 
     def rewind(self, n_tokens: int) -> None:
         if self._cache.get_seq_length() > n_tokens:

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     questions = _questions(args)
     subject = _subject(args.model)
     plans = _plans(args, subject)
-    report = PlanReport.of(plans, remarks=_remarks(plans[0]), **questions)
+    report = PlanReport.of(plans, notes=_notes(plans[0]), **questions)
     if args.json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
     else:
@@ -133,12 +133,12 @@ def _plans(args: argparse.Namespace, subject: Subject) -> list[Plan]:
     return [plan, *others]
 
 
-def _remarks(plan: Plan) -> list[str]:
+def _notes(plan: Plan) -> list[str]:
     """Say what a plan takes for granted."""
-    remarks = []
+    notes = []
     if plan.params.active != plan.params.total:
-        remarks.append("which experts a token takes depends on the text; these are the figures of an even choice")
-    return remarks
+        notes.append("which experts a token takes depends on the text; these are the figures of an even choice")
+    return notes
 
 
 def _questions(args: argparse.Namespace) -> dict[str, Any]:

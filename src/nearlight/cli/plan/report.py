@@ -26,7 +26,7 @@ class PlanReport:
     users: Users | None = None
     speculation: Speculation | None = None
     thinking: Thinking | None = None
-    remarks: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -37,7 +37,7 @@ class PlanReport:
         promise: Promise | None = None,
         acceptance: float | None = None,
         n_think: int | None = None,
-        remarks: Sequence[str] = (),
+        notes: Sequence[str] = (),
     ) -> PlanReport:
         """Answer what was asked, as far as it fits."""
         plan = plans[0]
@@ -51,7 +51,7 @@ class PlanReport:
             users=plan.users(promise, load) if fits and promise else None,
             speculation=plan.speculation(acceptance) if fits and acceptance is not None else None,
             thinking=plan.thinking(load.n_prompt, n_think) if fits and n_think else None,
-            remarks=remarks,
+            notes=notes,
         )
 
     @property
@@ -75,7 +75,7 @@ class PlanReport:
             "users": self._users_json(),
             "speculation": self._speculation_json(),
             "thinking": asdict(self.thinking) if self.thinking else None,
-            "remarks": list(self.remarks),
+            "remarks": list(self.notes),
         }
 
     def _users_json(self) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ def report_text(report: PlanReport, stream: TextIO) -> str:
         _memory(plan, stream),
         facts(_prompt(plan) + _what_if(report), stream),
         _decode(report, stream),
-        "\n".join(filled(f"Note: {remark}.", stream) for remark in report.remarks),
+        "\n".join(filled(f"Note: {note}.", stream) for note in report.notes),
     )
     return "\n\n".join(section for section in sections if section)
 

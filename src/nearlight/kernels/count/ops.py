@@ -1,4 +1,4 @@
-"""The `Ops` of `kernels.ops` that count: each op checks its operands' shapes and enters its cost in a ledger.
+"""The `Ops` of `kernels.ops` that count: each op checks its operands' shapes and adds its cost to the step's.
 
 The limit of a step is thereby read off the very code that executes it. Parameters are never read, so a model of any
 size is counted in milliseconds; rows are real (which positions of which sequences decides what attention costs),
@@ -20,7 +20,7 @@ import numpy as np
 from nearlight.dtypes import F32, Format
 from nearlight.errors import ShapeError
 from nearlight.kernels.count.activation import Activation, Room
-from nearlight.kernels.count.ledger import Entry, Ledger
+from nearlight.kernels.count.cost import OpCost, StepCost
 from nearlight.kernels.count.rows import Visible
 from nearlight.kernels.count.target import ACCELERATOR, Target
 from nearlight.kernels.ops import Array, Float32, Frequencies, KVStore, Program, Routing, Rows, Watch
@@ -126,22 +126,22 @@ class CountedRecurrentStore:
 
 
 class CountOps:
-    """Counts for the kernels that `target` describes. `ledger` takes what is counted, `room` the activations."""
+    """Counts for the kernels that `target` describes. `cost` takes what is counted, `room` the activations."""
 
     name = "count"
     threads = 1
 
     def __init__(self, target: Target = ACCELERATOR) -> None:
         self.target = target
-        self.ledger = Ledger()
+        self.cost = StepCost()
         self.room = Room()
         self._visible: tuple[Rows, Visible] | None = None
 
-    def count(self, forward: Callable[[Rows], Array], rows: Rows) -> Ledger:
+    def count(self, forward: Callable[[Rows], Array], rows: Rows) -> StepCost:
         """Run a forward on rows of integers and return what that costs; `room` then knows the activations' peak."""
-        self.ledger, self.room = Ledger(), Room()
+        self.cost, self.room = StepCost(), Room()
         forward(rows)
-        return self.ledger
+        return self.cost
 
     # -- parameters ------------------------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class CountOps:
         return CountedRecurrentStore(size)
 
     def program(self, forward: Callable[[Rows], Array]) -> Program:
-        """Make a program that enters its steps in `ledger` and returns zeros, so that an engine can run on counts."""
+        """Make a program that adds its steps to `cost` and returns zeros, so that an engine can run on counts."""
 
         def run(rows: Rows, watch: Watch | None = None) -> Float32:
             return np.broadcast_to(np.float32(0), forward(rows).shape)
@@ -219,7 +219,7 @@ class CountOps:
         for what, values in (("keys", k), ("values", v)):
             _expect(what, (n_rows, store.n_kv_heads * store.head_dim), values.shape)
         moved = k.n_bytes + v.n_bytes
-        self.ledger.add(Entry("append", "append", kv_written_bytes=n_rows * store.token_bytes, activation_bytes=moved))
+        self.cost.add(OpCost("append", "append", kv_written_bytes=n_rows * store.token_bytes, activation_bytes=moved))
 
     def attend(
         self,
@@ -402,19 +402,19 @@ class CountOps:
     def take(self, x: Activation, indices: Array) -> Activation:
         return self._result("take", len(indices), x.width)
 
-    # -- entering --------------------------------------------------------------------------------------------------
+    # -- adding up -------------------------------------------------------------------------------------------------
 
     def _result(
         self, kind: str, rows: int, width: int, *inputs: Activation, name: str | None = None, **cost: Any
     ) -> Activation:
-        """Enter an op's cost, and make what it gives."""
+        """Add an op's cost, and make what it gives."""
         result = Activation(self.room, rows, width)
         moved = result.n_bytes + sum(x.n_bytes for x in inputs)
-        self.ledger.add(Entry(name or kind, kind, activation_bytes=moved, **cost))
+        self.cost.add(OpCost(name or kind, kind, activation_bytes=moved, **cost))
         return result
 
     def _by_value(self, kind: str, rate: int, *inputs: Activation, **cost: Any) -> Activation:
-        """Enter an op on single values, at `rate` operations for each."""
+        """Add an op on single values, at `rate` operations for each."""
         x = inputs[0]
         return self._result(kind, x.rows, x.width, *inputs, operations={"fp32": rate * x.rows * x.width}, **cost)
 

@@ -1,20 +1,48 @@
-"""What is timed is the workload, all of it, and again from the same place."""
+"""Tests by llama-bench's names; what is timed is the workload, all of it, and again from the same place."""
 
 from __future__ import annotations
 
 import pytest
 
-from nearlight.bench.contestant import OwnEngine, alternate, hold, random_tokens
-from nearlight.bench.steady import Watch
-from nearlight.bench.workload import Workload
+from nearlight.bench.runner import OwnRunner, Workload, alternate, hold, random_tokens, sweep
+from nearlight.bench.steady import Repeater
 from nearlight.engine.engine import Engine
 from nearlight.errors import RequestError
-from tests.bench.tiny import description
+from tests.bench.tiny import tiny
+
+
+@pytest.mark.parametrize(
+    ("workload", "name", "n_tokens", "context"),
+    [
+        (Workload(n_prompt=512), "pp512", 512, 512),
+        (Workload(n_gen=64), "tg64", 64, 64),
+        (Workload(n_gen=64, n_depth=4096), "tg64 @ d4096", 64, 4160),
+        (Workload(n_prompt=7, n_depth=3), "pp7 @ d3", 7, 10),
+    ],
+)
+def test_names_are_llama_benchs(workload: Workload, name: str, n_tokens: int, context: int) -> None:
+    assert (workload.name, workload.n_tokens, workload.context) == (name, n_tokens, context)
+
+
+def test_lists_are_combined_depth_by_depth() -> None:
+    names = [workload.name for workload in sweep([64, 128], [16, 0], [0, 256])]
+    assert names == ["pp64", "pp128", "tg16", "pp64 @ d256", "pp128 @ d256", "tg16 @ d256"]
+
+
+def test_nothing_to_measure_is_said() -> None:
+    with pytest.raises(RequestError, match="nothing to measure"):
+        sweep([0], [0], [0, 1])
+
+
+@pytest.mark.parametrize("numbers", [(0, 0, 5), (3, 2, 0), (-1, 0, 0), (4, 0, -1)])
+def test_senseless_tests_are_refused(numbers: tuple[int, int, int]) -> None:
+    with pytest.raises(RequestError, match="a test"):
+        Workload(*numbers)
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return description().engine(1)
+    return tiny().engine(1)
 
 
 @pytest.fixture
@@ -32,7 +60,7 @@ def shapes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[i
 
 
 def test_a_prompt_is_computed_in_chunks_from_its_depth(engine: Engine, shapes: list[tuple[list[int], int]]) -> None:
-    own = OwnEngine(engine, "w4", chunk=4)
+    own = OwnRunner(engine, "w4", chunk=4)
     own.prepare(Workload(n_prompt=7, n_depth=300))
     once = [([300, 301, 302, 303], 0), ([304, 305, 306], 1)]
     assert shapes == once  # the warm-up
@@ -42,7 +70,7 @@ def test_a_prompt_is_computed_in_chunks_from_its_depth(engine: Engine, shapes: l
 
 
 def test_tokens_are_generated_one_by_one_from_the_depth(engine: Engine, shapes: list[tuple[list[int], int]]) -> None:
-    own = OwnEngine(engine, "w4")
+    own = OwnRunner(engine, "w4")
     own.prepare(Workload(n_gen=3, n_depth=5))
     own.run()
     own.close()
@@ -50,7 +78,7 @@ def test_tokens_are_generated_one_by_one_from_the_depth(engine: Engine, shapes: 
 
 
 def test_closing_gives_the_cache_back(engine: Engine) -> None:
-    own = OwnEngine(engine, "w4")
+    own = OwnRunner(engine, "w4")
     own.prepare(Workload(n_gen=1, n_depth=600))
     assert engine.cache.n_bytes > 0
     own.close()
@@ -70,7 +98,7 @@ def test_tokens_are_of_the_vocabulary_and_repeatable() -> None:
     assert tokens[:9] == random_tokens(9, 7)
 
 
-def test_contestants_take_turns() -> None:
+def test_runners_take_turns() -> None:
     log: list[str] = []
 
     class Scripted:
@@ -92,7 +120,7 @@ def test_contestants_take_turns() -> None:
         log.append("probe")
         return 1e9
 
-    watch = Watch(probe, lambda: 0.0)
-    found = alternate([Scripted("a"), Scripted("b")], Workload(n_gen=2), 3, watch)
+    repeater = Repeater(probe, lambda: 0.0)
+    found = alternate([Scripted("a"), Scripted("b")], Workload(n_gen=2), 3, repeater)
     assert log == ["a prepares tg2", "b prepares tg2", "probe", *["a", "b", "probe"] * 3]
     assert found.values == [{"a": 4, "b": 5}, {"a": 7, "b": 8}, {"a": 10, "b": 11}]

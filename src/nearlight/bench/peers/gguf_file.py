@@ -11,17 +11,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from nearlight.bench.subject import Description
+from nearlight.bench.model import ModelSpec
 from nearlight.bench.synthetic import random_tensor
 from nearlight.dtypes import Format
 from nearlight.errors import RequestError
 from nearlight.kernels.count import CountOps
 from nearlight.models import build_model
+from nearlight.models.model import Model
 from nearlight.package.gguf import READABLE
 from nearlight.package.gguf_names import DECODER
 from nearlight.package.tensors import StoredTensor
+from nearlight.state.cache import KVState
 
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
+ARCHITECTURES: Mapping[str, str] = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+"""GGUF's architecture for each family that is written this way. There, llama attends over the whole context."""
+
 ALIGNMENT = 32
 
 _VERSION = 3
@@ -29,20 +33,18 @@ _UINT32, _FLOAT32, _STRING = 4, 6, 8
 _TYPE_NUMBERS: Mapping[Format, int] = {format: number for number, format in READABLE.items()}
 
 
-def write_gguf(description: Description, directory: Path) -> Path:
+def write_gguf(spec: ModelSpec, directory: Path) -> Path:
     """Write a model into a new file in `directory` and return its path.
 
     Raises: RequestError for a family, or sizes, that are not written this way.
     """
-    if description.architecture not in ARCHITECTURES:
-        raise RequestError(
-            "a GGUF file for llama.cpp",
-            expected="a model of " + ", ".join(ARCHITECTURES),
-            found=description.architecture,
-            advice="name a file with --peer-model llama.cpp=FILE.gguf",
-        )
+    if spec.architecture not in ARCHITECTURES:
+        raise _not_written("a model of " + ", ".join(ARCHITECTURES), spec.architecture)
+    if spec.architecture == "mistral" and (window := spec.config.get("sliding_window", 4096)) is not None:
+        raise _not_written("mistral without a sliding window", f"one of {window} tokens")
     path = directory / "model.gguf"
-    tensors = [tensor.renamed(gguf_name(tensor.name)) for tensor in _tensors(description)]
+    model = build_model(CountOps(), spec.config)
+    tensors = [tensor.renamed(gguf_name(tensor.name)) for tensor in _tensors(spec, model)]
     for tensor in tensors:
         if tensor.format not in _TYPE_NUMBERS:
             expected = f"one of {', '.join(map(str, _TYPE_NUMBERS))}"
@@ -50,13 +52,18 @@ def write_gguf(description: Description, directory: Path) -> Path:
         if tensor.row_length % tensor.format.block_size:
             expected = f"rows of a multiple of {tensor.format.block_size} for {tensor.format}"
             raise RequestError(tensor.name, where="a GGUF file", expected=expected, found=tensor.row_length)
-    metadata = _metadata(description.config, description.architecture)
+    metadata = _metadata(model, spec.config, ARCHITECTURES[spec.architecture])
     with path.open("wb") as file:
         file.write(b"GGUF" + struct.pack("<IQQ", _VERSION, len(tensors), len(metadata)))
         for key, value in metadata.items():
             file.write(_string(key) + _value(value))
         _write_tensors(file, tensors)
     return path
+
+
+def _not_written(expected: str, found: str) -> RequestError:
+    advice = "name a file with --peer-model llama.cpp=FILE.gguf"
+    return RequestError("a GGUF file for llama.cpp", expected=expected, found=found, advice=advice)
 
 
 def gguf_name(name: str) -> str:
@@ -70,32 +77,31 @@ def gguf_name(name: str) -> str:
     return f"blk.{layer}.{inside[inner]}.{kind}"
 
 
-def _tensors(description: Description) -> Iterable[StoredTensor]:
+def _tensors(spec: ModelSpec, model: Model) -> Iterable[StoredTensor]:
     """Describe a model's tensors: a package's as they are stored, else random ones of the same formats."""
-    for parameter in build_model(CountOps(), description.config).parameters():
-        if description.package is None or description.requantized:
-            yield random_tensor(parameter, description.format_of(parameter))
+    for parameter in model.parameters():
+        if spec.package is None or spec.requantized:
+            yield random_tensor(parameter, spec.format_of(parameter))
         else:
-            yield description.package.tensors[parameter.name]
+            yield spec.package.tensors[parameter.name]
 
 
-def _metadata(config: Mapping[str, Any], architecture: str) -> dict[str, Any]:
-    n_heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or config["hidden_size"] // n_heads
+def _metadata(model: Model, config: Mapping[str, Any], architecture: str) -> dict[str, Any]:
+    layers = list(model.declared(KVState))
     rope = config.get("rope_parameters") or {}
     own = {
-        "block_count": config["num_hidden_layers"],
-        "context_length": config["max_position_embeddings"],
+        "block_count": len(layers),
+        "context_length": model.max_positions,
         "embedding_length": config["hidden_size"],
         "feed_forward_length": config["intermediate_size"],
-        "attention.head_count": n_heads,
-        "attention.head_count_kv": config.get("num_key_value_heads") or n_heads,
-        "attention.key_length": head_dim,
-        "attention.value_length": head_dim,
+        "attention.head_count": config["num_attention_heads"],
+        "attention.head_count_kv": layers[0].n_kv_heads,
+        "attention.key_length": layers[0].head_dim,
+        "attention.value_length": layers[0].head_dim,
         "attention.layer_norm_rms_epsilon": float(config.get("rms_norm_eps", 1e-6)),
-        "rope.dimension_count": head_dim,
+        "rope.dimension_count": layers[0].head_dim,
         "rope.freq_base": float(rope.get("rope_theta", 10_000.0)),
-        "vocab_size": config["vocab_size"],
+        "vocab_size": model.vocab_size,
     }
     return {
         "general.architecture": architecture,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OpCost:
     """The cost of one op.
 
     `kind` is the op ("linear", "attend", …), `name` the weight's name where it has one. `operations` maps a data type
@@ -38,59 +38,59 @@ class Entry:
         return self.kv_written_bytes
 
 
-class Ledger:
-    """The entries of a step, and their sums."""
+class StepCost:
+    """The costs of a step's ops, and their sums."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self.entries = list(entries)
+    def __init__(self, ops: Iterable[OpCost] = ()) -> None:
+        self.ops = list(ops)
 
-    def add(self, entry: Entry) -> None:
-        self.entries.append(entry)
+    def add(self, op: OpCost) -> None:
+        self.ops.append(op)
 
-    def __iter__(self) -> Iterator[Entry]:
-        return iter(self.entries)
+    def __iter__(self) -> Iterator[OpCost]:
+        return iter(self.ops)
 
     @property
     def weight_bytes(self) -> int:
-        return sum(entry.weight_bytes for entry in self.entries)
+        return sum(op.weight_bytes for op in self.ops)
 
     @property
     def kv_read_bytes(self) -> int:
-        return sum(entry.kv_read_bytes for entry in self.entries)
+        return sum(op.kv_read_bytes for op in self.ops)
 
     @property
     def bytes_read(self) -> int:
-        return sum(entry.bytes_read for entry in self.entries)
+        return sum(op.bytes_read for op in self.ops)
 
     @property
     def bytes_written(self) -> int:
-        return sum(entry.bytes_written for entry in self.entries)
+        return sum(op.bytes_written for op in self.ops)
 
     @property
     def activation_bytes(self) -> int:
-        return sum(entry.activation_bytes for entry in self.entries)
+        return sum(op.activation_bytes for op in self.ops)
 
     @property
     def operations(self) -> dict[str, int]:
         total: Counter[str] = Counter()
-        for entry in self.entries:
-            total.update(entry.operations)
+        for op in self.ops:
+            total.update(op.operations)
         return dict(total)
 
     @property
     def expected(self) -> bool:
         """Whether some cost is a mean over what data may choose."""
-        return any(entry.expected for entry in self.entries)
+        return any(op.expected for op in self.ops)
 
-    def by_name(self) -> dict[str, Ledger]:
-        """Group the entries by name, in order of first appearance."""
-        return self._grouped(lambda entry: entry.name)
+    def by_name(self) -> dict[str, StepCost]:
+        """Group the ops by name, in order of first appearance."""
+        return self._grouped(lambda op: op.name)
 
-    def by_kind(self) -> dict[str, Ledger]:
-        return self._grouped(lambda entry: entry.kind)
+    def by_kind(self) -> dict[str, StepCost]:
+        return self._grouped(lambda op: op.kind)
 
-    def _grouped(self, key: Callable[[Entry], str]) -> dict[str, Ledger]:
-        groups: dict[str, Ledger] = {}
-        for entry in self.entries:
-            groups.setdefault(key(entry), Ledger()).add(entry)
+    def _grouped(self, key: Callable[[OpCost], str]) -> dict[str, StepCost]:
+        groups: dict[str, StepCost] = {}
+        for op in self.ops:
+            groups.setdefault(key(op), StepCost()).add(op)
         return groups

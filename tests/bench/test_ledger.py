@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import weakref
 from pathlib import Path
 
 import pytest
 
-from nearlight.bench.accuracy import errors_of, page
-from nearlight.bench.memory import Memory, own_bytes, predict, release
-from nearlight.bench.record import read_records, record, versions
-from nearlight.bench.subject import target_of
-from nearlight.bench.workload import Workload
+from nearlight.bench.ledger import accuracy_page, append, errors_of, read, versions
+from nearlight.bench.memory import Memory
+from nearlight.bench.results import BenchResult
 from nearlight.errors import RequestError
 from nearlight.limits.hardware import Hardware
 from tests.bench.test_results import ROW
-from tests.bench.tiny import description
 
 MACHINE = Hardware("A machine", "cpu", 1e9, 1e6, {"fp32": 1e9}, "made up", "measured")
 MEMORY = Memory(before=10, weights=60, kv=25, activations=5, measured=80)
@@ -25,13 +21,13 @@ MEMORY = Memory(before=10, weights=60, kv=25, activations=5, measured=80)
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     path = tmp_path / "ledger.jsonl"
-    record(path, [ROW, ROW.beside("llama.cpp", "q4_0", [1000])], MACHINE, MEMORY)
+    append(path, BenchResult([ROW, ROW.beside("llama.cpp", "q4_0", [1000])], MACHINE, MEMORY))
     return path
 
 
 def test_rows_are_appended_with_machine_and_versions(ledger: Path) -> None:
-    record(ledger, [ROW], MACHINE)
-    first, peer, later = read_records(ledger)
+    append(ledger, BenchResult([ROW], MACHINE, None))
+    first, peer, later = read(ledger)
     assert {key: first[key] for key in ROW.as_json()} == json.loads(json.dumps(ROW.as_json()))
     assert first["machine"]["name"] == "A machine"
     assert first["versions"] == versions()
@@ -47,18 +43,18 @@ def test_rows_are_appended_with_machine_and_versions(ledger: Path) -> None:
 def test_a_line_that_is_no_row_is_named(ledger: Path, line: str) -> None:
     ledger.write_text(ledger.read_text() + "\n" + line + "\n")
     with pytest.raises(RequestError, match=r"ledger.jsonl: line 4: expected a row written by"):
-        read_records(ledger)
+        read(ledger)
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="ledger cannot be read"):
-        read_records(tmp_path / "missing")
+        read(tmp_path / "missing")
     with pytest.raises(RequestError, match="ledger cannot be written"):
-        record(tmp_path, [ROW], MACHINE)
+        append(tmp_path, BenchResult([ROW], MACHINE, None))
 
 
 def test_errors_are_predicted_over_measured(ledger: Path) -> None:
-    first, *_ = read_records(ledger)
+    first, *_ = read(ledger)
     decode, adjusted, memory = errors_of(first)
     assert (decode.kind, decode.label, decode.error) == ("decode", "calibrated", pytest.approx(80 / 83.333333 - 1))
     assert (adjusted.kind, adjusted.label) == ("decode", "calibrated, adjusted")
@@ -70,56 +66,27 @@ def test_errors_are_predicted_over_measured(ledger: Path) -> None:
 
 def test_older_rows_keep_their_meaning(ledger: Path) -> None:
     # What they call predicted was adjusted to the bandwidth during the run already; nothing stored before it was kept.
-    first, *_ = read_records(ledger)
+    first, *_ = read(ledger)
     old = {key: value for key, value in first.items() if key not in ("adjusted_ts", "memory", "limit_of")}
     (only,) = errors_of(old)
     assert (only.label, only.error) == ("calibrated, adjusted", pytest.approx(80 / 83.333333 - 1))
-    text = page([old])
+    text = accuracy_page([old])
     assert "| tg4 @ d9 ‡ |  | 83.3 ± 23.6 |  | 80.0 | -4.0% | 42% |" in text
     assert "‡ recorded before predictions were frozen" in text
-    assert "‡" not in page([first])
+    assert "‡" not in accuracy_page([first])
 
 
 def test_the_page_sums_up_and_tells_all_but_the_outdated(ledger: Path) -> None:
-    record(ledger, [ROW], MACHINE)
-    text = page(read_records(ledger))
+    append(ledger, BenchResult([ROW], MACHINE, None))
+    text = accuracy_page(read(ledger))
     assert "| decode | calibrated | 1 | 4.0% | 4.0% |" in text
     assert "| decode | calibrated, adjusted | 1 | 20.0% | 20.0% |" in text
     assert "| M | w4 | tg4 @ d9 | 80.0 | 83.3 ± 23.6 | -4.0% | 100.0 | +20.0% | 42% |" in text
-    in_cache = page([{**read_records(ledger)[0], "limit_of": "cache"}])
+    in_cache = accuracy_page([{**read(ledger)[0], "limit_of": "cache"}])
     assert "| 42% of the cache's |" in in_cache
     assert "memory" not in text.partition("## Every")[0].partition("| predicted")[2]
     assert "llama.cpp" not in text
 
 
 def test_a_page_of_nothing_says_so() -> None:
-    assert "no predictions yet" in page([])
-
-
-def test_memory_is_predicted_for_the_largest_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = description("w8")
-    counted = model.counted(target_of(model.engine(1)))
-    found = predict(counted, [Workload(n_prompt=40), Workload(n_gen=3, n_depth=600)], chunk=32)
-    assert found is not None
-    assert found.kv == counted.kv_bytes(603)
-    assert found.activations == counted.activation_bytes(32) > counted.activation_bytes(1)
-    assert found.predicted == found.before + found.weights + found.kv + found.activations
-    monkeypatch.setattr("nearlight.bench.memory.own_bytes", lambda: None)
-    assert predict(counted, [Workload(n_gen=1)], chunk=32) is None
-
-
-def test_models_that_are_no_longer_used_are_let_go() -> None:
-    engine = description().engine(1)
-    model = weakref.ref(engine.model)
-    del engine
-    release()
-    assert model() is None
-
-
-def test_memory_of_this_process_is_read_where_it_is_told(tmp_path: Path) -> None:
-    status = tmp_path / "status"
-    status.write_text("VmRSS:\t  900 kB\nRssAnon:\t     70 kB\nRssFile:\t 830 kB\n")
-    assert own_bytes(status) == 70 * 1024
-    status.write_text("VmRSS:\t  900 kB\n")
-    assert own_bytes(status) is None
-    assert own_bytes(tmp_path / "missing") is None
+    assert "no predictions yet" in accuracy_page([])

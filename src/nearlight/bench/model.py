@@ -1,4 +1,4 @@
-"""The model that is measured: on the engine, and on the counting kernels beside it, from the same description."""
+"""The model that is measured: on the engine, and on the counting kernels beside it, from the same spec."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nearlight.bench.results import Setting
 from nearlight.bench.synthetic import formats_named, synthetic_model
 from nearlight.counting.counted_model import CountedModel
 from nearlight.dtypes import Format
@@ -30,7 +29,7 @@ from nearlight.state.kv_format import kv_format_named, kv_name
 
 
 @dataclass(frozen=True)
-class Description:
+class ModelSpec:
     """A model before it is loaded: its config, and the format of each of its matrices.
 
     `package` None means synthetic: random weights. `weights` and `kv` are names for people and programs,
@@ -67,7 +66,7 @@ class Description:
         return Engine(model, ops, kv_format=self.kv_format)
 
 
-def synthetic(name: str, weights: str = "bf16", kv: str | None = None) -> Description:
+def synthetic(name: str, weights: str = "bf16", kv: str | None = None) -> ModelSpec:
     """Describe a model of random weights: a name from the catalogue, or the path of a config.json.
 
     `weights` is a choice of `nearlight.load` or any stored format. Raises: RequestError, UnsupportedError.
@@ -84,25 +83,44 @@ def synthetic(name: str, weights: str = "bf16", kv: str | None = None) -> Descri
             raise not_written(entry.model_type, where=entry.name)
         title, config = entry.name, dict(entry.config)
     build_model(CountOps(), config)  # only declares, and so tells at once what cannot be built
-    return Description(f"{title} (synthetic)", config, weights, formats.format_of, kv)
+    return ModelSpec(f"{title} (synthetic)", config, weights, formats.format_of, kv)
 
 
-def packaged(path: Path, weights: str | None = None, kv: str | None = None) -> Description:
+def packaged(path: Path, weights: str | None = None, kv: str | None = None) -> ModelSpec:
     """Describe a model package in its stored bits, or re-quantized at load. Raises: NearlightError."""
     kv_format_named(kv)
     package = open_package(path)
     formats = requantization(weights)
     format_of = formats.format_of if formats else stored_formats(package)
     bits = weights or _stored_bits(package)
-    return Description(package.name, config_of(package), bits, format_of, kv, package, weights)
+    return ModelSpec(package.name, config_of(package), bits, format_of, kv, package, weights)
 
 
-def setting_of(description: Description, engine: Engine, counted: CountedModel) -> Setting:
+@dataclass(frozen=True)
+class Setting:
+    """What all rows of a loaded model have in common.
+
+    Units: bytes; `n_params` counts parameters. `last_cache_bytes` is the size of the processor's last caches.
+    """
+
+    model: str
+    architecture: str
+    weights: str
+    kv: str
+    n_params: int
+    model_size: int
+    n_threads: int
+    cpu: str
+    isa: str
+    last_cache_bytes: int
+
+
+def setting_of(spec: ModelSpec, engine: Engine, counted: CountedModel) -> Setting:
     """Say what all rows of a loaded model have in common."""
     return Setting(
-        model=description.name,
-        architecture=description.architecture,
-        weights=description.weights,
+        model=spec.name,
+        architecture=spec.architecture,
+        weights=spec.weights,
         kv=kv_name(counted.kv_format),
         n_params=counted.parameters.total,
         model_size=counted.weight_bytes,
