@@ -188,7 +188,7 @@ Quantized quantize_pairs(Tape& tape, Activation& x, const Routes& routes, Form f
 
 Routes route(Tape& tape, const Activation& scores, const Routing& routing) {
   const int64_t n_experts = scores.width, k = routing.n_chosen;
-  const RowCount pairs = scores.rows.multiplied(k);
+  const RowCount pairs = scores.rows.pairs(k);
   Routes routes{scores.rows, pairs, n_experts, k, static_cast<int64_t>(tape.n_commands()), nullptr};
   routes.slot = std::make_shared<Slot>(tape.slots(), Lists::n_bytes(pairs.most, n_experts));
   const Place from = scores.place(), to = routes.slot->place();
@@ -214,7 +214,7 @@ Routes route(Tape& tape, const Activation& scores, const Routing& routing) {
               }});
   } else {
     tape.add({"route", {reads(from), lists}, scores.rows, n_pieces, choose});
-    tape.add({"route", {lists}, {}, 1, sort});
+    tape.add({"sort pairs", {lists}, {}, 1, sort});
   }
   return routes;
 }

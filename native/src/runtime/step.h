@@ -27,21 +27,22 @@ struct Step {
   int64_t n_rows() const { return static_cast<int64_t>(tokens.size()); }
 };
 
-// The rows of an activation: all of a step, or its logit rows, or so many for each of these. A recording knows how many
-// there may be, a step how many there are: from 1 on, or always 0.
+// The rows of an activation: all of a step, or its logit rows, or several for each of these, pairs of a row and an
+// expert, in an order of their own. A recording knows how many there may be, a step how many there are: from 1 on, or
+// always 0.
 struct RowCount {
   int64_t most = 0;
   bool of_logits = false;
-  int64_t times = 1;
+  int64_t n_pairs = 0;  // for each row, if these are pairs
 
-  RowCount multiplied(int64_t n) const { return {most * n, of_logits, times * n}; }
+  RowCount pairs(int64_t n) const { return {most * n, of_logits, n}; }
   int64_t in(const Step& step) const {
-    return times * (of_logits ? static_cast<int64_t>(step.logit_rows.size()) : step.n_rows());
+    return (n_pairs ? n_pairs : 1) * (of_logits ? static_cast<int64_t>(step.logit_rows.size()) : step.n_rows());
   }
   bool holds(const Step& step) const { return in(step) <= most && (in(step) > 0 || most == 0); }
   // Whether both are as many in every step.
   bool operator==(const RowCount& other) const {
-    return most == other.most && times == other.times && (most <= 1 || of_logits == other.of_logits);
+    return most == other.most && n_pairs == other.n_pairs && (most <= 1 || of_logits == other.of_logits);
   }
 };
 

@@ -1,8 +1,8 @@
 """Where a step's time goes, op by op: its profile, and the account that `--explain` gives of it.
 
 The tape tells the seconds of every command, the counting kernels the cost of every op, both in the order of the
-forward; so the two are joined by walking along both. The tape has one command more: quantizing activations for the
-matrices that read them (`quantize`), which is counted with the product.
+forward; so the two are joined by walking along both. The tape has commands more, which are counted with the product:
+quantizing activations for the matrices that read them (`quantize`), and sorting rows by their experts (`sort pairs`).
 
 An account leaves nothing out: beside the ops stand quantizing activations, the waiting of threads for one another, and
 what happens around the native step (Python, waking the threads, copying the logits). Choosing a token is no part of a
@@ -33,7 +33,7 @@ from nearlight.kernels.ops import Rows
 from nearlight.limits.hardware import Hardware
 from nearlight.limits.roofline import step_time
 
-QUANTIZE = "quantize"
+QUANTIZE, SORT = "quantize", "sort pairs"
 WAITING, AROUND = "threads waiting", "around the step"
 
 # -- the profile -------------------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ WAITING, AROUND = "threads waiting", "around the step"
 
 @dataclass(frozen=True)
 class Timed:
-    """An op, what it costs and how long it took. `cost` is None for `quantize`."""
+    """An op, what it costs and how long it took. `cost` is None for what is counted with another op."""
 
     role: str
     cost: OpCost | None
@@ -117,8 +117,8 @@ def join(commands: Iterable[tuple[str, float]], step: StepCost) -> list[Timed]:
     costs = iter(step)
     timed = []
     for name, seconds in commands:
-        if name == QUANTIZE:
-            timed.append(Timed(QUANTIZE, None, seconds))
+        if name in (QUANTIZE, SORT):
+            timed.append(Timed(name, None, seconds))
             continue
         cost = next(costs, None)
         if cost is None or cost.name != name:

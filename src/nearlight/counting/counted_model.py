@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ class CountedModel:
         self.model = build_model(self.ops, config, bounds)
         self._parameters = list(self.model.parameters())
         for parameter in self._parameters:
-            parameter.bind(self.ops, shape_tensor(parameter, format_of(parameter)))
+            parameter.bind_shape(self.ops, shape_tensor(parameter, format_of(parameter)))
         matrices = (parameter.format for parameter in self._parameters if parameter.is_matrix)
         self.kv_format = kv_format or usual_kv_format(matrices)
 
@@ -106,10 +107,10 @@ class CountedModel:
         active = sum(int(p.size * p.active) for p in self._parameters)
         return ParameterCounts(embedding, total - embedding - head, head, total, active)
 
-    @property
+    @cached_property
     def weight_bytes(self) -> int:
         """Bytes of all parameters, as they are kept."""
-        return sum(parameter.value.n_bytes for parameter in self._parameters)
+        return sum(value.n_bytes for parameter in self._parameters for value in parameter.values)
 
     @property
     def kv_bytes_per_token(self) -> int:

@@ -81,6 +81,11 @@ class Parameter:
         take = ops.matrix if self.is_matrix else ops.vector
         self.hold([take(part) for part in self.own_parts(tensor)], tensor.format)
 
+    def bind_shape(self, ops: Ops, tensor: StoredTensor) -> None:
+        """Take the value from what is only a shape: a stack's matrices are all the same one."""
+        first = tensor.part(0, self.shape[0] // self.stack) if self.stack else self.own_parts(tensor)[0]
+        self.hold([ops.matrix(first) if self.is_matrix else ops.vector(first)] * (self.stack or 1), tensor.format)
+
     def hold(self, values: list[Any], format: Format) -> None:
         """Take what the kernel set made of this parameter's parts, of tensors of this format."""
         self.value, self.format = values if self.stack else values[0], format
