@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import transformers
 
+import nearlight
 from nearlight.counting.counted_model import CountedModel, shape_tensor
 from nearlight.dtypes import F16, F32, Q8_0
-from nearlight.engine.engine import Engine
 from nearlight.errors import PackageError, RequestError, UnsupportedError
 from nearlight.kernels.count import CountOps
 from nearlight.kernels.cpu import CpuOps
-from nearlight.kernels.reference import ReferenceOps
 from nearlight.limits.hardware import find_hardware
+from nearlight.loading import packed_model
 from nearlight.models import FAMILIES, RUNNABLE, build_model
-from nearlight.models.model import Model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.plan import make_plan
-from tests.models.random_models import SIZES, random_model, relative_error, transformers_logits
+from tests.models.random_models import SIZES, relative_error, transformers_logits, write_model
 
 E, CHOSEN, M, F, L = 5, 2, 42, 13, 3
 
@@ -50,37 +50,64 @@ def config_of(name: str) -> dict[str, Any]:
     return {"norm_topk_prob": True, "sliding_window": None, **config}
 
 
-def bind_state(model: Model, ops: ReferenceOps, state: dict[str, torch.Tensor]) -> None:
-    """Give parameters transformers' values; there the experts are stacked, gate and up as one."""
-    for parameter in model.parameters():
-        values = value_of(parameter.name, state).float().reshape(parameter.stored_shape).contiguous().numpy()
-        data = values.reshape(-1, values.shape[-1]).view(np.uint8)
-        parameter.bind(ops, StoredTensor.from_bytes(parameter.name, F32, parameter.stored_shape, data))
+IDS = [3, 17, 55, 1, 99, 20, 7, 44, 8, 8, 12, 66, 31, 90, 5, 71, 2, 40, 63]
 
 
-def value_of(name: str, state: dict[str, torch.Tensor]) -> torch.Tensor:
-    name = name.replace("block_sparse_moe", "mlp")
-    if ".*." not in name:
-        return state[name]
-    layer, kind = name.split(".*.")
-    if kind in ("down_proj.weight", "w2.weight"):
-        return state[f"{layer}.down_proj"]
-    gate, up = state[f"{layer}.gate_up_proj"].chunk(2, dim=1)
-    return gate if kind in ("gate_proj.weight", "w1.weight") else up
+@pytest.fixture(scope="module", params=CONFIGS)
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A package with a tensor for each expert, and the model it was written from."""
+    path = tmp_path_factory.mktemp("model")
+    theirs = write_model(path, CONFIGS[request.param])
+    theirs.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
+    return path, theirs
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_logits_are_those_of_transformers(name):
-    reference = random_model(CONFIGS[name])
-    reference.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
-    ops = ReferenceOps()
-    model = build_model(ops, config_of(name))
-    bind_state(model, ops, reference.state_dict())
-    ids = [3, 17, 55, 1, 99, 20, 7]
-    engine = Engine(model, ops, kv_format=F32)
-    sequence = engine.open()
-    engine.extend(sequence, ids)
-    assert relative_error(engine.logits(sequence), transformers_logits(reference, ids)) < 1e-4
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_logits_are_those_of_transformers(written: tuple[Path, Any], backend: str) -> None:
+    path, theirs = written
+    found = nearlight.load(path, backend=backend).logits(IDS)
+    assert relative_error(found, transformers_logits(theirs, IDS)) < 1e-5
+
+
+@pytest.mark.parametrize("weights", [None, "w8"])
+def test_rows_do_not_depend_on_company(written: tuple[Path, Any], weights: str | None) -> None:
+    """Token by token, in chunks, and beside another sequence: the same bits."""
+    engine = nearlight.load(written[0], weights=weights).engine
+    whole, sequence, other = engine.open(), engine.open(), engine.open()
+    engine.extend(whole, IDS)
+    expected = engine.logits(whole)
+    engine.extend(other, IDS[::-1])
+    found = []
+    for start, stop in ((0, 1), (1, 2), (2, 9), (9, len(IDS))):
+        engine.extend(sequence, IDS[start:stop], n_logits=stop - start)
+        found.append(engine.step([sequence, other], max_rows=stop - start + 3)[sequence])
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+
+
+def test_packed_experts_are_kept_and_read_back(
+    written: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEARLIGHT_CACHE", str(tmp_path))
+    monkeypatch.setattr(packed_model, "WORTH_S", 0.0)
+    first = nearlight.load(written[0])
+    assert first._kept is not None
+    first._kept.finish()
+    again = nearlight.load(written[0])
+    assert again.packed_weights is not None
+    assert again.packed_weights.state == packed_model.READ
+    np.testing.assert_array_equal(again.logits(IDS), first.logits(IDS))
+
+
+def test_missing_experts_are_named(tmp_path: Path) -> None:
+    write_model(tmp_path, CONFIGS["qwen3_moe"])
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"num_experts": E + 1}))
+    with pytest.raises(PackageError, match=r"shape of tensor model\.layers\.0\.mlp\.gate\.weight: expected \[6, 42\]"):
+        nearlight.load(tmp_path)
+    path.write_text(json.dumps(config | {"moe_intermediate_size": F - 1}))
+    with pytest.raises(PackageError, match=r"shape of tensor model\.layers\.0\.mlp\.experts\.0\.gate_proj\.weight"):
+        nearlight.load(tmp_path)
 
 
 def counted(name: str, format: Any = F32) -> CountedModel:
