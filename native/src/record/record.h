@@ -43,8 +43,9 @@ struct Activation {
   RowCount rows;
   int64_t width;
   std::shared_ptr<Slot> slot;
-  std::map<Form, std::shared_ptr<Slot>> quantized;  // by form: once for all matrices that read it
-  std::map<std::pair<int64_t, Form>, std::shared_ptr<Slot>> gathered;  // by routes, too: likewise for experts'
+  std::map<Form, std::shared_ptr<Slot>> quantized{};  // by form: once for all matrices that read it
+  std::map<std::pair<int64_t, Form>, std::shared_ptr<Slot>> gathered{};  // by routes, too: likewise for experts'
+  int64_t n_parts = 1;  // in which a single row was made, a piece each: what follows value by value is cut alike
 
   Place place() const { return slot->place(); }
 };
