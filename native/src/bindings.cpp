@@ -336,9 +336,9 @@ void bind_tape(nb::module_& m) {
   tape.def("rope_angles", [](TapeRef t, Input positions, int64_t half, float magnitude) {
     return rope_angles(*t, positions, half, magnitude);
   });
-  tape.def("rope", [](TapeRef t, X x, X angles, int64_t head_dim) {
+  tape.def("rope", [](TapeRef t, X x, X angles, int64_t head_dim, bool interleaved) {
     expect_own(*t, x), expect_own(*t, angles);
-    return rope(*t, x, angles, head_dim);
+    return rope(*t, x, angles, head_dim, interleaved);
   });
   tape.def("append", [](TapeRef t, X k, X v, std::shared_ptr<KVStore> store) {
     expect_own(*t, k), expect_own(*t, v);
@@ -389,13 +389,29 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, gate), expect_own(*t, up);
     return swiglu(*t, gate, up);
   });
+  tape.def("clamped_swiglu", [](TapeRef t, X gate, X up, float alpha, float limit) {
+    expect_own(*t, gate), expect_own(*t, up);
+    return clamped_swiglu(*t, gate, up, alpha, limit);
+  });
+  tape.def("geglu", [](TapeRef t, X gate, X up, bool tanh) {
+    expect_own(*t, gate), expect_own(*t, up);
+    return geglu(*t, gate, up, tanh);
+  });
+  tape.def("scale", [](TapeRef t, X x, float factor) {
+    expect_own(*t, x);
+    return scale(*t, x, factor);
+  });
+  tape.def("softcap", [](TapeRef t, X x, float cap) {
+    expect_own(*t, x);
+    return softcap(*t, x, cap);
+  });
   tape.def("gelu", [](TapeRef t, X x, bool tanh) {
     expect_own(*t, x);
     return gelu(*t, x, tanh);
   });
-  tape.def("add", [](TapeRef t, X x, X y) {
+  tape.def("add", [](TapeRef t, X x, X y, float scale) {
     expect_own(*t, x), expect_own(*t, y);
-    return add(*t, x, y);
+    return add(*t, x, y, scale);
   });
   tape.def("take", [](TapeRef t, X x, Input indices) {
     expect_own(*t, x);

@@ -148,12 +148,53 @@ def test_gelu(ops: CpuOps, approximation: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("approximation", ["none", "tanh"])
+def test_geglu_is_gelu_times_up(ops: CpuOps, approximation: str) -> None:
+    gate, up = random(3, 71, scale=2), random(3, 71, seed=1)
+    found = compute(ops, lambda g, u, rows: ops.geglu(g, u, approximation), gate, up)
+    np.testing.assert_array_equal(found, compute(ops, lambda g, rows: ops.gelu(g, approximation), gate) * up)
+
+
+def test_clamped_swiglu(ops: CpuOps) -> None:
+    gate, up = random(3, 71, scale=4), random(3, 71, seed=1, scale=4)
+    low, inner = np.minimum(gate.astype(np.float64), 2.5), np.clip(up.astype(np.float64), -2.5, 2.5)
+    found = compute(ops, lambda g, u, rows: ops.clamped_swiglu(g, u, alpha=1.7, limit=2.5), gate, up)
+    close(found, low / (1 + np.exp(-1.7 * low)) * (inner + 1))
+
+
+def test_scale_softcap_and_scaled_sums(ops: CpuOps) -> None:
+    x, y = random(3, 71, scale=20), random(3, 71, seed=1)
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, 0.3), x), x * np.float32(0.3))
+    close(compute(ops, lambda h, rows: ops.softcap(h, 7.5), x), 7.5 * np.tanh(x.astype(np.float64) / 7.5))
+    close(compute(ops, lambda a, b, rows: ops.add(a, b, -1.25), x, y), x - 1.25 * y.astype(np.float64))
+
+
+@pytest.mark.parametrize(("heads", "head_dim", "rotary"), [(3, 6, 6), (2, 10, 4), (1, 64, 64)])
+def test_rope_turns_neighbours_where_pairs_are_interleaved(ops: CpuOps, heads: int, head_dim: int, rotary: int) -> None:
+    """As half-split pairs of the same values in another order."""
+    x, frequencies = random(5, heads * head_dim), (50.0 ** -(np.arange(rotary // 2) / rotary)).astype(np.float32)
+    order = np.r_[np.arange(0, rotary, 2), np.arange(1, rotary, 2), np.arange(rotary, head_dim)]
+
+    def turned(x: Floats, interleaved: bool) -> Floats:
+        def op(h: object, rows: object) -> object:
+            angles = ops.rope_angles(rows.positions, lambda longest: frequencies, 1.0)
+            return ops.rope(h, angles, head_dim, interleaved=interleaved)
+
+        return compute(ops, op, x, rows=rows_of(5, start=70)).reshape(5, heads, head_dim)
+
+    halves = x.reshape(5, heads, head_dim)[..., order].reshape(5, -1)
+    close(turned(x, True)[..., order], turned(halves, False))
+
+
 def test_not_a_number_stays_one(ops: CpuOps) -> None:
     x = np.array([[1.0, np.nan, 3.0]], np.float32)
     for op in (
         lambda h, rows: ops.swiglu(h, h),
         lambda h, rows: ops.gelu(h, "none"),
         lambda h, rows: ops.gelu(h, "tanh"),
+        lambda h, rows: ops.geglu(h, h, "tanh"),
+        lambda h, rows: ops.clamped_swiglu(h, h, alpha=1.7, limit=7.0),
+        lambda h, rows: ops.softcap(h, 30.0),
     ):
         assert np.isnan(compute(ops, op, x))[0].tolist() == [False, True, False]
 

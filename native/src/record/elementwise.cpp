@@ -83,6 +83,28 @@ void add_by_value(Tape& tape, std::string name, const Activation& x, const Activ
             }});
 }
 
+// A new activation of x's shape, computed value by value: function(x, out, n).
+template <class F>
+Activation by_value(Tape& tape, const char* name, const Activation& x, int64_t few, F function) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  add_by_value(tape, name, x, nullptr, out, few,
+               [=, from = x.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
+                 function(from.in<float>(arena) + i, to.in<float>(arena) + i, n);
+               });
+  return out;
+}
+
+// Of two: function(x, y, out, n).
+template <class F>
+Activation by_value(Tape& tape, const char* name, const Activation& x, const Activation& y, int64_t few, F function) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  add_by_value(tape, name, x, &y, out, few,
+               [=, a = x.place(), b = y.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
+                 function(a.in<float>(arena) + i, b.in<float>(arena) + i, to.in<float>(arena) + i, n);
+               });
+  return out;
+}
+
 }  // namespace
 
 Activation new_activation(Tape& tape, RowCount rows, int64_t width) {
@@ -144,7 +166,7 @@ Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitud
   return out;
 }
 
-Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim) {
+Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim, bool interleaved) {
   Activation out = new_activation(tape, x.rows, x.width);
   const int64_t width = x.width, half = angles.width / 2;
   Touch turned_by = reads(angles.place());
@@ -153,37 +175,45 @@ Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64
               [=, from = x.place(), by = angles.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
                 const int64_t at = rows.begin * width + heads.begin * head_dim;
                 level().vector->rope(from.in<float>(arena) + at, by.in<float>(arena) + rows.begin * 2 * half,
-                                     to.in<float>(arena) + at, rows.size(), heads.size(), head_dim, half);
+                                     to.in<float>(arena) + at, rows.size(), heads.size(), head_dim, half, interleaved);
               });
   return out;
 }
 
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up) {
-  Activation out = new_activation(tape, gate.rows, gate.width);
-  add_by_value(tape, "swiglu", gate, &up, out, kFewExponentials,
-               [a = gate.place(), b = up.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
-                 level().vector->swiglu(a.in<float>(arena) + i, b.in<float>(arena) + i, to.in<float>(arena) + i, n);
-               });
-  return out;
+  return by_value(tape, "swiglu", gate, up, kFewExponentials, level().vector->swiglu);
+}
+
+Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& up, float alpha, float limit) {
+  const auto function = level().vector->clamped_swiglu;
+  return by_value(tape, "swiglu", gate, up, kFewExponentials,
+                  [=](const float* g, const float* u, float* y, int64_t n) { function(g, u, y, n, alpha, limit); });
+}
+
+Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh) {
+  return by_value(tape, "geglu", gate, up, kFewExponentials, tanh ? level().vector->geglu_tanh : level().vector->geglu_erf);
 }
 
 Activation gelu(Tape& tape, const Activation& x, bool tanh) {
-  Activation out = new_activation(tape, x.rows, x.width);
-  const auto function = tanh ? level().vector->gelu_tanh : level().vector->gelu_erf;
-  add_by_value(tape, "gelu", x, nullptr, out, kFewExponentials,
-               [function, from = x.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
-                 function(from.in<float>(arena) + i, to.in<float>(arena) + i, n);
-               });
-  return out;
+  return by_value(tape, "gelu", x, kFewExponentials, tanh ? level().vector->gelu_tanh : level().vector->gelu_erf);
 }
 
-Activation add(Tape& tape, const Activation& x, const Activation& y) {
-  Activation out = new_activation(tape, x.rows, x.width);
-  add_by_value(tape, "add", y, &x, out, kFewSums,
-               [a = x.place(), b = y.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
-                 level().vector->add(a.in<float>(arena) + i, b.in<float>(arena) + i, to.in<float>(arena) + i, n);
-               });
-  return out;
+Activation softcap(Tape& tape, const Activation& x, float cap) {
+  return by_value(tape, "softcap", x, kFewExponentials,
+                  [=, function = level().vector->softcap](const float* a, float* y, int64_t n) { function(a, cap, y, n); });
+}
+
+Activation scale(Tape& tape, const Activation& x, float factor) {
+  return by_value(tape, "scale", x, kFewSums,
+                  [=, function = level().vector->scale](const float* a, float* y, int64_t n) { function(a, factor, y, n); });
+}
+
+// The sum follows what y was made by.
+Activation add(Tape& tape, const Activation& x, const Activation& y, float scale) {
+  if (scale == 1.0f) return by_value(tape, "add", y, x, kFewSums, level().vector->add);
+  const auto function = level().vector->add_scaled;
+  return by_value(tape, "add", y, x, kFewSums,
+                  [=](const float* b, const float* a, float* sum, int64_t n) { function(a, scale, b, sum, n); });
 }
 
 Activation take(Tape& tape, const Activation& x, Input indices) {

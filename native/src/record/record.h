@@ -79,7 +79,7 @@ Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
 // `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude);
-Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim);
+Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim, bool interleaved);
 // How scores are made and what they include; see AttendTile in vector/kernels.h. `sinks` may be null.
 struct AttendOptions {
   float scale;
@@ -100,8 +100,13 @@ Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt,
                           std::shared_ptr<RecurrentStore> store, int64_t n_heads, int64_t n_groups);
 Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
+Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& up, float alpha, float limit);
+Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh);
 Activation gelu(Tape& tape, const Activation& x, bool tanh);
-Activation add(Tape& tape, const Activation& x, const Activation& y);
+// x + scale * y
+Activation add(Tape& tape, const Activation& x, const Activation& y, float scale);
+Activation scale(Tape& tape, const Activation& x, float factor);
+Activation softcap(Tape& tape, const Activation& x, float cap);
 Activation take(Tape& tape, const Activation& x, Input indices);
 
 // An activation of this tape with a slot of its own.

@@ -42,6 +42,18 @@ NEARLIGHT_INLINE f32x16 erfc_of_abs(const f32x16& x) {
   return sum * t * exp(negative(size * size));
 }
 
+// x * Phi(x). With c = erfc(|x| / sqrt 2) / 2 the smaller tail: Phi(x) = c below 0, 1 - c above.
+NEARLIGHT_INLINE f32x16 gelu_erf_of(const f32x16& x) {
+  const f32x16 tail = broadcast(0.5f) * erfc_of_abs(x * broadcast(0.70710678f));
+  return max(x, broadcast(0.0f)) - abs(x) * tail;
+}
+
+// x * (1 + tanh(z)) / 2 with z = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * logistic(2 z).
+NEARLIGHT_INLINE f32x16 gelu_tanh_of(const f32x16& x) {
+  const f32x16 z = x * fma(broadcast(0.044715f) * x, x, broadcast(1.0f));
+  return gated(x, z * broadcast(1.59576912f));
+}
+
 }  // namespace
 
 void add(const float* x, const float* y, float* out, int64_t n) {
@@ -56,19 +68,39 @@ void swiglu(const float* gate, const float* up, float* out, int64_t n) {
   map(gate, up, out, n, [](const f32x16& g, const f32x16& u) { return gated(g, g) * u; });
 }
 
-// x * Phi(x). With c = erfc(|x| / sqrt 2) / 2 the smaller tail: Phi(x) = c below 0, 1 - c above.
-void gelu_erf(const float* x, float* out, int64_t n) {
-  map(x, out, n, [](const f32x16& a) {
-    const f32x16 tail = broadcast(0.5f) * erfc_of_abs(a * broadcast(0.70710678f));
-    return max(a, broadcast(0.0f)) - abs(a) * tail;
+void clamped_swiglu(const float* gate, const float* up, float* out, int64_t n, float alpha, float limit) {
+  const f32x16 most = broadcast(limit), least = broadcast(-limit), steep = broadcast(alpha), one = broadcast(1.0f);
+  map(gate, up, out, n, [=](const f32x16& g, const f32x16& u) {
+    const f32x16 low = min(most, g);  // in this order a NaN stays one
+    return gated(low, low * steep) * (min(most, max(least, u)) + one);
   });
 }
 
-// x * (1 + tanh(z)) / 2 with z = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * logistic(2 z).
+void gelu_erf(const float* x, float* out, int64_t n) {
+  map(x, out, n, [](const f32x16& a) { return gelu_erf_of(a); });
+}
+
 void gelu_tanh(const float* x, float* out, int64_t n) {
-  map(x, out, n, [](const f32x16& a) {
-    const f32x16 z = a * fma(broadcast(0.044715f) * a, a, broadcast(1.0f));
-    return gated(a, z * broadcast(1.59576912f));
+  map(x, out, n, [](const f32x16& a) { return gelu_tanh_of(a); });
+}
+
+void geglu_erf(const float* gate, const float* up, float* out, int64_t n) {
+  map(gate, up, out, n, [](const f32x16& g, const f32x16& u) { return gelu_erf_of(g) * u; });
+}
+
+void geglu_tanh(const float* gate, const float* up, float* out, int64_t n) {
+  map(gate, up, out, n, [](const f32x16& g, const f32x16& u) { return gelu_tanh_of(g) * u; });
+}
+
+void scale(const float* x, float factor, float* out, int64_t n) {
+  map(x, out, n, [by = broadcast(factor)](const f32x16& a) { return a * by; });
+}
+
+// cap * tanh(x / cap), with tanh(x) = 1 - 2 / (exp(2 x) + 1)
+void softcap(const float* x, float cap, float* out, int64_t n) {
+  map(x, out, n, [by = broadcast(2.0f / cap), most = broadcast(cap)](const f32x16& a) {
+    const f32x16 one = broadcast(1.0f);
+    return most * (one - broadcast(2.0f) / (exp(a * by) + one));
   });
 }
 

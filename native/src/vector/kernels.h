@@ -113,12 +113,18 @@ struct VectorKernels {
                       int64_t n_rows, int64_t half);
   // Turns pairs (i, i + half) of every head by the row's angles; the rest of a head is copied.
   void (*rope)(const float* x, const float* angles, float* y, int64_t n_rows, int64_t n_heads, int64_t head_dim,
-               int64_t half);
+               int64_t half, bool interleaved);
 
   // Element by element.
   void (*add)(const float* x, const float* y, float* out, int64_t n);
   void (*add_scaled)(const float* x, float scale, const float* y, float* out, int64_t n);  // x + scale * y
   void (*swiglu)(const float* gate, const float* up, float* out, int64_t n);
+  // min(gate, limit) * logistic(alpha * that) * (up within the limits + 1)
+  void (*clamped_swiglu)(const float* gate, const float* up, float* out, int64_t n, float alpha, float limit);
+  void (*geglu_erf)(const float* gate, const float* up, float* out, int64_t n);
+  void (*geglu_tanh)(const float* gate, const float* up, float* out, int64_t n);
+  void (*scale)(const float* x, float factor, float* out, int64_t n);
+  void (*softcap)(const float* x, float cap, float* out, int64_t n);
   void (*gelu_erf)(const float* x, float* out, int64_t n);
   void (*gelu_tanh)(const float* x, float* out, int64_t n);
 

@@ -12,10 +12,15 @@ void layer_norm(const float* x, const float* weight, const float* bias, float* y
 void rope_angles(const int32_t* positions, const float* frequencies, float magnitude, float* angles, int64_t n_rows,
                  int64_t half);
 void rope(const float* x, const float* angles, float* y, int64_t n_rows, int64_t n_heads, int64_t head_dim,
-          int64_t half);
+          int64_t half, bool interleaved);
 void add(const float* x, const float* y, float* out, int64_t n);
 void add_scaled(const float* x, float scale, const float* y, float* out, int64_t n);
 void swiglu(const float* gate, const float* up, float* out, int64_t n);
+void clamped_swiglu(const float* gate, const float* up, float* out, int64_t n, float alpha, float limit);
+void geglu_erf(const float* gate, const float* up, float* out, int64_t n);
+void geglu_tanh(const float* gate, const float* up, float* out, int64_t n);
+void scale(const float* x, float factor, float* out, int64_t n);
+void softcap(const float* x, float cap, float* out, int64_t n);
 void gelu_erf(const float* x, float* out, int64_t n);
 void gelu_tanh(const float* x, float* out, int64_t n);
 void append(const KVLayout& layout, std::byte* const* segments, int64_t position, int64_t first, int64_t end,

@@ -214,8 +214,9 @@ class Ops(Protocol):
         depend on it.
         """
 
-    def rope(self, x: Array, angles: Array, head_dim: int) -> Array:
-        """Rotate each head's first rotary dimensions by the row's angles, the two halves forming the pairs.
+    def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> Array:
+        """Rotate each head's first rotary dimensions by the row's angles, the two halves forming the pairs, or
+        neighbours where they are interleaved.
 
         Shapes: x [R, H * head_dim]; angles for rotary/2 pairs, rotary <= head_dim, the rest passes through.
         Source: arXiv:2104.09864, in the half-split order of Hugging Face.
@@ -263,11 +264,26 @@ class Ops(Protocol):
     def swiglu(self, gate: Array, up: Array) -> Array:
         """Compute silu(gate) * up. Source: arXiv:2002.05202."""
 
+    def clamped_swiglu(self, gate: Array, up: Array, *, alpha: float, limit: float) -> Array:
+        """Compute g * logistic(alpha * g) * (u + 1), g the gate up to `limit` and u `up` between -limit and limit.
+
+        Source: arXiv:2508.10925.
+        """
+
+    def geglu(self, gate: Array, up: Array, approximation: str) -> Array:
+        """Compute gelu(gate) * up, `approximation` as in `gelu`. Source: arXiv:2002.05202."""
+
     def gelu(self, x: Array, approximation: str) -> Array:
         """Compute GELU, `approximation` "none" (erf) or "tanh". Source: arXiv:1606.08415."""
 
-    def add(self, x: Array, y: Array) -> Array:
-        """Add two activations of equal shape."""
+    def add(self, x: Array, y: Array, scale: float = 1.0) -> Array:
+        """Compute x + scale * y, of equal shape."""
+
+    def scale(self, x: Array, factor: float) -> Array:
+        """Multiply all values by a factor."""
+
+    def softcap(self, x: Array, cap: float) -> Array:
+        """Compute cap * tanh(x / cap). Source: arXiv:2408.00118."""
 
     def take(self, x: Array, indices: Array) -> Array:
         """Pick rows: x [R, width], indices [W] -> [W, width]."""

@@ -255,13 +255,15 @@ class ReferenceOps:
         angles = positions.float()[:, None] * per_position
         return angles.cos() * magnitude, angles.sin() * magnitude
 
-    def rope(self, x: Array, angles: Array, head_dim: int) -> torch.Tensor:
+    def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> torch.Tensor:
         cos, sin = (part[:, None, :] for part in angles)  # [R, 1, rotary/2]
         half = cos.shape[-1]
         heads = _split(x.float(), head_dim)
-        first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
-        rotated = torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
-        return rotated.flatten(-2)
+        rotary, rest = heads[..., : 2 * half], heads[..., 2 * half :]
+        first, second = (rotary[..., 0::2], rotary[..., 1::2]) if interleaved else rotary.chunk(2, -1)
+        turned = first * cos - second * sin, second * cos + first * sin
+        pairs = torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)
+        return torch.cat([pairs, rest], dim=-1).flatten(-2)
 
     def append(self, k: Array, v: Array, store: KVStore, rows: Rows) -> None:
         assert isinstance(store, TorchKVStore)
@@ -367,6 +369,13 @@ class ReferenceOps:
         gated: torch.Tensor = F.silu(gate) * up
         return gated
 
+    def clamped_swiglu(self, gate: torch.Tensor, up: torch.Tensor, *, alpha: float, limit: float) -> torch.Tensor:
+        low = gate.clamp(max=limit)
+        return low * torch.sigmoid(alpha * low) * (up.clamp(-limit, limit) + 1)
+
+    def geglu(self, gate: torch.Tensor, up: torch.Tensor, approximation: str) -> torch.Tensor:
+        return F.gelu(gate, approximate=approximation) * up
+
     def route(
         self, scores: torch.Tensor, routing: Routing, bias: Array | None = None, expert_scale: Array | None = None
     ) -> TorchRoutes:
@@ -404,9 +413,16 @@ class ReferenceOps:
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)
 
-    def add(self, x: Array, y: Array) -> torch.Tensor:
-        result: torch.Tensor = x + y
+    def add(self, x: Array, y: Array, scale: float = 1.0) -> torch.Tensor:
+        result: torch.Tensor = x + scale * y
         return result
+
+    def scale(self, x: Array, factor: float) -> torch.Tensor:
+        result: torch.Tensor = x * factor
+        return result
+
+    def softcap(self, x: Array, cap: float) -> torch.Tensor:
+        return cap * torch.tanh(x / cap)
 
     def take(self, x: Array, indices: Array) -> torch.Tensor:
         result: torch.Tensor = x[indices]

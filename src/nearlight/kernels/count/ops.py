@@ -206,7 +206,7 @@ class CountOps:
         half = len(frequencies(int(np.max(positions)) + 1))
         return self._result("rope_angles", len(positions), 2 * half)
 
-    def rope(self, x: Activation, angles: Activation, head_dim: int) -> Activation:
+    def rope(self, x: Activation, angles: Activation, head_dim: int, *, interleaved: bool = False) -> Activation:
         _expect_multiple("input of rope", head_dim, x.width)
         _expect("rows of the angles of rope", x.rows, angles.rows)
         if angles.width > head_dim:
@@ -271,6 +271,13 @@ class CountOps:
     def swiglu(self, gate: Activation, up: Activation) -> Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._by_value("swiglu", ACTIVATION_OPERATIONS, gate, up)
+
+    def clamped_swiglu(self, gate: Activation, up: Activation, *, alpha: float, limit: float) -> Activation:
+        return self.swiglu(gate, up)
+
+    def geglu(self, gate: Activation, up: Activation, approximation: str) -> Activation:
+        _expect("second input of geglu", gate.shape, up.shape)
+        return self._by_value("geglu", ACTIVATION_OPERATIONS, gate, up)
 
     def route(
         self,
@@ -395,7 +402,13 @@ class CountOps:
     def gelu(self, x: Activation, approximation: str) -> Activation:
         return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
 
-    def add(self, x: Activation, y: Activation) -> Activation:
+    def scale(self, x: Activation, factor: float) -> Activation:
+        return self._by_value("scale", 1, x)
+
+    def softcap(self, x: Activation, cap: float) -> Activation:
+        return self._by_value("softcap", ACTIVATION_OPERATIONS, x)
+
+    def add(self, x: Activation, y: Activation, scale: float = 1.0) -> Activation:
         _expect("second input of add", x.shape, y.shape)
         return self._by_value("add", 1, x, y)
 

@@ -203,12 +203,14 @@ class CpuOps:
         half = len(self.recording.ask(frequencies))
         return tape.rope_angles(positions, half, magnitude)
 
-    def rope(self, x: _native.Activation, angles: _native.Activation, head_dim: int) -> _native.Activation:
+    def rope(
+        self, x: _native.Activation, angles: _native.Activation, head_dim: int, *, interleaved: bool = False
+    ) -> _native.Activation:
         _expect_multiple("input of rope", head_dim, x.shape[1])
         _expect("rows of the angles of rope", x.shape[0], angles.shape[0])
         if angles.shape[1] > head_dim:
             raise ShapeError("rotary dimensions", expected=f"at most {head_dim}", found=angles.shape[1])
-        return self._tape.rope(x, angles, head_dim)
+        return self._tape.rope(x, angles, head_dim, interleaved)
 
     def append(self, k: _native.Activation, v: _native.Activation, store: KVStore, rows: Rows) -> None:
         store = _own(store)
@@ -362,14 +364,28 @@ class CpuOps:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._tape.swiglu(gate, up)
 
-    def gelu(self, x: _native.Activation, approximation: str) -> _native.Activation:
-        if approximation not in GELU_APPROXIMATIONS:
-            raise ShapeError("gelu approximation", expected="none or tanh", found=approximation)
-        return self._tape.gelu(x, approximation == "tanh")
+    def clamped_swiglu(
+        self, gate: _native.Activation, up: _native.Activation, *, alpha: float, limit: float
+    ) -> _native.Activation:
+        _expect("second input of swiglu", gate.shape, up.shape)
+        return self._tape.clamped_swiglu(gate, up, alpha, limit)
 
-    def add(self, x: _native.Activation, y: _native.Activation) -> _native.Activation:
+    def geglu(self, gate: _native.Activation, up: _native.Activation, approximation: str) -> _native.Activation:
+        _expect("second input of geglu", gate.shape, up.shape)
+        return self._tape.geglu(gate, up, _is_tanh(approximation))
+
+    def gelu(self, x: _native.Activation, approximation: str) -> _native.Activation:
+        return self._tape.gelu(x, _is_tanh(approximation))
+
+    def add(self, x: _native.Activation, y: _native.Activation, scale: float = 1.0) -> _native.Activation:
         _expect("second input of add", x.shape, y.shape)
-        return self._tape.add(x, y)
+        return self._tape.add(x, y, scale)
+
+    def scale(self, x: _native.Activation, factor: float) -> _native.Activation:
+        return self._tape.scale(x, factor)
+
+    def softcap(self, x: _native.Activation, cap: float) -> _native.Activation:
+        return self._tape.softcap(x, cap)
 
     def take(self, x: _native.Activation, indices: Array) -> _native.Activation:
         return self._tape.take(x, indices)
@@ -386,6 +402,12 @@ def _own_recurrence(store: RecurrentStore, size: int) -> _native.RecurrentStore:
         raise ShapeError("recurrent store", expected="one of the cpu kernels", found=type(store).__name__)
     _expect("values of a state", size, store.native.size)
     return store.native
+
+
+def _is_tanh(approximation: str) -> bool:
+    if approximation not in GELU_APPROXIMATIONS:
+        raise ShapeError("gelu approximation", expected="none or tanh", found=approximation)
+    return approximation == "tanh"
 
 
 def _attend_options(
