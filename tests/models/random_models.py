@@ -23,6 +23,15 @@ SIZES: dict[str, Any] = {
 }
 LONG = {"original_max_position_embeddings": 16}
 
+GEMMA: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": 7,
+    "head_dim": 14,
+    "sliding_window": 5,
+    "query_pre_attn_scalar": 9,
+}
+EXPERTS: dict[str, Any] = {**SIZES, "head_dim": 14, "num_experts_per_tok": 2}
+
 CONFIGS: dict[str, Any] = {
     "llama": transformers.LlamaConfig(**SIZES, head_dim=14),
     "llama-biases": transformers.LlamaConfig(
@@ -74,6 +83,27 @@ CONFIGS: dict[str, Any] = {
         bos_token_id=1,
         eos_token_id=2,
     ),
+    "gemma2": transformers.Gemma2Config(**GEMMA, attn_logit_softcapping=3.0, final_logit_softcapping=9.0),
+    "gemma3_text": transformers.Gemma3TextConfig(
+        **GEMMA,
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "rope_theta": 7000.0, "factor": 4.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    ),
+    "granite": transformers.GraniteConfig(
+        **{**SIZES, "hidden_size": 36},
+        attention_multiplier=0.3,
+        embedding_multiplier=2.5,
+        residual_multiplier=0.7,
+        logits_scaling=3.0,
+    ),
+    "gpt_oss": transformers.GptOssConfig(**EXPERTS, num_local_experts=5, sliding_window=5),
+    "mixtral": transformers.MixtralConfig(**EXPERTS, num_local_experts=5, sliding_window=None),
+    "qwen3_moe": transformers.Qwen3MoeConfig(**EXPERTS, num_experts=5, moe_intermediate_size=13, norm_topk_prob=True),
+    "qwen3_moe-as-is": transformers.Qwen3MoeConfig(
+        **EXPERTS, num_experts=5, moe_intermediate_size=13, norm_topk_prob=False, mlp_only_layers=[1]
+    ),
 }
 
 WINDOW: dict[str, Any] = {"sliding_window": 11, "use_sliding_window": True}
@@ -103,6 +133,8 @@ def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0)
             else:
                 parameter.normal_(mean=0.7, std=0.3)
     model.tie_weights()
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
     return model.to(dtype)
 
 

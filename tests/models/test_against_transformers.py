@@ -25,7 +25,7 @@ def test_fp32_logits_equal(tmp_path: Path, name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3-tied", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3-tied", "gpt2", "gemma3_text", "gpt_oss", "qwen3_moe"])
 def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> None:
     theirs = write_model(tmp_path, CONFIGS[name], torch.bfloat16).float()
     model = nearlight.load(tmp_path, backend=backend)
@@ -105,7 +105,7 @@ def test_q8_cache_stays_close(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gpt2", "gemma3_text", "gpt_oss", "granite"])
 def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     write_model(tmp_path, CONFIGS[name], dtype)
     model = nearlight.load(tmp_path)
@@ -121,7 +121,7 @@ def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, d
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss"])
 def test_batched_equals_single_bit_for_bit(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, CONFIGS[name])
     engine = nearlight.load(tmp_path).engine

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import transformers
 
 import nearlight
 from nearlight.counting.counted_model import CountedModel, shape_tensor
@@ -22,44 +21,18 @@ from nearlight.models import FAMILIES, RUNNABLE, build_model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.plan import make_plan
-from tests.models.random_models import SIZES, relative_error, transformers_logits, write_model
+from tests.models.random_models import CONFIGS, SIZES, relative_error, transformers_logits, write_model
 
 E, CHOSEN, M, F, L = 5, 2, 42, 13, 3
-
-CONFIGS: dict[str, Any] = {
-    "qwen3_moe": transformers.Qwen3MoeConfig(
-        **SIZES, head_dim=14, num_experts=E, num_experts_per_tok=CHOSEN, moe_intermediate_size=F, norm_topk_prob=True
-    ),
-    "qwen3_moe-as-is": transformers.Qwen3MoeConfig(
-        **SIZES,
-        head_dim=14,
-        num_experts=E,
-        num_experts_per_tok=CHOSEN,
-        moe_intermediate_size=F,
-        norm_topk_prob=False,
-        mlp_only_layers=[1],
-    ),
-    "mixtral": transformers.MixtralConfig(
-        **SIZES, head_dim=14, num_local_experts=E, num_experts_per_tok=CHOSEN, sliding_window=None
-    ),
-}
-
-
-def config_of(name: str) -> dict[str, Any]:
-    config = CONFIGS[name].to_dict()
-    return {"norm_topk_prob": True, "sliding_window": None, **config}
-
-
+NAMES = ["gpt_oss", "mixtral", "qwen3_moe", "qwen3_moe-as-is"]
 IDS = [3, 17, 55, 1, 99, 20, 7, 44, 8, 8, 12, 66, 31, 90, 5, 71, 2, 40, 63]
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="module", params=NAMES)
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A package with a tensor for each expert, and the model it was written from."""
     path = tmp_path_factory.mktemp("model")
-    theirs = write_model(path, CONFIGS[request.param])
-    theirs.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
-    return path, theirs
+    return path, write_model(path, CONFIGS[request.param])
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
@@ -108,6 +81,10 @@ def test_missing_experts_are_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(config | {"moe_intermediate_size": F - 1}))
     with pytest.raises(PackageError, match=r"shape of tensor model\.layers\.0\.mlp\.experts\.0\.gate_proj\.weight"):
         nearlight.load(tmp_path)
+
+
+def config_of(name: str) -> dict[str, Any]:
+    return {"norm_topk_prob": True, "sliding_window": None, **CONFIGS[name].to_dict()}
 
 
 def counted(name: str, format: Any = F32) -> CountedModel:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nearlight.kernels.ops import Array, Ops, Rows
+from nearlight.kernels.ops import Array, AttendOptions, Ops, Rows
 from nearlight.layers.basic import Linear, RMSNorm
-from nearlight.layers.parameters import Layer, Part
+from nearlight.layers.parameters import Layer, Parameter, Part
 from nearlight.state.cache import KVState, LayerCache
 
 
@@ -62,7 +62,8 @@ class Attention(Layer):
     """Attend over the row's own sequence. Shapes: x [R, M] -> [R, M].
 
     `norms` normalise every head of the queries and of the keys, before rotation. With a `window` a row sees only so
-    many tokens, itself the last. Without angles nothing is rotated.
+    many tokens, itself the last. `softcap` bounds scores, `sinks` are one score more for each head, of nothing. Without
+    angles nothing is rotated; `interleaved` says that neighbours are the pairs that are.
     """
 
     def __init__(
@@ -73,12 +74,16 @@ class Attention(Layer):
         norms: tuple[RMSNorm, RMSNorm] | None = None,
         scale: float | None = None,
         window: int | None = None,
+        softcap: float | None = None,
+        sinks: Parameter | None = None,
+        interleaved: bool = False,
     ) -> None:
         self.ops = ops
         self.projections = projections
         self.norms = norms
         self.head_dim = shape.head_dim
         self.scale = shape.head_dim**-0.5 if scale is None else scale
+        self.softcap, self.sinks, self.interleaved = softcap, sinks, interleaved
         self.kv = KVState(shape.n_kv_heads, shape.head_dim, window)
 
     def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: LayerCache) -> Array:
@@ -86,6 +91,8 @@ class Attention(Layer):
         if self.norms:
             q, k = self.norms[0](q), self.norms[1](k)
         if angles is not None:
-            q, k = (self.ops.rope(heads, angles, self.head_dim) for heads in (q, k))
+            q, k = (self.ops.rope(each, angles, self.head_dim, interleaved=self.interleaved) for each in (q, k))
         cache.append(self.kv, k, v, rows)
-        return self.projections.out(cache.attend(self.kv, q, rows, scale=self.scale, window=self.kv.window))
+        sinks = self.sinks.value if self.sinks else None
+        options = AttendOptions(window=self.kv.window, softcap=self.softcap, sinks=sinks)
+        return self.projections.out(cache.attend(self.kv, q, rows, scale=self.scale, **options))

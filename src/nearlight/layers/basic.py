@@ -39,14 +39,19 @@ class PositionEmbedding(Embedding):
 
 
 class Head(Layer):
-    """Logits of hidden rows, by a matrix of its own or, tied, by the embedding's table. Shapes: [W, M] -> [W, V]."""
+    """Logits of hidden rows, by a matrix of its own or, tied, by the embedding's table. Shapes: [W, M] -> [W, V].
 
-    def __init__(self, ops: Ops, embedding: Embedding, *, tied: bool) -> None:
+    With a `softcap` they stay between it and its negative.
+    """
+
+    def __init__(self, ops: Ops, embedding: Embedding, *, tied: bool, softcap: float | None = None) -> None:
         self.ops = ops
         self.weight = embedding.weight if tied else Parameter("lm_head.weight", embedding.weight.shape, "head")
+        self.softcap = softcap
 
     def __call__(self, hidden: Array) -> Array:
-        return self.ops.linear(hidden, self.weight.value)
+        logits = self.ops.linear(hidden, self.weight.value)
+        return self.ops.softcap(logits, self.softcap) if self.softcap else logits
 
 
 class RMSNorm(Layer):

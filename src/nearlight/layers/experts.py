@@ -71,5 +71,8 @@ class SparseMLP(Layer):
 
     def __call__(self, x: Array) -> Array:
         routes = self.ops.route(self.router(x), self.routing)
-        hidden = self.ops.swiglu(self.gate(x, routes), self.up(x, routes))
+        hidden = self.activate(self.gate(x, routes), self.up(x, routes))
         return self.ops.combine(self.down(hidden, routes), routes)
+
+    def activate(self, gate: Array, up: Array) -> Array:
+        return self.ops.swiglu(gate, up)

@@ -20,6 +20,17 @@ class GatedMLP(Layer):
         return self.down_proj(self.ops.swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
+class GeluGatedMLP(GatedMLP):
+    """down(gelu(gate(x)) * up(x)), with GELU's `approximation`. Shapes: [R, M] -> [R, M]. Source: arXiv:2002.05202."""
+
+    def __init__(self, ops: Ops, name: str, hidden_size: int, intermediate_size: int, approximation: str) -> None:
+        super().__init__(ops, name, hidden_size, intermediate_size)
+        self.approximation = approximation
+
+    def __call__(self, x: Array) -> Array:
+        return self.down_proj(self.ops.geglu(self.gate_proj(x), self.up_proj(x), self.approximation))
+
+
 class FusedGatedMLP(GatedMLP):
     """A gated MLP whose gate and up are the two halves of one stored matrix."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nearlight.kernels.ops import Ops
 from nearlight.layers.attention import AttentionShape
 from nearlight.layers.rope import Rope
@@ -20,13 +22,24 @@ def attention_shape(config: ConfigReader) -> AttentionShape:
     return AttentionShape(hidden_size, n_heads, n_kv_heads, head_dim)
 
 
-def rope_of(ops: Ops, config: ConfigReader) -> Rope:
-    """Read which rotation there is, and of how many of a head's dimensions."""
+def rope_of(ops: Ops, config: ConfigReader, kind: str = "", **defaults: float) -> Rope:
+    """Read which rotation there is, and of how many of a head's dimensions.
+
+    Where layers of some `kind` have their own rotation it is that of this kind; `defaults` stand for what is not said.
+    """
     parameters = config.mapping("rope_parameters")
+    if kind and isinstance(own := parameters.get(kind), Mapping):
+        parameters = own
+    parameters = {**defaults, **{key: value for key, value in parameters.items() if value is not None}}
     rotary = ConfigReader(parameters, "config.json: rope_parameters").number("partial_rotary_factor", 1.0)
     config.require(rotary <= 1, "partial_rotary_factor", "at most 1", rotary)
     rotary_dim = int(attention_shape(config).head_dim * rotary + 1e-6)  # the factor may be a rounded quotient
     return Rope(ops, parameters, rotary_dim, config.positions("max_position_embeddings"))
+
+
+def optional_number(config: ConfigReader, key: str) -> float | None:
+    """Read a positive number that a config may leave out, or switch off by null."""
+    return config.number(key) if config.has(key) else None
 
 
 def require_silu(config: ConfigReader) -> None:

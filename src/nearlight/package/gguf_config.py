@@ -94,6 +94,49 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
     return config
 
 
+def _gemma_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Gemma 2 and 3: two rotations, caps, and a scale of scores that only the largest models of either do not have from
+    their heads' size.
+    """
+    config = _decoder_config(metadata, architecture, tensors)
+    hidden_per_head = config["hidden_size"] // config["num_attention_heads"]
+    largest = config["num_hidden_layers"] == {"gemma2": 46, "gemma3": 62}.get(architecture)
+    full = config["rope_parameters"]
+    theta = metadata.number(f"{architecture}.rope.freq_base_swa", 10_000.0, above=0)
+    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
+        cap = metadata.number(f"{architecture}.{key}", 0.0)
+        config[key] = cap if cap > 0 else None
+    return config | {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": hidden_per_head if largest else config["head_dim"],
+        "rope_parameters": {
+            "full_attention": full,
+            "sliding_attention": {"rope_type": "default", "rope_theta": theta},
+        },
+    }
+
+
+def _gpt_oss_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Of its rotation files do not say that the ends of the ramp are not rounded."""
+    config = _decoder_config(metadata, architecture, tensors)
+    return config | {"rope_parameters": {**config["rope_parameters"], "truncate": False}}
+
+
+def _granite_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _decoder_config(metadata, architecture, tensors)
+    keys = {
+        "attention_multiplier": "attention.scale",
+        "embedding_multiplier": "embedding_scale",
+        "residual_multiplier": "residual_scale",
+        "logits_scaling": "logit_scale",
+    }
+    for ours, key in keys.items():
+        factor = metadata.number(f"{architecture}.{key}", 0.0)
+        if factor:
+            config[ours] = factor
+    return {"attention_multiplier": config["head_dim"] ** -0.5, **config}
+
+
 def _unknown_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """Read the sizes that most architectures have, where a file has them and they are plain numbers."""
     values = {key: metadata.values.get(f"{architecture}.{name}") for key, name in _USUAL_SIZES.items()}
@@ -168,10 +211,10 @@ ARCHITECTURES = {
     "qwen2": Architecture("qwen2", _decoder_config, DECODER),
     "qwen3": Architecture("qwen3", _decoder_config, DECODER),
     "gpt2": Architecture("gpt2", _gpt2_config, GPT2),
-    "gemma2": Architecture("gemma2", _decoder_config, GEMMA),
-    "gemma3": Architecture("gemma3_text", _decoder_config, GEMMA),
-    "gpt-oss": Architecture("gpt_oss", _decoder_config, GPT_OSS),
-    "granite": Architecture("granite", _decoder_config, DECODER, permuted=True),
+    "gemma2": Architecture("gemma2", _gemma_config, GEMMA),
+    "gemma3": Architecture("gemma3_text", _gemma_config, GEMMA),
+    "gpt-oss": Architecture("gpt_oss", _gpt_oss_config, GPT_OSS),
+    "granite": Architecture("granite", _granite_config, DECODER, permuted=True),
     "mamba": Architecture("mamba", _mamba_config, MAMBA),
     "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
     "olmo2": Architecture("olmo2", _decoder_config, OLMO2),

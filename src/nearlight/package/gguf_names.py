@@ -79,7 +79,9 @@ def _decoder(**changed: str) -> Names:
 QWEN3_MOE = _decoder(**_experts("mlp.gate", *_STACKED))
 MIXTRAL = _decoder(**_experts("block_sparse_moe.gate", *(f"block_sparse_moe.experts.*.w{n}" for n in (1, 3, 2))))
 GPT_OSS = _decoder(
-    post_attention_norm="post_attention_layernorm", attn_sinks="self_attn.sinks", **_experts("mlp.router", *_STACKED)
+    post_attention_norm="post_attention_layernorm",
+    **{"attn_sinks.weight": "self_attn.sinks"},
+    **_experts("mlp.router", *_STACKED),
 )
 OLMO2 = _decoder(**_FOUR_NORMS)
 GEMMA = _decoder(**_FOUR_NORMS, ffn_norm="pre_feedforward_layernorm")
