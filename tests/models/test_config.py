@@ -96,7 +96,10 @@ def test_windows_are_those_in_use() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "perceptron"}, "neither run nor plan models of the family perceptron yet; it runs gpt2, llama"),
+        (
+            {"model_type": "perceptron"},
+            "neither run nor plan models of the family perceptron yet; it runs gemma2, gemma3_text",
+        ),
         ({"model_type": None}, "model_type: expected the name of a model family"),
         ({"hidden_size": ...}, "hidden_size is missing"),
         ({"hidden_size": 0}, "hidden_size: expected a positive integer, found 0"),
