@@ -79,6 +79,35 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "activation_function": "gelu_new",
     },
 }  # fmt: skip
+_RECURRENT: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": HIDDEN,
+    "num_hidden_layers": LAYERS,
+    "state_size": 8,
+    "conv_kernel": 4,
+    "expand": 2,
+    "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
+}
+_EXPERTS: dict[str, Any] = _ROTARY | {"num_experts_per_tok": 2, "sliding_window": 24}
+DIRECTORIES: dict[str, dict[str, Any]] = {
+    "mamba": _RECURRENT | {"intermediate_size": 2 * HIDDEN, "time_step_rank": 3},
+    "mamba2": _RECURRENT | {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8},
+    "gemma3_text": _ROTARY
+    | {
+        "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": 24,
+        "final_logit_softcapping": 30.0,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    },
+    "granite": _ROTARY | {"attention_multiplier": 0.2, "embedding_multiplier": 2.0, "logits_scaling": 4.0},
+    "gpt_oss": _EXPERTS | {"num_local_experts": 3, "swiglu_limit": 7.0, "swiglu_alpha": 1.702},
+    "qwen3_moe": _EXPERTS | {"num_experts": 3, "moe_intermediate_size": 16, "decoder_sparse_step": 2},
+}
+"""Those made as directories only."""
 GENERATION = {
     "eos_token_id": [2, 0],
     "bos_token_id": 1,
@@ -124,18 +153,25 @@ class Parts:
         return "model.gguf" if self.gguf else "."
 
 
+def config_of(family: str) -> dict[str, Any]:
+    return {**CONFIGS, **DIRECTORIES}[family] | {"model_type": family}
+
+
 def weights(family: str) -> dict[str, np.ndarray]:
-    """Make random weights under Hugging Face names, as [out, in]."""
-    rng = np.random.default_rng(7)
-    shapes = {
-        p.name: p.stored_shape for p in build_model(CountOps(), CONFIGS[family] | {"model_type": family}).parameters()
-    }
+    """Make random weights under Hugging Face names, as [out, in]; each expert's by themselves."""
+    rng, shapes = np.random.default_rng(7), dict[str, tuple[int, ...]]()
+    for parameter in build_model(CountOps(), config_of(family)).parameters():
+        if parameter.stack:
+            shape = (parameter.shape[0] // parameter.stack, *parameter.shape[1:])
+            shapes |= {parameter.name.replace("*", str(i)): shape for i in range(parameter.stack)}
+        else:
+            shapes[parameter.name] = parameter.stored_shape
     return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
 def directory(family: str) -> Parts:
     """Make a Hugging Face package; qwen2's weights lie in two files with an index."""
-    parts = Parts({"config.json": CONFIGS[family] | {"model_type": family}, "generation_config.json": dict(GENERATION)})
+    parts = Parts({"config.json": config_of(family), "generation_config.json": dict(GENERATION)})
     tensors = weights(family)
     if family == "gpt2":
         tensors = {n: v.T if v.ndim == 2 and ".c_" in n else v for n, v in tensors.items()}
@@ -152,7 +188,7 @@ def directory(family: str) -> Parts:
         file: sound.safetensors_bytes({name: np.ascontiguousarray(tensors[name]) for name in part})
         for file, part in halves.items()
     }
-    _TOKENIZERS[family](parts)
+    _TOKENIZERS.get(family, _add_tokenizer_json)(parts)
     return parts
 
 
@@ -194,7 +230,12 @@ def gguf(family: str) -> Parts:
     return Parts(gguf=Gguf(values, tensors, data))
 
 
-KINDS = {f"{family}-{container.__name__}": (container, family) for container in (directory, gguf) for family in CONFIGS}
+_FAMILIES = {directory: [*CONFIGS, *DIRECTORIES], gguf: [*CONFIGS]}
+KINDS = {
+    f"{family}-{container.__name__}": (container, family)
+    for container, families in _FAMILIES.items()
+    for family in families
+}
 """What is fuzzed, by name."""
 
 

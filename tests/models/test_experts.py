@@ -137,9 +137,10 @@ def test_families_that_a_kernel_set_lacks_an_op_for_are_refused_there(family):
         build_model(CpuOps(1), {"model_type": family})
 
 
-def test_more_experts_than_there_are_cannot_be_chosen():
+@pytest.mark.parametrize("name", NAMES)
+def test_more_experts_than_there_are_cannot_be_chosen(name):
     with pytest.raises(PackageError, match="num_experts_per_tok: expected at most 5, found 6"):
-        build_model(CountOps(), config_of("qwen3_moe") | {"num_experts_per_tok": 6})
+        build_model(CountOps(), config_of(name) | {"num_experts_per_tok": 6})
 
 
 def test_blog_convention_refuses_experts():

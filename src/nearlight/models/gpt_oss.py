@@ -13,7 +13,7 @@ from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.layers.parameters import Parameter
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
-from nearlight.models.shapes import layer_types
+from nearlight.models.shapes import chosen_experts, layer_types
 
 NAMES = ExpertNames("router", "experts.*.gate_proj", "experts.*.up_proj", "experts.*.down_proj")
 
@@ -23,7 +23,7 @@ class ClampedExperts(SparseMLP):
 
     def __init__(self, ops: ExpertOps, name: str, config: ConfigReader, hidden_size: int) -> None:
         n_experts = config.size("num_local_experts" if config.has("num_local_experts") else "num_experts", 128)
-        routing, size = Routing(config.size("num_experts_per_tok", 4), normalize=True), config.size("intermediate_size")
+        routing, size = Routing(chosen_experts(config, n_experts, 4), normalize=True), config.size("intermediate_size")
         super().__init__(ops, name, NAMES, hidden_size, size, n_experts, routing, bias=True)
         self.alpha, self.limit = config.number("swiglu_alpha", 1.702), config.number("swiglu_limit", 7.0)
 

@@ -6,7 +6,7 @@ from nearlight.kernels.ops import ExpertOps, Routing
 from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.models.config import ConfigReader
 from nearlight.models.qwen3 import Block, Qwen3
-from nearlight.models.shapes import attention_shape, window_in_use
+from nearlight.models.shapes import attention_shape, chosen_experts, window_in_use
 
 NAMES = ExpertNames("gate", "experts.*.gate_proj", "experts.*.up_proj", "experts.*.down_proj")
 
@@ -20,8 +20,7 @@ class SparseBlock(Block):
         if index in dense or (index + 1) % every:
             return
         n_experts = config.size("num_experts" if config.has("num_experts") else "num_local_experts", 128)
-        n_chosen = config.size("num_experts_per_tok", 8)
-        config.require(n_chosen <= n_experts, "num_experts_per_tok", f"at most {n_experts}", n_chosen)
+        n_chosen = chosen_experts(config, n_experts, 8)
         self.mlp = SparseMLP(
             ops,
             f"model.layers.{index}.mlp",

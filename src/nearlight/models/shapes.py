@@ -37,6 +37,13 @@ def rope_of(ops: Ops, config: ConfigReader, kind: str = "", **defaults: float) -
     return Rope(ops, parameters, rotary_dim, config.positions("max_position_embeddings"))
 
 
+def chosen_experts(config: ConfigReader, n_experts: int, default: int) -> int:
+    """Read how many experts a row is sent to: not more than there are."""
+    n_chosen = config.size("num_experts_per_tok", default)
+    config.require(n_chosen <= n_experts, "num_experts_per_tok", f"at most {n_experts}", n_chosen)
+    return n_chosen
+
+
 def optional_number(config: ConfigReader, key: str) -> float | None:
     """Read a positive number that a config may leave out, or switch off by null."""
     return config.number(key) if config.has(key) else None
