@@ -112,7 +112,7 @@ def test_a_family_that_cannot_even_be_planned(capsys: pytest.CaptureFixture[str]
     assert {answer.out for answer in answers} == {""}
     (line,) = {answer.error for answer in answers}
     assert (
-        f": nearlight can neither run nor plan models of the family {family} yet; it runs gemma2, gemma3_text" in line
+        f": nearlight can neither run nor plan models of the family {family} yet; it runs exaone4, gemma2" in line
     )
 
 

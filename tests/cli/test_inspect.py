@@ -71,7 +71,7 @@ def test_unused_tensors_and_unknown_families(package: Path) -> None:
     found = look_over(open_package(package))
     assert found.problems == [found.problems[0]]
     assert found.problems[0].startswith(
-        "model_type: nearlight can neither run nor plan models of the family mamba9 yet; it runs gemma2"
+        "model_type: nearlight can neither run nor plan models of the family mamba9 yet; it runs exaone4"
     )
     assert found.n_parameters == 303 * 48 + 2 * (13856 + 11520 + 96) + 48
 

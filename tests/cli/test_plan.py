@@ -335,7 +335,7 @@ def test_plot_is_written(capsys: pytest.CaptureFixture[str], box: str, tmp_path:
         (("nowhere.gguf",), "nowhere.gguf: no such model"),
         (
             ("deepseek-v3",),
-            "DeepSeek-V3: nearlight can neither run nor plan models of the family deepseek_v3 yet; it runs gemma2",
+            "DeepSeek-V3: nearlight can neither run nor plan models of the family deepseek_v3 yet; it runs exaone4",
         ),
         (("gpt2", "--hardware", "rtx409"), "hardware: expected one of rtx4090"),
         (("gpt2", "--hardware", "none.json"), "none.json: cannot be read"),

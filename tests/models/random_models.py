@@ -83,6 +83,31 @@ CONFIGS: dict[str, Any] = {
         bos_token_id=1,
         eos_token_id=2,
     ),
+    "exaone4": transformers.Exaone4Config(
+        **SIZES, head_dim=14, sliding_window=None, layer_types=["full_attention"] * 3
+    ),
+    "exaone4-windows": transformers.Exaone4Config(
+        **{**SIZES, "num_hidden_layers": 5}, head_dim=14, sliding_window=5, sliding_window_pattern=4
+    ),
+    "glm4": transformers.Glm4Config(**{**SIZES, "pad_token_id": 0}, head_dim=12),
+    "glm4_moe": transformers.Glm4MoeConfig(
+        **{**EXPERTS, "pad_token_id": 0, "head_dim": 12},
+        n_routed_experts=6,
+        moe_intermediate_size=13,
+        n_shared_experts=2,
+        first_k_dense_replace=1,
+        n_group=3,
+        topk_group=2,
+        routed_scaling_factor=1.7,
+        use_qk_norm=True,
+        attention_bias=True,
+    ),
+    "glm4_moe-plain": transformers.Glm4MoeConfig(
+        **{**EXPERTS, "pad_token_id": 0, "head_dim": 12},
+        n_routed_experts=5,
+        moe_intermediate_size=13,
+        norm_topk_prob=False,
+    ),
     "gemma2": transformers.Gemma2Config(**GEMMA, attn_logit_softcapping=3.0, final_logit_softcapping=9.0),
     "gemma3_text": transformers.Gemma3TextConfig(
         **GEMMA,
@@ -101,6 +126,17 @@ CONFIGS: dict[str, Any] = {
     "gpt_oss": transformers.GptOssConfig(**EXPERTS, num_local_experts=5, sliding_window=5),
     "mixtral": transformers.MixtralConfig(**EXPERTS, num_local_experts=5, sliding_window=None),
     "qwen3_moe": transformers.Qwen3MoeConfig(**EXPERTS, num_experts=5, moe_intermediate_size=13, norm_topk_prob=True),
+    "olmo3": transformers.Olmo3Config(
+        **{**SIZES, "hidden_size": 36, "num_hidden_layers": 5, "pad_token_id": 0}, sliding_window=5
+    ),
+    "olmo3-yarn": transformers.Olmo3Config(
+        **{**SIZES, "hidden_size": 36, "num_hidden_layers": 5, "pad_token_id": 0},
+        sliding_window=5,
+        rope_parameters={
+            "full_attention": {"rope_type": "yarn", "rope_theta": 700.0, "factor": 6.0, **LONG},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        },
+    ),
     "qwen3_moe-as-is": transformers.Qwen3MoeConfig(
         **EXPERTS, num_experts=5, moe_intermediate_size=13, norm_topk_prob=False, mlp_only_layers=[1]
     ),

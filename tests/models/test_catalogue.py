@@ -127,7 +127,7 @@ def test_misspelt_name_gets_suggestions():
 def test_family_that_is_not_written_is_unsupported(name):
     with pytest.raises(
         UnsupportedError,
-        match=rf"(?i){name}.*: nearlight can neither run nor plan models of the family \w+ yet; it runs gemma2",
+        match=rf"(?i){name}.*: nearlight can neither run nor plan models of the family \w+ yet; it runs exaone4",
     ):
         find_in_catalogue(name)
 

@@ -15,7 +15,20 @@ import nearlight
 from tests.models.random_models import relative_error
 
 FILES = Path(os.environ.get("NEARLIGHT_TINY_GGUFS") or Path(__file__).parents[3] / "shared" / "gguf")
-RUN = ["gemma2", "gemma3", "gpt_oss_f32", "mamba", "mamba2", "mistral", "mixtral", "olmo2", "qwen3_moe", "smollm3"]
+RUN = [
+    "gemma2",
+    "glm4",
+    "glm4_moe",
+    "gemma3",
+    "gpt_oss_f32",
+    "mamba",
+    "mamba2",
+    "mistral",
+    "mixtral",
+    "olmo2",
+    "qwen3_moe",
+    "smollm3",
+]
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

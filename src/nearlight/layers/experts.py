@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from nearlight.kernels.ops import Array, ExpertOps, Routing
 from nearlight.layers.basic import Linear
+from nearlight.layers.mlp import GatedMLP
 from nearlight.layers.parameters import Layer, Parameter, Role
 
 
@@ -42,7 +43,8 @@ class ExpertLinear(Layer):
 class SparseMLP(Layer):
     """The chosen experts' down(silu(gate(x)) * up(x)), weighted by the router. Shapes: [R, M] -> [R, M].
 
-    With `bias` the router and every expert's matrices have biases.
+    With `bias` the router and every expert's matrices have biases. `correction` names a vector below the router that is
+    added to what experts are chosen by; `shared` is an MLP for every row.
     """
 
     def __init__(
@@ -55,10 +57,14 @@ class SparseMLP(Layer):
         n_experts: int,
         routing: Routing,
         bias: bool = False,
+        correction: str | None = None,
+        shared: GatedMLP | None = None,
     ) -> None:
         self.ops = ops
-        self.routing = routing
-        self.router = Linear(ops, f"{name}.{names.router}", n_experts, hidden_size, "router", bias)
+        self.routing, self.shared = routing, shared
+        router = f"{name}.{names.router}"
+        self.router = Linear(ops, router, n_experts, hidden_size, "router", bias)
+        self.correction = Parameter(f"{router}.{correction}", (n_experts,), "router") if correction else None
         active = Fraction(routing.n_chosen, n_experts)
         self.gate, self.up, self.down = (
             ExpertLinear(ops, f"{name}.{part}", n_experts, n_out, n_in, active, bias)
@@ -70,9 +76,11 @@ class SparseMLP(Layer):
         )
 
     def __call__(self, x: Array) -> Array:
-        routes = self.ops.route(self.router(x), self.routing)
+        correction = self.correction.value if self.correction else None
+        routes = self.ops.route(self.router(x), self.routing, correction)
         hidden = self.activate(self.gate(x, routes), self.up(x, routes))
-        return self.ops.combine(self.down(hidden, routes), routes)
+        chosen = self.ops.combine(self.down(hidden, routes), routes)
+        return self.ops.add(chosen, self.shared(x)) if self.shared else chosen
 
     def activate(self, gate: Array, up: Array) -> Array:
         return self.ops.swiglu(gate, up)

@@ -13,8 +13,11 @@ from typing import Any
 from nearlight.errors import PackageError, UnsupportedError
 from nearlight.kernels.ops import EXTRA_OPS, Ops
 from nearlight.models.config import Bounds, ConfigReader, shown
+from nearlight.models.exaone4 import Exaone4
 from nearlight.models.gemma2 import Gemma2
 from nearlight.models.gemma3_text import Gemma3
+from nearlight.models.glm4 import Glm4
+from nearlight.models.glm4_moe import Glm4Moe
 from nearlight.models.gpt2 import GPT2
 from nearlight.models.gpt_oss import GptOss
 from nearlight.models.granite import Granite
@@ -24,6 +27,7 @@ from nearlight.models.mistral import Mistral
 from nearlight.models.mixtral import Mixtral
 from nearlight.models.model import Family, Model
 from nearlight.models.olmo2 import Olmo2
+from nearlight.models.olmo3 import Olmo3
 from nearlight.models.phi3 import Phi3
 from nearlight.models.qwen2 import Qwen2
 from nearlight.models.qwen3 import Qwen3
@@ -31,8 +35,11 @@ from nearlight.models.qwen3_moe import Qwen3Moe
 from nearlight.models.smollm3 import SmolLM3
 
 FAMILIES: dict[str, Family] = {
+    "exaone4": Exaone4,
     "gemma2": Gemma2,
     "gemma3_text": Gemma3,
+    "glm4": Glm4,
+    "glm4_moe": Glm4Moe,
     "gpt2": GPT2,
     "gpt_oss": GptOss,
     "granite": Granite,
@@ -42,6 +49,7 @@ FAMILIES: dict[str, Family] = {
     "mistral": Mistral,
     "mixtral": Mixtral,
     "olmo2": Olmo2,
+    "olmo3": Olmo3,
     "phi3": Phi3,
     "qwen2": Qwen2,
     "qwen3": Qwen3,

@@ -14,10 +14,9 @@ from nearlight.layers.mlp import GeluGatedMLP
 from nearlight.layers.parameters import Layer
 from nearlight.models.config import ConfigReader
 from nearlight.models.model import Model
-from nearlight.models.shapes import attention_shape, layer_types, optional_number, rope_of
+from nearlight.models.shapes import FULL, SLIDING, attention_shape, kinds_of_layers, optional_number, rope_of
 from nearlight.state.cache import LayerCache
 
-FULL, SLIDING = "full_attention", "sliding_attention"
 _GELU = {"gelu_pytorch_tanh": "tanh", "gelu_new": "tanh", "gelu": "none"}
 
 
@@ -68,10 +67,11 @@ class Gemma2(Model):
         usual = {"vocab_size": 262208, "max_position_embeddings": 131072, "head_dim": 256, "num_key_value_heads": 4}
         off = {key: None for key in self.defaults if config.is_off(key)}
         config = config.with_defaults(**{**usual, **self.defaults}).replacing(**off)
-        width, n_layers = config.size("hidden_size"), config.layers("num_hidden_layers")
-        kinds = layer_types(config) or [SLIDING if self.slides(config, i) else FULL for i in range(n_layers)]
-        config.require(set(kinds) <= {FULL, SLIDING}, "layer_types", f"a list of {FULL}, {SLIDING}", kinds)
-        self.ropes = {kind: rope_of(ops, config, kind, rope_theta=self.thetas[kind]) for kind in sorted(set(kinds))}
+        width = config.size("hidden_size")
+        kinds = kinds_of_layers(config, lambda i: SLIDING if self.slides(config, i) else FULL)
+        self.ropes = {
+            kind: rope_of(ops, config, kind, {"rope_theta": self.thetas[kind]}) for kind in sorted(set(kinds))
+        }
         positions = min(rope.scaling.max_positions for rope in self.ropes.values())
         super().__init__(ops, config.size("vocab_size"), positions)
         self.embedding = Embedding(ops, "model.embed_tokens", self.vocab_size, width, scale=width**0.5)

@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from nearlight.models import gemma2
 from nearlight.models.config import ConfigReader
-from nearlight.models.gemma2 import FULL, SLIDING, Gemma2
+from nearlight.models.gemma2 import Gemma2
+from nearlight.models.shapes import FULL, SLIDING
 
 
 class Block(gemma2.Block):

@@ -13,7 +13,7 @@ from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.layers.parameters import Parameter
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
-from nearlight.models.shapes import chosen_experts, layer_types
+from nearlight.models.shapes import FULL, SLIDING, chosen_experts, kinds_of_layers
 
 NAMES = ExpertNames("router", "experts.*.gate_proj", "experts.*.up_proj", "experts.*.down_proj")
 
@@ -47,9 +47,8 @@ class SinkBlock(Block):
         self.mlp = ClampedExperts(ops, f"{self.name}.mlp", config, shape.hidden_size)
 
     def window(self, config: ConfigReader, index: int) -> int | None:
-        types = layer_types(config)
-        sliding = types[index] == "sliding_attention" if types else index % 2 == 0
-        return config.positions("sliding_window", 128) if sliding else None
+        kinds = kinds_of_layers(config, lambda i: FULL if i % 2 else SLIDING)
+        return config.positions("sliding_window", 128) if kinds[index] == SLIDING else None
 
 
 class GptOss(Llama):

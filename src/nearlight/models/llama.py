@@ -55,11 +55,12 @@ class Llama(Model):
 
     block: ClassVar[type[Block]] = Block
     defaults: ClassVar[dict[str, Any]] = {}
+    rope_defaults: ClassVar[dict[str, float]] = {}
 
     def __init__(self, ops: Ops, config: ConfigReader) -> None:
         config = config.with_defaults(**{"vocab_size": 32000, "max_position_embeddings": 2048, **self.defaults})
         width, eps = config.size("hidden_size"), config.number("rms_norm_eps", 1e-6)
-        self.rope = rope_of(ops, config)
+        self.rope = rope_of(ops, config, defaults=self.rope_defaults)
         super().__init__(ops, config.size("vocab_size"), self.rope.scaling.max_positions)
         self.embedding = Embedding(ops, "model.embed_tokens", self.vocab_size, width)
         self.blocks = [self.block(ops, config, i) for i in range(config.layers("num_hidden_layers"))]

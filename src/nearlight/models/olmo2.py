@@ -1,4 +1,4 @@
-"""OLMo 2, for planning: norms follow the sublayers, and heads are normed all at once. Source: arXiv:2501.00656."""
+"""OLMo 2: norms follow the sublayers, and heads are normed all at once. Source: arXiv:2501.00656."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class PostNormBlock(Block):
             RMSNorm(ops, f"{name}.k_norm", shape.kv_width, self.eps),
         )
         self.attention_norm = RMSNorm(ops, f"{self.name}.post_attention_layernorm", shape.hidden_size, self.eps)
-        self.attention = Attention(ops, shape, Projections.of(ops, name, shape), norms)
+        self.attention = Attention(
+            ops, shape, Projections.of(ops, name, shape), norms, window=self.window(config, index)
+        )
         self.mlp_norm = RMSNorm(ops, f"{self.name}.post_feedforward_layernorm", shape.hidden_size, self.eps)
 
     def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from nearlight.kernels.ops import Ops
 from nearlight.layers.attention import AttentionShape
 from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
 
-_LAYER_TYPES = {"full_attention", "sliding_attention"}
+FULL, SLIDING = "full_attention", "sliding_attention"
+_LAYER_TYPES = {FULL, SLIDING}
 
 
 def attention_shape(config: ConfigReader) -> AttentionShape:
@@ -22,7 +24,9 @@ def attention_shape(config: ConfigReader) -> AttentionShape:
     return AttentionShape(hidden_size, n_heads, n_kv_heads, head_dim)
 
 
-def rope_of(ops: Ops, config: ConfigReader, kind: str = "", **defaults: float) -> Rope:
+def rope_of(
+    ops: Ops, config: ConfigReader, kind: str = "", defaults: Mapping[str, float] = MappingProxyType({})
+) -> Rope:
     """Read which rotation there is, and of how many of a head's dimensions.
 
     Where layers of some `kind` have their own rotation it is that of this kind; `defaults` stand for what is not said.
@@ -75,6 +79,16 @@ def window_of_layer(config: ConfigReader, index: int) -> int | None:
     types = layer_types(config)
     config.require(set(types) <= _LAYER_TYPES, "layer_types", "a list of " + ", ".join(sorted(_LAYER_TYPES)), types)
     return window if types[index] == "sliding_attention" else None
+
+
+def kinds_of_layers(config: ConfigReader, usual: Callable[[int], str]) -> list[str]:
+    """Return FULL or SLIDING for each layer, by `layer_types` or else as is `usual` for a layer's number.
+
+    Raises: PackageError for a list of another length than the model, or with other types of attention.
+    """
+    kinds = layer_types(config) or [usual(i) for i in range(config.layers("num_hidden_layers"))]
+    config.require(set(kinds) <= _LAYER_TYPES, "layer_types", f"a list of {FULL} and {SLIDING}", kinds)
+    return kinds
 
 
 def layer_types(config: ConfigReader) -> list[str]:

@@ -23,6 +23,8 @@ from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.gguf_names import (
     DECODER,
     GEMMA,
+    GLM4,
+    GLM4_MOE,
     GPT2,
     GPT_OSS,
     MAMBA,
@@ -122,6 +124,43 @@ def _gpt_oss_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
     return config | {"rope_parameters": {**config["rope_parameters"], "truncate": False}}
 
 
+def _glm4_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """The last blocks predict further tokens, and are no layers of the model."""
+    config = _decoder_config(metadata, architecture, tensors)
+    n_ahead = metadata.integer(f"{architecture}.nextn_predict_layers", 0, least=0)
+    return config | {
+        "num_hidden_layers": max(config["num_hidden_layers"] - n_ahead, 1),
+        "n_routed_experts": config["num_experts"],
+        "n_shared_experts": metadata.integer(f"{architecture}.expert_shared_count", 1, least=1),
+        "n_group": metadata.integer(f"{architecture}.expert_group_count", 0, least=0) or 1,
+        "topk_group": metadata.integer(f"{architecture}.expert_group_used_count", 0, least=0) or 1,
+        "first_k_dense_replace": metadata.integer(f"{architecture}.leading_dense_block_count", 0, least=0),
+        "norm_topk_prob": bool(metadata.values.get(f"{architecture}.expert_weights_norm", False)),
+        "routed_scaling_factor": metadata.number(f"{architecture}.expert_weights_scale", 0.0) or 1.0,
+        "use_qk_norm": "blk.0.attn_q_norm.weight" in tensors,
+    }
+
+
+def _olmo_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """OLMo 3's files are of the same architecture, and have a window."""
+    config = _decoder_config(metadata, architecture, tensors)
+    pattern = metadata.values.get(f"{architecture}.attention.sliding_window_pattern")
+    if not isinstance(pattern, list):
+        return config
+    theta = metadata.number(f"{architecture}.rope.freq_base_swa", config["rope_parameters"]["rope_theta"], above=0)
+    return config | {
+        "model_type": "olmo3",
+        "layer_types": [SLIDING if slides else FULL for slides in pattern],
+        "rope_parameters": {
+            FULL: config["rope_parameters"],
+            SLIDING: {"rope_type": "default", "rope_theta": theta},
+        },
+    }
+
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+
+
 def _granite_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     config = _decoder_config(metadata, architecture, tensors)
     keys = {
@@ -213,11 +252,13 @@ ARCHITECTURES = {
     "gpt2": Architecture("gpt2", _gpt2_config, GPT2),
     "gemma2": Architecture("gemma2", _gemma_config, GEMMA),
     "gemma3": Architecture("gemma3_text", _gemma_config, GEMMA),
+    "glm4": Architecture("glm4", _decoder_config, GLM4),
+    "glm4moe": Architecture("glm4_moe", _glm4_moe_config, GLM4_MOE),
     "gpt-oss": Architecture("gpt_oss", _gpt_oss_config, GPT_OSS),
     "granite": Architecture("granite", _granite_config, DECODER, permuted=True),
     "mamba": Architecture("mamba", _mamba_config, MAMBA),
     "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
-    "olmo2": Architecture("olmo2", _decoder_config, OLMO2),
+    "olmo2": Architecture("olmo2", _olmo_config, OLMO2),
     "phi3": Architecture("phi3", _decoder_config, PHI3),
     "qwen3moe": Architecture("qwen3_moe", _decoder_config, QWEN3_MOE),
     "smollm3": Architecture("smollm3", _decoder_config, DECODER, permuted=True),

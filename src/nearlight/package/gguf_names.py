@@ -85,6 +85,15 @@ GPT_OSS = _decoder(
 )
 OLMO2 = _decoder(**_FOUR_NORMS)
 GEMMA = _decoder(**_FOUR_NORMS, ffn_norm="pre_feedforward_layernorm")
+GLM4 = _decoder(
+    post_attention_norm="post_self_attn_layernorm", post_ffw_norm="post_mlp_layernorm", ffn_up="mlp.gate_up_proj"
+)
+GLM4_MOE = _decoder(
+    **_experts("mlp.gate", *_STACKED),
+    **{f"ffn_{part}_shexp": f"mlp.shared_experts.{part}_proj" for part in ("gate", "up", "down")},
+    **{"exp_probs_b.bias": "mlp.gate.e_score_correction_bias"},
+    post_attention_norm="post_attention_layernorm",
+)
 PHI3 = _decoder(attn_qkv="self_attn.qkv_proj", ffn_up="mlp.gate_up_proj")
 UNKNOWN = Names({}, "", {})
 GPT2 = Names(

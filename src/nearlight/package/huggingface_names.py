@@ -41,9 +41,9 @@ GPT2 = Layout(
     re.compile(r".*\bh\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight"),
 )
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"))
-LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA} | dict.fromkeys(
-    ("gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "qwen2", "qwen3", "qwen3_moe", "smollm3"), DECODER
-)
+_DECODERS = ("exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3")
+_DECODERS += ("qwen2", "qwen3", "qwen3_moe", "smollm3")
+LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA} | dict.fromkeys(_DECODERS, DECODER)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
