@@ -308,6 +308,7 @@ void bind_tape(nb::module_& m) {
       .def_prop_ro("waited_seconds", &Tape::waited_seconds)
       .def_prop_ro("n_commands", &Tape::n_commands)
       .def_prop_ro("n_stages", &Tape::n_stages)
+      .def_prop_ro("stages", &Tape::stages)
       .def_prop_ro("arena_bytes", &Tape::arena_bytes);
 
   using X = const Activation&;

@@ -23,9 +23,9 @@ K, D, M, F, V = 2, 10, 70, 90, 131
 class Model:
     """A decoder of two layers with every kind of op, and its cache."""
 
-    def __init__(self, ops: CpuOps, n_kv_heads: int = K) -> None:
+    def __init__(self, ops: CpuOps, K: int = K, D: int = D, M: int = M, F: int = F) -> None:
         self.ops = ops
-        H, K = 3 * n_kv_heads, n_kv_heads
+        H, self.head_dim = 3 * K, D
         self.calls = 0
         self.embedding = ops.matrix(stored(random(V, M)))
         self.scale, self.shift = ops.vector(stored(1 + random(M, seed=1))), ops.vector(stored(random(M, seed=2)))
@@ -49,9 +49,9 @@ class Model:
             x = ops.layer_norm(h, self.scale, self.shift, 1e-5)
             q, k, v = ops.linear(x, w["q"]), ops.linear(x, w["k"]), ops.linear(x, w["v"])
             q, k = ops.rms_norm(q, self.head_scale, 1e-6), ops.rms_norm(k, self.head_scale, 1e-6)
-            q, k = ops.rope(q, angles, D), ops.rope(k, angles, D)
+            q, k = ops.rope(q, angles, self.head_dim), ops.rope(k, angles, self.head_dim)
             ops.append(k, v, store, rows)
-            attended = ops.attend(q, store, rows, scale=D**-0.5)
+            attended = ops.attend(q, store, rows, scale=self.head_dim**-0.5)
             h = ops.add(h, ops.linear(attended, w["o"], self.shift))
             x = ops.rms_norm(h, self.scale, 1e-6)
             gated = ops.swiglu(ops.linear(x, w["gate"]), ops.gelu(ops.linear(x, w["up"]), "tanh"))
@@ -95,7 +95,7 @@ def test_heads_of_a_single_row_give_the_same_bits_on_any_threads(format: Format)
     """Eight key heads are enough for two threads and too few for five, which share out the parts of rows instead."""
     results = []
     for threads in (1, 2, 3, 5):
-        model = Model(CpuOps(threads), n_kv_heads=8)
+        model = Model(CpuOps(threads), K=8)
         model.stores = [model.ops.kv_store(8, D, format) for _ in range(2)]
         program = model.ops.program(model)
         results.append(run(model, program, [17, *[1] * 44]))
@@ -103,6 +103,36 @@ def test_heads_of_a_single_row_give_the_same_bits_on_any_threads(format: Format)
         assert n_stages < 2 * 10 + 2 if threads in (2, 3) else n_stages == 2 * 10 + 2
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
+
+
+def test_parts_of_a_single_row_give_the_same_bits_as_rows() -> None:
+    """Where sizes can be cut into eight parts, products too are pieces with what follows them, if threads are few."""
+    results = []
+    for threads in (1, 2, 3, 4, 5):
+        model = Model(CpuOps(threads), K=8, D=64, M=512, F=1024)
+        program = model.ops.program(model)
+        results += [run(model, program, [1] * 61), run(model, program, [61])]
+        n_stages = program.recording(rows_of(1)).tape.n_stages
+        assert n_stages == 2 * 6 + 2 if threads == 2 else n_stages > 2 * 6 + 2
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+def test_a_layer_of_a_single_row_has_six_stages() -> None:
+    model = Model(CpuOps(2), K=8, D=64, M=512, F=1024)
+    w = "w"  # of norms
+    layer = [
+        [w, "quantize"],
+        ["q", "k", "v", w, w, "rope", "rope", "append", "attend", "quantize"],
+        ["o", "add"],
+        [w, "quantize"],
+        ["gate", "up", "gelu", "swiglu", "quantize"],
+        ["down", "add"],
+    ]
+    stages = model.ops.program(model).recording(rows_of(1)).tape.stages
+    assert stages[0] == [w, "rope_angles", *layer[0]]
+    assert stages[1:-2] == [*layer[1:], *layer]
+    assert stages[-2:] == [["take", "quantize"], [w]]
 
 
 def test_a_result_is_not_touched_by_later_steps(whole: Floats) -> None:

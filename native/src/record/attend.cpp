@@ -22,8 +22,8 @@ namespace {
 // Rows of a step up to which splits are shared out.
 constexpr int64_t kSplitRows = 8;
 
-// With at least as many pieces for each thread, the heads of a single row are enough to share out.
-constexpr int64_t kHeadPiecesPerThread = 2;
+// With at least as many parts for each thread, the heads of a single row are enough to share out.
+constexpr int64_t kHeadPartsPerThread = 2;
 
 struct Shape {
   int64_t n_heads, head_dim;   // of the queries
@@ -181,8 +181,8 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
   std::vector<Touch> touches{reads(q.place()), writes(out.place()), writes(scratch), {Place{0, 1}, false, store.get()}};
 
   const int64_t most_tiles = q.rows.most * attention.n_head_tiles();  // if every row is one
-  const int64_t head_pieces = tape.head_pieces(layout.n_kv_heads);
-  const bool by_head = q.rows.most == 1 && head_pieces >= kHeadPiecesPerThread * n_threads;
+  const int64_t n_parts = tape.row_parts(layout.n_kv_heads);
+  const bool by_head = q.rows.most == 1 && n_parts >= kHeadPartsPerThread * n_threads;
   const bool shares_splits = n_threads > 1 && q.rows.most <= kSplitRows && !by_head;
   std::optional<Slot> splits;
   if (shares_splits) {
@@ -196,7 +196,8 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
     });
     touches.push_back(writes(splits->place()));
   }
-  const int64_t n_pieces = by_head ? head_pieces : tape.pieces(shares_splits ? most_tiles * kMostSplits : most_tiles);
+  const int64_t n_pieces = by_head ? n_parts : tape.pieces(shares_splits ? most_tiles * kMostSplits : most_tiles);
+  if (by_head) out.n_parts = n_parts;
   tape.add({"attend", std::move(touches), by_head ? RowCount{n_pieces} : RowCount{}, n_pieces,
             [attention, shares_splits, n_pieces](const Worker& w, int64_t piece) {
               if (shares_splits) return attention.run_splits(piece, n_pieces, w);

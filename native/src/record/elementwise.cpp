@@ -49,12 +49,23 @@ void add_by_head(Tape& tape, std::string name, const Place& from, const Activati
             }});
 }
 
-// Add a command that computes `out` value by value: by rows where there are enough of them, or so few values that
-// dividing a row is not worth it (then a row-wise command before or after shares the stage), else by cache lines.
-// compute(arena, first value, number of values)
+// Add a command that computes `out` from `x`, and perhaps `y`, value by value: of a single row in the parts in which x
+// was made; by rows where there are enough of them, or so few values that dividing a row is not worth it (then a
+// row-wise command before or after shares the stage); else by cache lines. compute(arena, first value, number of values)
 template <class F>
-void add_by_value(Tape& tape, std::string name, std::vector<Place> from, const Activation& out, int64_t few,
+void add_by_value(Tape& tape, std::string name, const Activation& x, const Activation* y, Activation& out, int64_t few,
                   F compute) {
+  std::vector<Place> from{x.place()};
+  if (y) from.push_back(y->place());
+  if (x.n_parts > 1 && out.width % (kLineFloats * x.n_parts) == 0) {
+    const int64_t n_parts = out.n_parts = x.n_parts;
+    const int64_t width = out.width;
+    tape.add({std::move(name), touches(from, out), {n_parts}, n_parts, [=](const Worker& w, int64_t part) {
+                const Share mine = share(width, part, n_parts);
+                compute(w.arena, mine.begin, mine.size());
+              }});
+    return;
+  }
   const RowCount rows = out.rows;
   const int64_t most = rows.most * out.width, width = out.width;
   if (rows.most >= tape.runtime()->pool.n_threads() || most <= few) {
@@ -77,7 +88,7 @@ void add_by_value(Tape& tape, std::string name, std::vector<Place> from, const A
 
 Activation new_activation(Tape& tape, RowCount rows, int64_t width) {
   const auto n_bytes = static_cast<size_t>(rows.most * width) * sizeof(float);
-  return {rows, width, std::make_shared<Slot>(tape.slots(), n_bytes), {}};
+  return {rows, width, std::make_shared<Slot>(tape.slots(), n_bytes)};
 }
 
 Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps) {
@@ -150,7 +161,7 @@ Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64
 
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up) {
   Activation out = new_activation(tape, gate.rows, gate.width);
-  add_by_value(tape, "swiglu", {gate.place(), up.place()}, out, kFewExponentials,
+  add_by_value(tape, "swiglu", gate, &up, out, kFewExponentials,
                [a = gate.place(), b = up.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
                  level().vector->swiglu(a.in<float>(arena) + i, b.in<float>(arena) + i, to.in<float>(arena) + i, n);
                });
@@ -160,7 +171,7 @@ Activation swiglu(Tape& tape, const Activation& gate, const Activation& up) {
 Activation gelu(Tape& tape, const Activation& x, bool tanh) {
   Activation out = new_activation(tape, x.rows, x.width);
   const auto function = tanh ? level().vector->gelu_tanh : level().vector->gelu_erf;
-  add_by_value(tape, "gelu", {x.place()}, out, kFewExponentials,
+  add_by_value(tape, "gelu", x, nullptr, out, kFewExponentials,
                [function, from = x.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
                  function(from.in<float>(arena) + i, to.in<float>(arena) + i, n);
                });
@@ -169,7 +180,7 @@ Activation gelu(Tape& tape, const Activation& x, bool tanh) {
 
 Activation add(Tape& tape, const Activation& x, const Activation& y) {
   Activation out = new_activation(tape, x.rows, x.width);
-  add_by_value(tape, "add", {x.place(), y.place()}, out, kFewSums,
+  add_by_value(tape, "add", y, &x, out, kFewSums,
                [a = x.place(), b = y.place(), to = out.place()](std::byte* arena, int64_t i, int64_t n) {
                  level().vector->add(a.in<float>(arena) + i, b.in<float>(arena) + i, to.in<float>(arena) + i, n);
                });

@@ -13,7 +13,7 @@ struct HeadCut {
 
   HeadCut(const Tape& tape, RowCount rows, int64_t heads)
       : by_head(rows.most == 1), all_rows(rows), n_heads(heads),
-        n_pieces(by_head ? tape.head_pieces(heads) : tape.row_pieces(rows)) {}
+        n_pieces(by_head ? tape.row_parts(heads) : tape.row_pieces(rows)) {}
 
   // Command::rows: pieces of other commands cut alike touch nothing of each other's.
   RowCount row_wise() const { return by_head ? RowCount{n_pieces} : all_rows; }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../level.h"
+#include "../matmul/layout.h"
 #include "record.h"
 
 namespace nearlight {
@@ -15,6 +16,10 @@ namespace {
 constexpr int64_t kLeastBytesPerPiece = 49152, kMostPiecesPerThread = 64;
 constexpr int64_t kPieceTiles = 4;
 
+// Of a single row, products are cut into as many parts as what follows them, if there are so many for each thread and
+// if parts are not larger than this: who is through waits for the rest of another's part.
+constexpr int64_t kLeastPartsPerThread = 4, kMostBytesPerPart = int64_t{1} << 20;
+
 int64_t n_groups_of(const Matrix& matrix) { return (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles; }
 
 int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, RowCount rows) {
@@ -25,12 +30,34 @@ int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, RowCount rows) {
   return std::clamp<int64_t>(worth, 1, most);
 }
 
+// Parts of a single row that a product makes, a piece each; 1 where it is cut otherwise.
+int64_t n_parts_of(const Tape& tape, const Matrix& matrix, RowCount rows) {
+  if (rows.most != 1 || matrix.n_out % (kPieceTiles * kLanes) != 0) return 1;
+  const int64_t n_parts = tape.row_parts(n_groups_of(matrix));
+  const bool enough = n_parts >= kLeastPartsPerThread * tape.runtime()->pool.n_threads();
+  return enough && static_cast<int64_t>(matrix.n_bytes()) <= kMostBytesPerPart * n_parts ? n_parts : 1;
+}
+
+// Add a command that quantizes the parts of a single row, whose blocks of inputs lie one after the other.
+void add_by_part(Tape& tape, const Activation& x, Form form, Place to) {
+  const int64_t n_parts = x.n_parts, width = x.width / n_parts;
+  tape.add({"quantize", {reads(x.place()), writes(to)}, {n_parts}, n_parts,
+            [=, from = x.place()](const Worker& w, int64_t part) {
+              level().matmul->quantize(form, from.in<float>(w.arena) + part * width, width, 1, width,
+                                       to.in<std::byte>(w.arena) + quantized_bytes(form, 1, part * width), 0, 1);
+            }});
+}
+
 // x in the form this matrix is multiplied with; the command is recorded at the first asking.
 Place quantize(Tape& tape, Activation& x, Form form) {
   auto& slot = x.quantized[form];
   if (slot) return slot->place();
   slot = std::make_shared<Slot>(tape.slots(), quantized_bytes(form, x.rows.most, x.width));
   const Place from = x.place(), to = slot->place();
+  if (x.n_parts > 1 && x.width % (kBlock * x.n_parts) == 0) {
+    add_by_part(tape, x, form, to);
+    return to;
+  }
   const int64_t n_pieces = tape.row_pieces(x.rows);
   const Step& step = tape.step();
   tape.add({"quantize",
@@ -91,11 +118,12 @@ Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   if (x.rows.most == 0) return out;
   const Place from = quantize(tape, x, level().matmul->form(matrix.format));
   const auto to = std::make_shared<Target>(out.place());
-  const int64_t n_pieces = n_pieces_of(tape, matrix, x.rows);
+  out.n_parts = n_parts_of(tape, matrix, x.rows);
+  const int64_t n_pieces = out.n_parts > 1 ? out.n_parts : n_pieces_of(tape, matrix, x.rows);
   const Step& step = tape.step();
   tape.add({weight->name,
-            {reads(from), writes(to->place)},
-            {},
+            {{from, false, nullptr, true}, writes(to->place)},
+            out.n_parts > 1 ? RowCount{n_pieces} : RowCount{},
             n_pieces,
             [weight, bias, from, to, rows = x.rows, n_pieces, &step](const Worker& w, int64_t piece) {
               const Matrix& m = weight->matrix;

@@ -35,13 +35,15 @@ struct Input {
 // A step's embeddings, likewise.
 struct GivenRows {};
 
-// A result [rows, width] of float32, with room for the most rows there may be. Its slot is free again when the last holder lets go: in Python, as soon as the
-// forward has no name for it any more, so that slots are reused without any analysis of lifetimes.
+// A result [rows, width] of float32, with room for the most rows there may be. Its slot is free again when the last
+// holder lets go: in Python, as soon as the forward has no name for it any more, so that slots are reused without any
+// analysis of lifetimes.
 struct Activation {
   RowCount rows;
   int64_t width;
   std::shared_ptr<Slot> slot;
-  std::map<Form, std::shared_ptr<Slot>> quantized;  // by form: once for all matrices that read it
+  std::map<Form, std::shared_ptr<Slot>> quantized{};  // by form: once for all matrices that read it
+  int64_t n_parts = 1;  // in which a single row was made, a piece each: what follows value by value is cut alike
 
   Place place() const { return slot->place(); }
 };

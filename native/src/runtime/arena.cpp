@@ -42,6 +42,19 @@ Place Slots::take(size_t wanted) {
 }
 
 void Slots::give_back(Place place) {
+  if (holds_back_) {
+    held_back_.push_back(place);
+  } else {
+    make_free(place);
+  }
+}
+
+void Slots::release() {
+  for (const Place& place : held_back_) make_free(place);
+  held_back_.clear();
+}
+
+void Slots::make_free(Place place) {
   place.n_bytes = whole_lines(place.n_bytes);
   auto next = free_.lower_bound(place.offset);
   if (next != free_.end() && place.offset + place.n_bytes == next->first) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <vector>
 
 #include "memory.h"
 
@@ -47,9 +48,17 @@ class Slots {
  public:
   Place take(size_t n_bytes);
   void give_back(Place place);
+  // From now on, what is given back is free only after the next release: whoever took it before, in the same stage, would
+  // have to wait for those who still use it.
+  void hold_back() { holds_back_ = true; }
+  void release();
   size_t peak() const { return end_; }  // bytes the arena needs
 
  private:
+  void make_free(Place place);
+
+  bool holds_back_ = false;
+  std::vector<Place> held_back_;
   std::map<size_t, size_t> free_;  // offset -> bytes; neighbours are merged
   size_t end_ = 0;
 };

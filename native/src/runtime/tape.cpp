@@ -22,6 +22,7 @@ int64_t since(Clock::time_point& last) {
 Tape::Tape(std::shared_ptr<Runtime> runtime, int64_t most_rows, int64_t most_logit_rows)
     : runtime_(std::move(runtime)), rows_{most_rows, false}, logit_rows_{most_logit_rows, true} {
   if (most_rows < 1 || most_logit_rows < 0) throw std::invalid_argument("a tape: expected at least one row");
+  if (most_rows == 1) slots_->hold_back();
 }
 
 size_t Tape::add_frequencies() {
@@ -41,11 +42,11 @@ int64_t Tape::pieces(int64_t n) const {
   return std::clamp<int64_t>(n, 1, kPiecesPerThread * n_threads);
 }
 
-int64_t Tape::head_pieces(int64_t n_heads) const {
-  const int64_t most = std::max<int64_t>(kHeadPieces, runtime_->pool.n_threads());
-  int64_t n = 1;
-  while (pieces(n_heads) > 1 && n_heads % (2 * n) == 0 && 2 * n <= most) n *= 2;
-  return n;
+int64_t Tape::row_parts(int64_t n) const {
+  const int64_t most = std::max<int64_t>(kRowParts, runtime_->pool.n_threads());
+  int64_t n_parts = 1;
+  while (rows_.most == 1 && pieces(n) > 1 && n % (2 * n_parts) == 0 && 2 * n_parts <= most) n_parts *= 2;
+  return n_parts;
 }
 
 // Whether a command has to wait for one of the current stage.
@@ -69,6 +70,7 @@ bool Tape::conflicts(const Command& command) const {
 
 void Tape::add(Command command) {
   if (stages_.empty() || conflicts(command)) {
+    slots_->release();
     stages_.emplace_back();
     stage_pieces_.push_back(0);
   }
@@ -152,6 +154,16 @@ void Tape::run_piece(size_t number, uint32_t piece, const Worker& worker) {
     }
     if (profiling_) commands_[i].busy_ns->fetch_add(since(before), std::memory_order_relaxed);
   }
+}
+
+std::vector<std::vector<std::string>> Tape::stages() const {
+  std::vector<std::vector<std::string>> names(stages_.size());
+  for (size_t stage = 0; stage < stages_.size(); ++stage) {
+    for (const Group& group : stages_[stage]) {
+      for (const size_t i : group.commands) names[stage].push_back(commands_[i].command.name);
+    }
+  }
+  return names;
 }
 
 void Tape::set_profiling(bool on) {

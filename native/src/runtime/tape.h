@@ -18,8 +18,12 @@
 // Two commands conflict when they touch overlapping places and one of them writes. A command that conflicts with one of
 // the current stage begins another, unless both work row by row on the very same place: row-wise commands of a stage
 // are cut into the same pieces and done piece by piece, one command after the other (a single piece is in order whatever
-// they touch). The heads of a single row are cut in the same way: what a key head needs, from its norm to its attention,
-// is one piece.
+// they touch). A single row is cut into equal parts in the same way: what a key head needs, from its part of q_proj to
+// its attention, is one piece, and so are a part of gate_proj, of up_proj, and what becomes of them:
+//
+//     1 | norm, quantize   2 | q, k, v, norms, ropes, append, attend, quantize   3 | o, add
+//     4 | norm, quantize   5 | gate, up, swiglu, quantize                        6 | down, add
+//
 // Source: the scoreboard of an out-of-order processor, as a list.
 #pragma once
 
@@ -42,8 +46,8 @@ namespace nearlight {
 
 // Pieces of a command for each thread: enough that a thread which is held up leaves its rest to the others.
 constexpr int64_t kPiecesPerThread = 8;
-// Pieces that the heads of a single row are cut into, if there are not more threads.
-constexpr int64_t kHeadPieces = 8;
+// Parts that a single row is cut into, if there are not more threads.
+constexpr int64_t kRowParts = 8;
 // Rows of a step that may take so long that one thread by itself does it in pieces too: it can be stopped after each.
 constexpr int64_t kLongStep = 64;
 
@@ -58,7 +62,7 @@ struct Touch {
   Place place;
   bool writes;
   const void* space = nullptr;
-  bool interleaved = false;  // rows do not lie one after the other: two commands' same rows may be other bytes
+  bool interleaved = false;  // rows do not lie one after the other; or every piece touches all parts of a single one
 };
 
 inline Touch reads(Place place) { return {place, false}; }
@@ -77,7 +81,7 @@ struct Command {
   std::vector<Touch> touches;
   RowCount rows;     // if piece i touches share(rows, i, n_pieces) only, of every place; else none. Or equal parts of one
                      // row, then as many as pieces
-  int64_t n_pieces;  // for row-wise commands Tape::row_pieces(rows), or Tape::head_pieces()
+  int64_t n_pieces;  // for row-wise commands Tape::row_pieces(rows), or Tape::row_parts()
   std::function<void(const Worker&, int64_t piece)> run;
   Ahead streams{};   // weights that it reads from front to back, an equal share in each piece
   std::shared_ptr<Target> target{};  // if it can write elsewhere
@@ -108,8 +112,8 @@ class Tape {
   // Pieces to cut n units of work into, and rows.
   int64_t pieces(int64_t n) const;
   int64_t row_pieces(RowCount rows) const { return pieces(rows.most); }
-  // Pieces to cut the heads of a step's single row into: the same number for most numbers of heads.
-  int64_t head_pieces(int64_t n_heads) const;
+  // Equal parts to cut n units (heads, tiles) of a step's single row into: the same number for most n; 1 of more rows.
+  int64_t row_parts(int64_t n) const;
   // How attention cuts the rows of every step, into tiles of so many at most; the same for all that ask for the same.
   const AttendSchedule& schedule(int64_t most_rows, int64_t window);
   // Add what is done before every run: it verifies the step, raising std::invalid_argument, or makes something ready.
@@ -127,6 +131,8 @@ class Tape {
   double waited_seconds() const;
   size_t n_commands() const { return commands_.size(); }
   size_t n_stages() const { return stages_.size(); }
+  // The names of each stage's commands.
+  std::vector<std::vector<std::string>> stages() const;
   size_t arena_bytes() const { return slots_->peak(); }
 
  private:
