@@ -106,14 +106,14 @@ def test_heads_of_a_single_row_give_the_same_bits_on_any_threads(format: Format)
 
 
 def test_parts_of_a_single_row_give_the_same_bits_as_rows() -> None:
-    """Where sizes can be cut into eight parts, products too are pieces with what follows them; not on five threads."""
+    """Where sizes can be cut into eight parts, products too are pieces with what follows them, if threads are few."""
     results = []
-    for threads in (1, 2, 4, 5):
+    for threads in (1, 2, 3, 4, 5):
         model = Model(CpuOps(threads), K=8, D=64, M=512, F=1024)
         program = model.ops.program(model)
         results += [run(model, program, [1] * 61), run(model, program, [61])]
         n_stages = program.recording(rows_of(1)).tape.n_stages
-        assert n_stages == 2 * 6 + 2 if threads in (2, 4) else n_stages > 2 * 6 + 2
+        assert n_stages == 2 * 6 + 2 if threads == 2 else n_stages > 2 * 6 + 2
     for result in results[1:]:
         np.testing.assert_array_equal(result, results[0])
 

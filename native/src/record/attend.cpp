@@ -22,6 +22,9 @@ namespace {
 // Rows of a step up to which splits are shared out.
 constexpr int64_t kSplitRows = 8;
 
+// With at least as many parts for each thread, the heads of a single row are enough to share out.
+constexpr int64_t kHeadPartsPerThread = 2;
+
 struct Shape {
   int64_t n_heads, head_dim;   // of the queries
   int64_t heads_per_tile;      // query heads: those of a key head, or fewer if they are too many
@@ -179,7 +182,7 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
 
   const int64_t most_tiles = q.rows.most * attention.n_head_tiles();  // if every row is one
   const int64_t n_parts = tape.row_parts(layout.n_kv_heads);
-  const bool by_head = q.rows.most == 1 && tape.enough(n_parts);
+  const bool by_head = q.rows.most == 1 && n_parts >= kHeadPartsPerThread * n_threads;
   const bool shares_splits = n_threads > 1 && q.rows.most <= kSplitRows && !by_head;
   std::optional<Slot> splits;
   if (shares_splits) {

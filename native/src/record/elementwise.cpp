@@ -49,9 +49,9 @@ void add_by_head(Tape& tape, std::string name, const Place& from, const Activati
             }});
 }
 
-// Add a command that computes `out` from `x`, and perhaps `y`, value by value: of a single row in the parts in which x was
-// made; by rows where there are enough of them, or so few values that dividing a row is not worth it (then a row-wise
-// command before or after shares the stage); else by cache lines. compute(arena, first value, number of values)
+// Add a command that computes `out` from `x`, and perhaps `y`, value by value: of a single row in the parts in which x
+// was made; by rows where there are enough of them, or so few values that dividing a row is not worth it (then a
+// row-wise command before or after shares the stage); else by cache lines. compute(arena, first value, number of values)
 template <class F>
 void add_by_value(Tape& tape, std::string name, const Activation& x, const Activation* y, Activation& out, int64_t few,
                   F compute) {
@@ -59,8 +59,9 @@ void add_by_value(Tape& tape, std::string name, const Activation& x, const Activ
   if (y) from.push_back(y->place());
   if (x.n_parts > 1 && out.width % (kLineFloats * x.n_parts) == 0) {
     const int64_t n_parts = out.n_parts = x.n_parts;
-    tape.add({std::move(name), touches(from, out), {n_parts}, n_parts, [=, n = out.width](const Worker& w, int64_t part) {
-                const Share mine = share(n, part, n_parts);
+    const int64_t width = out.width;
+    tape.add({std::move(name), touches(from, out), {n_parts}, n_parts, [=](const Worker& w, int64_t part) {
+                const Share mine = share(width, part, n_parts);
                 compute(w.arena, mine.begin, mine.size());
               }});
     return;

@@ -16,9 +16,9 @@ namespace {
 constexpr int64_t kLeastBytesPerPiece = 49152, kMostPiecesPerThread = 64;
 constexpr int64_t kPieceTiles = 4;
 
-// Of a single row, products are cut into as many parts as what follows them, if parts are not larger than this: who is
-// through waits for half a part of the other's at a stage's end.
-constexpr int64_t kMostBytesPerPart = 262144;
+// Of a single row, products are cut into as many parts as what follows them, if there are so many for each thread and
+// if parts are not larger than this: who is through waits for the rest of another's part.
+constexpr int64_t kLeastPartsPerThread = 4, kMostBytesPerPart = int64_t{1} << 20;
 
 int64_t n_groups_of(const Matrix& matrix) { return (matrix.n_tiles + kPieceTiles - 1) / kPieceTiles; }
 
@@ -34,7 +34,8 @@ int64_t n_pieces_of(const Tape& tape, const Matrix& matrix, RowCount rows) {
 int64_t n_parts_of(const Tape& tape, const Matrix& matrix, RowCount rows) {
   if (rows.most != 1 || matrix.n_out % (kPieceTiles * kLanes) != 0) return 1;
   const int64_t n_parts = tape.row_parts(n_groups_of(matrix));
-  return tape.enough(n_parts) && static_cast<int64_t>(matrix.n_bytes()) <= kMostBytesPerPart * n_parts ? n_parts : 1;
+  const bool enough = n_parts >= kLeastPartsPerThread * tape.runtime()->pool.n_threads();
+  return enough && static_cast<int64_t>(matrix.n_bytes()) <= kMostBytesPerPart * n_parts ? n_parts : 1;
 }
 
 // Add a command that quantizes the parts of a single row, whose blocks of inputs lie one after the other.

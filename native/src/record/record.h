@@ -37,8 +37,9 @@ struct Input {
 // A step's embeddings, likewise.
 struct GivenRows {};
 
-// A result [rows, width] of float32, with room for the most rows there may be. Its slot is free again when the last holder lets go: in Python, as soon as the
-// forward has no name for it any more, so that slots are reused without any analysis of lifetimes.
+// A result [rows, width] of float32, with room for the most rows there may be. Its slot is free again when the last
+// holder lets go: in Python, as soon as the forward has no name for it any more, so that slots are reused without any
+// analysis of lifetimes.
 struct Activation {
   RowCount rows;
   int64_t width;

@@ -45,7 +45,7 @@ int64_t Tape::pieces(int64_t n) const {
 int64_t Tape::row_parts(int64_t n) const {
   const int64_t most = std::max<int64_t>(kRowParts, runtime_->pool.n_threads());
   int64_t n_parts = 1;
-  while (pieces(n) > 1 && n % (2 * n_parts) == 0 && 2 * n_parts <= most) n_parts *= 2;
+  while (rows_.most == 1 && pieces(n) > 1 && n % (2 * n_parts) == 0 && 2 * n_parts <= most) n_parts *= 2;
   return n_parts;
 }
 

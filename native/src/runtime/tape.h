@@ -46,8 +46,8 @@ namespace nearlight {
 
 // Pieces of a command for each thread: enough that a thread which is held up leaves its rest to the others.
 constexpr int64_t kPiecesPerThread = 8;
-// Parts that a single row is cut into, if there are not more threads; and how many for each thread are enough.
-constexpr int64_t kRowParts = 8, kLeastPartsPerThread = 2;
+// Parts that a single row is cut into, if there are not more threads.
+constexpr int64_t kRowParts = 8;
 // Rows of a step that may take so long that one thread by itself does it in pieces too: it can be stopped after each.
 constexpr int64_t kLongStep = 64;
 
@@ -62,7 +62,7 @@ struct Touch {
   Place place;
   bool writes;
   const void* space = nullptr;
-  bool interleaved = false;  // rows do not lie one after the other, or every part of a single one is touched by all pieces
+  bool interleaved = false;  // rows do not lie one after the other; or every piece touches all parts of a single one
 };
 
 inline Touch reads(Place place) { return {place, false}; }
@@ -112,10 +112,8 @@ class Tape {
   // Pieces to cut n units of work into, and rows.
   int64_t pieces(int64_t n) const;
   int64_t row_pieces(RowCount rows) const { return pieces(rows.most); }
-  // Equal parts to cut n units (heads, tiles) of a step's single row into: the same number for most n.
+  // Equal parts to cut n units (heads, tiles) of a step's single row into: the same number for most n; 1 of more rows.
   int64_t row_parts(int64_t n) const;
-  // Whether so many parts are enough to share out.
-  bool enough(int64_t n_parts) const { return n_parts >= kLeastPartsPerThread * runtime_->pool.n_threads(); }
   // How attention cuts the rows of every step, into tiles of so many at most; the same for all that ask for the same.
   const AttendSchedule& schedule(int64_t most_rows, int64_t window);
   // Add what is done before every run: it verifies the step, raising std::invalid_argument, or makes something ready.
