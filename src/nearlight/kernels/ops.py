@@ -1,7 +1,7 @@
 """The kernel operations a model is written in: what each means, once, for every kernel set.
 
-A model family calls these and nothing else, so the same forward can be differentiated (`reference`), executed
-(`cpu`) or counted (`count`). What an `Array` or a `Weight` is belongs to the kernel set: a torch tensor, a place in a
+A model computes with these alone (those that keep something through its cache, `state/cache.py`, which hands them its
+store), so the same forward can be differentiated (`reference`), executed (`cpu`) or counted (`count`). What an `Array` or a `Weight` is belongs to the kernel set: a torch tensor, a place in a
 native tape, or only a shape. Models hold and pass them, and never look inside.
 
 A *row* is one token to compute: (token, position, sequence). A prefill chunk, a decode step, a check of drafted
@@ -152,7 +152,7 @@ class Program(Protocol):
 class Ops(Protocol):
     """A kernel set.
 
-    Every op takes and gives float32 activations [R, width] and raises ShapeError, naming expected and found sizes,
+    Ops take and give float32 activations [R, width], unless they say otherwise, and raise ShapeError, naming expected and found sizes,
     when operands do not fit together.
     """
 
@@ -210,8 +210,8 @@ class Ops(Protocol):
     def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Array:
         """Compute cos and sin of position * frequency, each times `magnitude`, once for all layers of a step.
 
-        `frequencies` is asked anew at each run, with the step's largest position + 1, because some kinds of scaling
-        depend on it.
+        `frequencies` is asked anew at each run, with the step's largest position + 1, because one kind of scaling
+        (dynamic) depends on it: with that alone a row's bits depend on the longest sequence of its step.
         """
 
     def rope(self, x: Array, angles: Array, head_dim: int) -> Array:

@@ -1,4 +1,4 @@
-"""OLMo 2, for planning: norms follow the sublayers, and heads are normed all at once. Source: arXiv:2501.00656."""
+"""OLMo 2: norms follow the sublayers, and heads are normed all at once. Source: arXiv:2501.00656."""
 
 from __future__ import annotations
 
