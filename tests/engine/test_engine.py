@@ -3,6 +3,7 @@
 import gc
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,8 @@ def test_replace_keeps_the_common_prefix(engine: Engine) -> None:
     sequence = engine.open()
     engine.extend(sequence, IDS)
     engine.step([sequence])
-    assert engine.replace(sequence, [*IDS[:6], 50, 51]) == 6
+    engine.replace(sequence, [*IDS[:6], 50, 51])
+    assert sequence.computed == 6
     assert sequence.n_pending == 2
     np.testing.assert_allclose(
         engine.step([sequence])[sequence][-1], last_logits(engine, [*IDS[:6], 50, 51]), rtol=0, atol=2e-5
@@ -52,7 +54,8 @@ def test_replace_by_itself_computes_the_last_token_again(engine: Engine) -> None
     sequence = engine.open()
     engine.extend(sequence, IDS)
     first = engine.step([sequence])[sequence]
-    assert engine.replace(sequence, IDS) == len(IDS) - 1
+    engine.replace(sequence, IDS)
+    assert sequence.computed == len(IDS) - 1
     np.testing.assert_allclose(engine.step([sequence])[sequence], first, rtol=0, atol=2e-5)
 
 
@@ -71,7 +74,8 @@ def test_sequences_have_as_many_logits_as_they_ask_for(engine: Engine) -> None:
     engine.extend(drafts, IDS[:5])
     engine.extend(decoding, IDS[:8])
     engine.step([drafts, decoding])
-    engine.extend(drafts, [20, 21, 22, 23], n_logits=4)
+    engine.extend(drafts, [20])
+    engine.draft(drafts, [21, 22, 23])
     engine.extend(prompt, IDS)
     engine.extend(decoding, [30])
     logits = engine.step([prompt, drafts, decoding], max_rows=9)
@@ -87,8 +91,9 @@ def test_drafted_tokens_that_were_wrong_are_forgotten(engine: Engine) -> None:
     sequence = engine.open()
     engine.extend(sequence, IDS)
     engine.step([sequence])
-    engine.extend(sequence, [20, 21, 22], n_logits=3)
-    engine.step([sequence])
+    engine.extend(sequence, [20])
+    engine.draft(sequence, [21, 22])
+    assert len(engine.step([sequence])[sequence]) == 3
     engine.rewind(sequence, len(IDS) + 1)  # the first was right
     engine.extend(sequence, [40])
     np.testing.assert_allclose(
@@ -118,13 +123,53 @@ def test_a_fork_goes_its_own_way(engine: Engine) -> None:
     sequence = engine.open()
     engine.extend(sequence, IDS[:5])
     engine.step([sequence])
-    number = engine.cache.fork(sequence.number)
-    fork = type(sequence)(number, list(sequence.tokens), sequence.computed)
+    fork = engine.fork(sequence)
     for one, token in ((sequence, 20), (fork, 30)):
         engine.extend(one, [token])
     logits = engine.step([sequence, fork])
     for one in (sequence, fork):
         np.testing.assert_allclose(logits[one][-1], last_logits(engine, one.tokens), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("where", ["settle", "commit", "extend"])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_anywhere_in_the_bookkeeping_is_mended(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, where: str, after: bool
+) -> None:
+    """Ctrl-C before or after the cache has taken something in, and the sequence not yet."""
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    engine.step([sequence])
+    usual = getattr(engine.cache, where)
+
+    def pressed(*arguments: Any, **options: Any) -> Any:
+        if after:
+            usual(*arguments, **options)
+        raise KeyboardInterrupt
+
+    def go_on() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(engine.cache, where, pressed)
+            engine.rewind(sequence, 4)
+            engine.extend(sequence, [50, 51])
+            engine.step([sequence])
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+    engine.replace(sequence, [*IDS[:4], 50, 51])
+    np.testing.assert_allclose(
+        engine.step([sequence])[sequence][-1], last_logits(engine, [*IDS[:4], 50, 51]), rtol=0, atol=2e-5
+    )
+
+
+def test_a_prompt_that_is_refused_costs_nothing(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS)
+    engine.step([sequence])
+    for tokens in ([*IDS[:3], 103], [1] * 41, []):
+        with pytest.raises(RequestError):
+            engine.replace(sequence, tokens)
+    assert (sequence.tokens, sequence.computed) == (IDS, len(IDS))
 
 
 def test_rows_given_as_embeddings_are_rows_like_others(engine: Engine) -> None:
@@ -137,7 +182,8 @@ def test_rows_given_as_embeddings_are_rows_like_others(engine: Engine) -> None:
     sequence = engine.open()
     engine.extend(sequence, tokens, embeddings=given)
     np.testing.assert_allclose(engine.logits(sequence)[-1], last_logits(engine, IDS), rtol=0, atol=2e-5)
-    assert engine.replace(sequence, [*tokens[:5], 50], embeddings=given) == 5
+    engine.replace(sequence, [*tokens[:5], 50], embeddings=given)
+    assert sequence.computed == 5
     np.testing.assert_allclose(
         engine.step([sequence])[sequence][-1], last_logits(engine, [*IDS[:5], 50]), rtol=0, atol=2e-5
     )

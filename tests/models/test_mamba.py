@@ -127,7 +127,7 @@ def _failing(program: Any) -> Any:
 def test_a_fork_goes_its_own_way(engine: Engine) -> None:
     sequence = engine.open()
     logits(engine, sequence, IDS[:6])
-    copy = Sequence(engine.cache.fork(sequence.number), list(sequence.tokens), sequence.computed)
+    copy = engine.fork(sequence)
     for each, ids in ((sequence, IDS[6:10]), (copy, IDS[10:15])):
         wanted = logits(engine, engine.open(), IDS[:6] + ids)[-len(ids) :]
         assert relative_error(logits(engine, each, ids), wanted) <= SAME
@@ -135,12 +135,15 @@ def test_a_fork_goes_its_own_way(engine: Engine) -> None:
 
 def test_what_continues_a_conversation_is_computed_alone(engine: Engine) -> None:
     sequence = engine.open()
-    assert engine.replace(sequence, IDS[:9]) == 0
+    engine.replace(sequence, IDS[:9])
+    assert sequence.computed == 0
     engine.logits(sequence)
     logits(engine, sequence, [44])
-    assert engine.replace(sequence, [*IDS[:9], 44, *IDS[9:14]]) == 10
+    engine.replace(sequence, [*IDS[:9], 44, *IDS[9:14]])
+    assert sequence.computed == 10
     engine.logits(sequence)
-    assert engine.replace(sequence, [*IDS[:9], 45, 46]) == 9  # another answer to the first prompt
+    engine.replace(sequence, [*IDS[:9], 45, 46])
+    assert sequence.computed == 9  # another answer to the first prompt
     wanted = logits(engine, engine.open(), [*IDS[:9], 45, 46])[-2:]
     assert relative_error(engine.logits(sequence), wanted) <= SAME
 
@@ -194,7 +197,8 @@ def test_a_long_prompt_does_not_push_out_the_ends_of_those_before(engine: Engine
     engine.replace(sequence, IDS[:25])
     while sequence.n_pending:
         engine.step([sequence], max_rows=3)
-    assert engine.replace(sequence, [*IDS[:5], 90, 91]) == 5
+    engine.replace(sequence, [*IDS[:5], 90, 91])
+    assert sequence.computed == 5
 
 
 @pytest.mark.parametrize("n_calls", [1, 2, 4])
@@ -221,3 +225,51 @@ def test_an_interrupt_while_a_step_is_taken_in_mixes_no_states(
     wanted = logits(engine, engine.open(), IDS[: sequence.computed] + IDS[20:22])[-2:]
     sequence.tokens[:] = sequence.tokens[: sequence.computed]
     assert relative_error(logits(engine, sequence, IDS[20:22])[-2:], wanted) <= SAME
+
+
+def test_an_interrupt_between_two_recurrences_on_the_way_back_mixes_nothing(engine: Engine) -> None:
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:6])
+    for token in IDS[6:9]:
+        logits(engine, sequence, [token])
+    recurrence = list(engine.cache._recurrences.values())[-1]
+    copy = recurrence.copy
+
+    def interrupted(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    recurrence.copy = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        engine.rewind(sequence, 7)
+    recurrence.copy = copy  # type: ignore[method-assign]
+    assert sequence.computed == 9
+    wanted = logits(engine, engine.open(), [*IDS[:9], 44])[-1:]
+    assert relative_error(logits(engine, sequence, [44])[-1:], wanted) <= SAME
+
+
+def test_checks_of_drafts_leave_the_copy_of_the_prompt(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS[:6])
+    engine.step([sequence])
+    for _ in range(6):  # rounds in which every draft is right
+        engine.extend(sequence, [40])
+        engine.draft(sequence, [41, 42])
+        assert len(engine.step([sequence])[sequence]) == 3
+    engine.replace(sequence, [*IDS[:6], 50])
+    assert sequence.computed == 6
+
+
+def test_rejected_drafts_are_never_seen(engine: Engine) -> None:
+    sequence, tokens = engine.open(), IDS[:6]
+    engine.extend(sequence, tokens)
+    engine.step([sequence])
+    for n_right in (1, 0, 2, 0):
+        guesses = [60 + n_right, 61, 62]
+        engine.extend(sequence, [50])
+        engine.draft(sequence, guesses)
+        engine.step([sequence])
+        tokens = [*tokens, 50, *guesses[:n_right]]
+        engine.rewind(sequence, len(tokens))
+        assert sequence.tokens == tokens
+    wanted = logits(engine, engine.open(), [*tokens, 44])[-1:]
+    assert relative_error(logits(engine, sequence, [44])[-1:], wanted) <= SAME

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.engine.engine import STEP_ROWS
 from nearlight.errors import RequestError, UnsupportedError
 from nearlight.limits.hardware import Hardware, find_hardware
 from nearlight.limits.promise import Load, Promise
@@ -138,7 +138,7 @@ def test_fitting_plan_needs_no_advice():
 
 def test_this_engine_is_planned_on_cpus():
     plan = make_plan("qwen3-0.6b", SMALL, weights="w4", context=300, prompt=300)
-    assert plan.chunk == CHUNK_ROWS
+    assert plan.chunk == STEP_ROWS
     assert plan.memory.kv == 512 * (114688 + 28 * 8 * 4)  # two segments of 256 tokens
     assert plan.label == "measured"
     assert plan.prefill is not None

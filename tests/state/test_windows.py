@@ -124,7 +124,7 @@ def test_an_interrupt_while_room_is_made_anew_leaves_nothing_behind(model: nearl
 def test_a_fork_has_what_its_original_has(model: nearlight.LanguageModel) -> None:
     engine, sequence = model.engine, model.engine.open()
     logits(engine, sequence, IDS)
-    fork = Sequence(engine.cache.fork(sequence.number), list(IDS), len(IDS))
+    fork = engine.fork(sequence)
     for each in (fork, sequence):
         engine.rewind(each, len(IDS) - KEPT)
         found = logits(engine, each, [50, 51])

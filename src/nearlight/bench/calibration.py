@@ -21,7 +21,7 @@ from nearlight.bench.model import ModelSpec, target_of
 from nearlight.bench.profile import Profile, profile_step, role_of
 from nearlight.bench.steady import Repeater
 from nearlight.counting.counted_model import CountedModel
-from nearlight.engine.engine import CHUNK_ROWS, Engine
+from nearlight.engine.engine import STEP_ROWS, Engine
 from nearlight.kernels.count import ACCELERATOR, OpCost, StepCost
 from nearlight.machine.probe import CACHES
 from nearlight.machine.processor import last_cache_bytes
@@ -60,7 +60,7 @@ class Calibration:
         return sum(self.around_s + sum(self.rates[role_of(op)].seconds(op, slowdown) for op in step) for step in steps)
 
 
-def calibrate(spec: ModelSpec, repeater: Repeater, threads: int | None = None, chunk: int = CHUNK_ROWS) -> Calibration:
+def calibrate(spec: ModelSpec, repeater: Repeater, threads: int | None = None, chunk: int = STEP_ROWS) -> Calibration:
     """Profile a slice of a model on this machine as it is now. Units: `chunk` counts the rows of a prefill step."""
     calibration = _of_slice(slice_of(spec), repeater, threads, chunk)
     release()  # so that the slice does not stay beside the whole model

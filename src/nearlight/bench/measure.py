@@ -23,7 +23,7 @@ from nearlight.bench.profile import Explanation, explain, profile_step, sampling
 from nearlight.bench.results import BenchResult, Row
 from nearlight.bench.runner import OwnRunner, Runner, Workload, alternate
 from nearlight.bench.steady import Repeater
-from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.engine.engine import STEP_ROWS
 from nearlight.errors import RequestError
 from nearlight.kernels.count import cpu_target
 from nearlight.kernels.cpu import CpuOps
@@ -44,7 +44,7 @@ class Options:
 
     repetitions: int = 5
     threads: int | None = None
-    chunk: int | None = CHUNK_ROWS
+    chunk: int | None = STEP_ROWS
     calibrated: bool = True
     explained: bool = False
     peers: Sequence[str] = ()
@@ -63,7 +63,7 @@ def measure(
     """Measure a model. Raises: RequestError for a context that the model has no room for."""
     say = progress or (lambda what, done, total: None)
     ops = CpuOps(options.threads)
-    chunk = options.chunk or CHUNK_ROWS
+    chunk = options.chunk or STEP_ROWS
     counted = spec.counted(cpu_target(ops.isa))
     _check_contexts(workloads, counted.max_positions)
     say("probing this machine", 0, 1)

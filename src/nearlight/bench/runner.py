@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from nearlight.bench.steady import Repeater, Repetitions
-from nearlight.engine.engine import CHUNK_ROWS, Engine
+from nearlight.engine.engine import STEP_ROWS, Engine
 from nearlight.engine.sequence import Sequence as TokenSequence
 from nearlight.errors import RequestError
 
@@ -91,7 +91,7 @@ class OwnRunner:
 
     name = "nearlight"
 
-    def __init__(self, engine: Engine, weights: str, chunk: int = CHUNK_ROWS) -> None:
+    def __init__(self, engine: Engine, weights: str, chunk: int = STEP_ROWS) -> None:
         self.engine = engine
         self.weights = weights
         self.chunk = chunk

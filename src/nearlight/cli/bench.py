@@ -25,7 +25,7 @@ from nearlight.cli.arguments import (
     token_count,
     whole_number,
 )
-from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.engine.engine import STEP_ROWS
 from nearlight.errors import RequestError
 from nearlight.terminal.progress import ProgressBar
 from nearlight.terminal.wrapping import say
@@ -97,7 +97,7 @@ def _parser() -> Parser:
     what.add_argument("-r", "--repetitions", type=whole_number, default=5, metavar="N", help="times each (5)")
     what.add_argument("-t", "--threads", action="append", type=_threads, metavar="N", help="threads (physical cores)")
     what.add_argument(
-        "--chunk", type=_chunk, default=CHUNK_ROWS, metavar="N", help=f"rows of a prefill step ({CHUNK_ROWS}), or best"
+        "--chunk", type=_chunk, default=STEP_ROWS, metavar="N", help=f"rows of a prefill step ({STEP_ROWS}), or best"
     )
     model = parser.add_argument_group("the model")
     model.add_argument("--synthetic", metavar="NAME", help="random weights of a catalogue name or a config.json")

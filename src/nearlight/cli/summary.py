@@ -70,11 +70,11 @@ def as_json(model: LanguageModel, completion: Completion, limit: RunLimit | None
     `limit.of` whose: "memory" or the "cache". The limit of prefill is null, and labelled so, where this machine's peaks
     were never measured.
     """
-    from nearlight.engine.engine import CHUNK_ROWS
+    from nearlight.engine.engine import STEP_ROWS
 
     timing, context = completion.timing, completion.mean_context
     speed = timing.decode_tok_s if completion.has_share else None
-    prefill = limit.prefill_tokens_per_s(timing.prefill_tokens, completion.cached_tokens, CHUNK_ROWS) if limit else None
+    prefill = limit.prefill_tokens_per_s(timing.prefill_tokens, completion.cached_tokens, STEP_ROWS) if limit else None
     report: dict[str, Any] = {
         "model": model.package.name,
         "text": completion.text,

@@ -58,7 +58,7 @@ class Completion:
     @property
     def mean_context(self) -> float:
         """The number of tokens a decode step attended over, averaged over the steps."""
-        return self.prompt_tokens + (len(self.token_ids) + 1) / 2
+        return self.prompt_tokens + (self.timing.decode_steps + 1) / 2
 
     @property
     def has_share(self) -> bool:

@@ -20,7 +20,7 @@ from nearlight.models.model import Model
 from nearlight.state.cache import Cache
 from nearlight.state.kv_format import usual_kv_format
 
-CHUNK_ROWS = 512
+STEP_ROWS = 512
 """Rows of a step at most: enough that prefill is bound by arithmetic, few enough to show progress and to stop."""
 
 
@@ -50,6 +50,13 @@ class Engine:
     def close(self, sequence: Sequence) -> None:
         self.cache.close(sequence.number)
 
+    def fork(self, sequence: Sequence) -> Sequence:
+        """Copy a sequence as far as it is computed: another continuation of the same prompt."""
+        computed = self.cache.settle(sequence.number, sequence.computed)
+        fork = Sequence(self.cache.fork(sequence.number), sequence.tokens[:computed], computed)
+        fork.answering, fork.embeddings = sequence.answering, dict(sequence.embeddings)
+        return fork
+
     def extend(
         self,
         sequence: Sequence,
@@ -62,57 +69,62 @@ class Engine:
         A token below 0 is one of `embeddings` [M], under the number that `embedding_token` gives it.
         Raises: RequestError for ids outside the vocabulary, or more tokens than the context holds.
         """
-        for token in tokens:
-            if not 0 <= token < self.model.vocab_size and token not in embeddings:
-                raise RequestError("token id", expected=f"0 … {self.model.vocab_size - 1}", found=token)
-        total = len(sequence.tokens) + len(tokens)
-        if total > self.context:
-            raise RequestError(
-                "prompt and answer are longer than the context",
-                expected=f"at most {self.context} tokens",
-                found=total,
-                advice="shorten the prompt, or load the model with a larger context if it has one",
-            )
+        self._check(len(sequence.tokens), tokens, embeddings)
         sequence.tokens.extend(tokens)
-        sequence.n_logits = n_logits
+        sequence.n_logits, sequence.n_drafts = n_logits, 0
         sequence.embeddings.update(embeddings)
+
+    def draft(self, sequence: Sequence, tokens: Ordered[int]) -> None:
+        """Append guesses of what comes next; the next step gives the logits of the token before them and of each.
+
+        To take back those that were wrong, `rewind`; then `extend` by the token that is right.
+        Raises: RequestError as `extend` does.
+        """
+        self.extend(sequence, tokens, n_logits=len(tokens) + 1)
+        sequence.n_drafts = len(tokens)
 
     def replace(
         self, sequence: Sequence, tokens: Ordered[int], embeddings: Mapping[int, Float32] = MappingProxyType({})
-    ) -> int:
-        """Make `tokens` the sequence's, keeping what is already computed of them; return how many are kept.
+    ) -> None:
+        """Make `tokens`, at least one, the sequence's, keeping what is already computed of them.
 
         The last token is computed again in any case, for its logits.
+        Raises: RequestError as `extend` does, with nothing lost.
         """
+        if not tokens:
+            raise RequestError("tokens of a sequence", expected="at least one", found=0)
+        self._check(0, tokens, embeddings)
         keep = min(sequence.common_prefix(tokens), len(tokens) - 1)
         self.rewind(sequence, keep)
         self.extend(sequence, tokens[keep:], embeddings=embeddings)
-        return sequence.computed
+        sequence.answering = False
 
     def rewind(self, sequence: Sequence, length: int) -> None:
         """Forget all but the first `length` tokens: a conversation's other turn, drafted tokens that were wrong.
 
-        What is forgotten of keys and values is only no longer counted. A recurrence may have to go back further; then
-        the tokens in between are computed again by the next step (`Cache.truncate`).
+        What is forgotten of keys and values is only no longer counted. A recurrence goes back to where its last step
+        began, or to a copy; the tokens in between are computed again by the next step (`Cache.truncate`). So with
+        rejections one after the other its steps become longer, until a step is accepted whole or without drafts.
         """
+        sequence.computed = self.cache.settle(sequence.number, min(sequence.computed, length))
         del sequence.tokens[length:]
         if sequence.embeddings:
             sequence.embeddings = {token: sequence.embeddings[token] for token in sequence.tokens if token < 0}
-        sequence.computed = self.cache.truncate(sequence.number, min(sequence.computed, length))
 
     def step(
-        self, sequences: Ordered[Sequence], max_rows: int = CHUNK_ROWS, watch: Watch | None = None
+        self, sequences: Ordered[Sequence], max_rows: int = STEP_ROWS, watch: Watch | None = None
     ) -> dict[Sequence, Float32]:
         """Compute one step; return the logits that it gave, of every sequence that has some.
 
         Shapes: [n, V] a sequence, for those of its last `n_logits` tokens that the step computed.
         A step that takes long calls `watch` some times a second, and ends with what it raises, as with Ctrl-C.
         """
+        for sequence in sequences:  # whoever interrupted the last step may have left one of the two behind
+            sequence.computed = self.cache.settle(sequence.number, sequence.computed)
         chunks = plan_step(sequences, max_rows)
         if not chunks:
             return {}
-        n_logit_rows = [chunk.n_logit_rows for chunk in chunks]
-        logits = np.split(self._run(chunks, watch), np.cumsum(n_logit_rows)[:-1])
+        logits = np.split(self._run(chunks, watch), np.cumsum([chunk.n_logit_rows for chunk in chunks])[:-1])
         return {chunk.sequence: rows for chunk, rows in zip(chunks, logits, strict=True) if len(rows)}
 
     def logits(self, sequence: Sequence) -> Float32:
@@ -123,6 +135,19 @@ class Engine:
             parts.append(self.step([sequence])[sequence])
         return np.concatenate(parts)
 
+    def _check(self, n_before: int, tokens: Ordered[int], embeddings: Mapping[int, Float32]) -> None:
+        for token in tokens:
+            if not 0 <= token < self.model.vocab_size and not (token < 0 and token in embeddings):
+                raise RequestError("token id", expected=f"0 … {self.model.vocab_size - 1}", found=token)
+        total = n_before + len(tokens)
+        if total > self.context:
+            raise RequestError(
+                "prompt and answer are longer than the context",
+                expected=f"at most {self.context} tokens",
+                found=total,
+                advice="shorten the prompt, or load the model with a larger context if it has one",
+            )
+
     def _run(self, chunks: Ordered[Chunk], watch: Watch | None) -> Float32:
         rows = _rows(chunks)
         try:
@@ -131,11 +156,13 @@ class Engine:
             logits = self._program(rows, watch)
         except BaseException:
             for chunk in chunks:
-                self.cache.truncate(chunk.sequence.number, chunk.sequence.computed)
+                self.cache.settle(chunk.sequence.number, chunk.sequence.computed)
             raise
         for chunk in chunks:
-            self.cache.commit(chunk.sequence.number, ends=chunk.completes)
-            chunk.sequence.computed += chunk.n_rows
+            sequence = chunk.sequence
+            self.cache.commit(sequence.number, ends_prompt=chunk.completes and not sequence.n_drafts)
+            sequence.computed += chunk.n_rows
+            sequence.answering |= chunk.completes
         return logits
 
 

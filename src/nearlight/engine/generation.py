@@ -106,10 +106,10 @@ class Generation:
         has ended.
         """
         timing, now = self.completion.timing, perf_counter() - self._started
-        if self._prompt_is_there:
+        if self._prompt_is_there and logits is not None:
             timing.decode_steps += 1
             timing.decode_s = now - timing.prefill_s
-        else:
+        elif not self._prompt_is_there:
             self._prompt_is_there, timing.prefill_s = logits is not None, now
             if self.request.on_prefill:
                 self.request.on_prefill(self.sequence.computed, len(self.sequence.tokens))
@@ -117,7 +117,7 @@ class Generation:
 
     def fail(self, error: Exception) -> None:
         """End the answer, which cannot go on."""
-        self.error = error
+        self.error, self._answer = error, None  # what it held back may be what is wrong
         self.end()
 
     def end(self) -> None:

@@ -51,7 +51,9 @@ class Scheduler:
         try:
             logits = self.engine.step([each.sequence for each in self._active], watch=self._watch)
         except _AllCancelled:
-            logits = {}
+            for generation in list(self._active):
+                self.remove(generation)
+            return
         for generation in self._active:
             rows = logits.get(generation.sequence)
             try:

@@ -1,7 +1,7 @@
 """A sequence of tokens, and which of them to compute next.
 
-Planning is arithmetic on counts: decoding sequences go first, a row each (or as many as their
-drafts are long), since people wait for them; what room is left in a step goes to prompts, in order, chunk by chunk.
+Planning is arithmetic on counts: sequences whose answer is under way go first, since people wait for their next token;
+what room is left in a step goes to prompts, in order, chunk by chunk.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from nearlight.kernels.ops import Float32
 class Sequence:
     """Tokens, of which the cache holds the first `computed`.
 
-    A token below 0 stands for one of `embeddings` (`embedding_token`): a row that some other model computed.
-    `n_logits` of them, the last ones, are to have logits: one to choose the next token, more to check drafted tokens or
-    to score a text.
+    The last `n_logits` have logits: one to choose the next token, one more for each of the last `n_drafts`, which are
+    guesses, all to score a text. `answering` is whether the prompt is computed. A token below 0 stands for one of
+    `embeddings` (`embedding_token`): a row that some other model computed.
     """
 
     number: int
     tokens: list[int] = field(default_factory=list)
     computed: int = 0
     n_logits: int = 1
+    n_drafts: int = 0
+    answering: bool = False
     embeddings: dict[int, Float32] = field(default_factory=dict)
 
     @property
@@ -34,7 +36,7 @@ class Sequence:
 
     def common_prefix(self, tokens: Ordered[int]) -> int:
         """Return how many leading tokens are computed and the same as in `tokens`."""
-        length = min(self.computed, len(tokens))
+        length = min(self.computed, len(self.tokens), len(tokens))
         for i in range(length):
             if self.tokens[i] != tokens[i]:
                 return i
@@ -43,31 +45,30 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A sequence's part of a step: its next `n_rows` tokens."""
+    """A sequence's part of a step: its next `n_rows` tokens, the last `n_logit_rows` of which have logits.
+
+    It `completes` the sequence where no token is left to compute.
+    """
 
     sequence: Sequence
     n_rows: int
+    n_logit_rows: int
+    completes: bool
 
-    @property
-    def completes(self) -> bool:
-        """Whether no token is left to compute afterwards."""
-        return self.n_rows == self.sequence.n_pending
-
-    @property
-    def n_logit_rows(self) -> int:
-        """How many of the rows, the last ones, have logits."""
-        after = self.sequence.n_pending - self.n_rows
-        return min(max(self.sequence.n_logits - after, 0), self.n_rows)
+    @classmethod
+    def of(cls, sequence: Sequence, n_rows: int) -> Chunk:
+        left = sequence.n_pending - n_rows
+        return cls(sequence, n_rows, min(max(sequence.n_logits - left, 0), n_rows), completes=left == 0)
 
 
 def plan_step(sequences: Ordered[Sequence], max_rows: int) -> list[Chunk]:
     """Choose the rows of the next step. Units: `max_rows` counts rows."""
     pending = [sequence for sequence in sequences if sequence.n_pending]
     chunks, room = [], max_rows
-    for sequence in sorted(pending, key=lambda sequence: sequence.n_pending > sequence.n_logits):
+    for sequence in sorted(pending, key=lambda sequence: not sequence.answering):
         n_rows = min(sequence.n_pending, room)
         if n_rows:
-            chunks.append(Chunk(sequence, n_rows))
+            chunks.append(Chunk.of(sequence, n_rows))
             room -= n_rows
     return chunks
 

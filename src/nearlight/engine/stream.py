@@ -38,11 +38,11 @@ class Stream:
         self._generation.cancelled = True
         try:
             self._pieces.close()
-        except ValueError as error:
-            if str(error) != "generator already executing":  # by another thread, whose step ends by itself
+        except ValueError:
+            if not self._pieces.gi_running:  # by another thread, whose step ends by itself
                 raise
         else:
-            self._scheduler.remove(self._generation)
+            self._scheduler.remove(self._generation)  # nothing else ends one whose pieces were never asked for
 
     def leave_out(self, seconds: float) -> None:
         """Take a pause, in which the whole process was stopped, out of what is measured."""

@@ -1,8 +1,9 @@
 """The kernel operations a model is written in: what each means, once, for every kernel set.
 
-A model family calls these and nothing else, so the same forward can be differentiated (`reference`), executed
-(`cpu`) or counted (`count`). What an `Array` or a `Weight` is belongs to the kernel set: a torch tensor, a place in a
-native tape, or only a shape. Models hold and pass them, and never look inside.
+A model computes with these alone (those that keep something through its cache, `state/cache.py`, which hands them its
+store), so the same forward can be differentiated (`reference`), executed (`cpu`) or counted (`count`). What an `Array`
+or a `Weight` is belongs to the kernel set: a torch tensor, a place in a native tape, or only a shape. Models hold and
+pass them, and never look inside.
 
 A *row* is one token to compute: (token, position, sequence). A prefill chunk, a decode step, a check of drafted
 tokens and a batch of many users are the same call with other rows. All activations are float32 [R, width].
@@ -152,8 +153,8 @@ class Program(Protocol):
 class Ops(Protocol):
     """A kernel set.
 
-    Every op takes and gives float32 activations [R, width] and raises ShapeError, naming expected and found sizes,
-    when operands do not fit together.
+    Ops take and give float32 activations [R, width] unless they say otherwise, and raise ShapeError, naming expected and
+    found sizes, when operands do not fit together.
     """
 
     name: str
@@ -210,8 +211,8 @@ class Ops(Protocol):
     def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Array:
         """Compute cos and sin of position * frequency, each times `magnitude`, once for all layers of a step.
 
-        `frequencies` is asked anew at each run, with the step's largest position + 1, because some kinds of scaling
-        depend on it.
+        `frequencies` is asked anew at each run, with the step's largest position + 1, because one kind of scaling
+        (dynamic) depends on it: with that alone a row's bits depend on the longest sequence of its step.
         """
 
     def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> Array:

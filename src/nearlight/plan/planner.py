@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nearlight.counting.counted_model import CountedModel
-from nearlight.engine.engine import CHUNK_ROWS
+from nearlight.engine.engine import STEP_ROWS
 from nearlight.kernels.count import ACCELERATOR, cpu_target
 from nearlight.limits.convention import BlogCosts
 from nearlight.limits.hardware import Hardware, find_hardware
@@ -22,7 +22,7 @@ from nearlight.plan.plan import DecodePoint, Fit, Memory, Plan, Prefill
 from nearlight.plan.subject import Subject, subject_of
 from nearlight.state.kv_format import kv_name
 
-ACCELERATOR_CHUNK_ROWS = 2048
+ACCELERATOR_STEP_ROWS = 2048
 """Rows of a prefill step on an accelerator: well above any inflection point, with bounded room for activations."""
 
 _DECODE_CONTEXTS = (0, 1024, 4096, 16384, 32768, 65536, 131072)
@@ -80,7 +80,7 @@ class Planner:
         self.available_bytes = available_bytes
         self.available_is = available_is
         self.target = ACCELERATOR if hardware.kind == "gpu" else cpu_target(isa)
-        self.chunk = ACCELERATOR_CHUNK_ROWS if hardware.kind == "gpu" else CHUNK_ROWS
+        self.chunk = ACCELERATOR_STEP_ROWS if hardware.kind == "gpu" else STEP_ROWS
 
     def fit(self, subject: Subject, options: Options) -> Fit:
         """Say what of a model fits, without asking how fast it is."""

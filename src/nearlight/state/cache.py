@@ -160,24 +160,30 @@ class Cache:
         held.done = replace(held.done, before=None)  # the step will write where the state before the last one is
         self._point(sequence, held)
 
-    def commit(self, sequence: int, *, ends: bool = True) -> None:
+    def commit(self, sequence: int, *, ends_prompt: bool = True) -> None:
         """Take in what a step computed: everything counted is there now.
 
-        Recurrences are copied where more than one row `ends` what was to be computed, a prompt: to come back to.
+        Recurrences are copied where more than one row `ends_prompt`: to come back to.
         """
         held = self._find(sequence)
         n_rows = held.length - held.done.computed
         held.done = _Done(held.length, 1 - held.done.place, before=held.done.computed)
-        if self._recurrences and ends and n_rows > 1:
+        if self._recurrences and ends_prompt and n_rows > 1:
             self._take_snapshot(sequence, held)
         self._give_back(sequence, held)
+
+    def settle(self, sequence: int, length: int) -> int:
+        """Forget what was counted and not computed, and all but the first `length` tokens if there are more; return how
+        many are left, as `truncate` does.
+        """
+        return self.truncate(sequence, min(length, self._find(sequence).length))
 
     def truncate(self, sequence: int, length: int) -> int:
         """Forget all but the first `length` tokens, and what was counted and not computed; return how many are left.
 
-        Keys and values of any length are there, behind a window those of the last few thousand. Recurrences go back one
-        step, else to the last copy that has not seen more. Where that is not enough, fewer tokens are left, and the
-        others are to be computed again.
+        Keys and values are there, behind a window those of the last 4096 tokens. A recurrence returns to where the last
+        step began, or to its latest copy from not after `length`. Where that leaves fewer tokens, the others are to be
+        computed again.
         """
         held = self._find(sequence)
         if not 0 <= length <= held.length:
@@ -204,15 +210,20 @@ class Cache:
         self._give_back(sequence, held)
 
     def fork(self, sequence: int) -> int:
-        """Copy a sequence, as a snapshot to come back to or as another continuation of the same prompt."""
+        """Copy a sequence as far as it is computed, for another continuation; return the copy's number."""
         held = self._find(sequence)
         computed, target = held.done.computed, self.open()
-        self._point(sequence, held)
-        for store in self.stores:
-            if computed:
+        if not computed:
+            return target
+        try:
+            self._point(sequence, held)
+            for store in self.stores:
                 store.copy(sequence, target, computed)
-        for recurrence in self._recurrences.values():
-            recurrence.copy(sequence, target)
+            for recurrence in self._recurrences.values():
+                recurrence.copy(sequence, target)
+        except BaseException:
+            self.close(target)
+            raise
         self._held[target] = _Held(computed, held.floor, _Done(computed))
         return target
 
@@ -259,17 +270,22 @@ class Cache:
             recurrence.use(sequence, held.done.place)
 
     def _go_back(self, sequence: int, held: _Held, length: int) -> _Done:
-        """Make recurrences those of `length` tokens or, where nobody has these, of fewer; return how far they are."""
-        best, place = max((seen for seen in held.snapshots if seen <= length), default=0), held.done.place
+        """Make recurrences those of `length` tokens or, where no copy is, of fewer; return how far they are.
+
+        The place in use stays as it is until that is taken for done: who is interrupted here has lost nothing.
+        """
+        best, other = max((seen for seen in held.snapshots if seen <= length), default=0), 1 - held.done.place
         if held.done.before is not None and best <= held.done.before <= length:
-            return _Done(held.done.before, 1 - place)
-        self._point(sequence, held)
+            return _Done(held.done.before, other)
+        held.done = replace(held.done, before=None)
         for recurrence in self._recurrences.values():
+            recurrence.reserve(sequence)  # a copy has one place only
+            recurrence.use(sequence, other)
             if best:
                 recurrence.copy(held.snapshots[best], sequence)
             else:
                 recurrence.clear(sequence)
-        return _Done(best, place)
+        return _Done(best, other)
 
     def _take_snapshot(self, sequence: int, held: _Held) -> None:
         self._point(sequence, held)
