@@ -126,9 +126,8 @@ class RecurrentStore(Protocol):
 
 
 class AttendOptions(TypedDict, total=False):
-    """What else `Ops.attend` and `Ops.attend_whole` may be given."""
+    """What else `Ops.attend` and `Ops.attend_whole` may be given by a layer."""
 
-    window: int | None
     softcap: float | None
     sinks: Array | None
 
@@ -153,8 +152,8 @@ class Program(Protocol):
 class Ops(Protocol):
     """A kernel set.
 
-    Ops take and give float32 activations [R, width] unless they say otherwise, and raise ShapeError, naming expected and
-    found sizes, when operands do not fit together.
+    Ops take and give float32 activations [R, width] unless they say otherwise, and raise ShapeError, naming expected
+    and found sizes, when operands do not fit together.
     """
 
     name: str

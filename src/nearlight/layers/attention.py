@@ -94,5 +94,5 @@ class Attention(Layer):
             q, k = (self.ops.rope(each, angles, self.head_dim, interleaved=self.interleaved) for each in (q, k))
         cache.append(self.kv, k, v, rows)
         sinks = self.sinks.value if self.sinks else None
-        options = AttendOptions(window=self.kv.window, softcap=self.softcap, sinks=sinks)
+        options = AttendOptions(softcap=self.softcap, sinks=sinks)
         return self.projections.out(cache.attend(self.kv, q, rows, scale=self.scale, **options))

@@ -41,8 +41,8 @@ GPT2 = Layout(
     re.compile(r".*\bh\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight"),
 )
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"))
-_DECODERS = ("exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3")
-_DECODERS += ("qwen2", "qwen3", "qwen3_moe", "smollm3")
+_DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3"]
+_DECODERS += ["qwen2", "qwen3", "qwen3_moe", "smollm3"]
 LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA} | dict.fromkeys(_DECODERS, DECODER)
 
 

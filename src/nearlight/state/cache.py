@@ -63,7 +63,7 @@ class LayerCache(Protocol):
         """Write the rows' keys and values, as `Ops.append` does."""
 
     def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
-        """Attend over what was appended, as `Ops.attend` does; the other options are those there."""
+        """Attend over what was appended, within the state's window, as `Ops.attend` does; options are those there."""
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         """Return the store of a recurrence, for the ops that advance it."""
@@ -117,7 +117,7 @@ class Cache:
         self.ops.append(k, v, self._stores[kv], rows)
 
     def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
-        return self.ops.attend(q, self._stores[kv], rows, scale=scale, **options)
+        return self.ops.attend(q, self._stores[kv], rows, scale=scale, window=kv.window, **options)
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         return self._recurrences[state]
@@ -328,7 +328,9 @@ class NoCache:
 
     def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
         k, v = self._appended[kv]
-        return self.ops.attend_whole(q, k, v, self.length, head_dim=kv.head_dim, scale=scale, **options)
+        return self.ops.attend_whole(
+            q, k, v, self.length, head_dim=kv.head_dim, scale=scale, window=kv.window, **options
+        )
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         raise UnsupportedError("a recurrence without a state", advice="compute it with a Cache")
