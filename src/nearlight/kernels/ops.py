@@ -153,8 +153,8 @@ class Program(Protocol):
 class Ops(Protocol):
     """A kernel set.
 
-    Ops take and give float32 activations [R, width] unless they say otherwise, and raise ShapeError, naming expected and
-    found sizes, when operands do not fit together.
+    Ops take and give float32 activations [R, width] unless they say otherwise, and raise ShapeError, naming expected
+    and found sizes, when operands do not fit together.
     """
 
     name: str
