@@ -7,6 +7,7 @@ ends, so a person who presses Ctrl-C keeps what there is.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from inspect import GEN_RUNNING, getgeneratorstate
 
 from nearlight.engine.completion import Completion
 from nearlight.engine.generation import Generation
@@ -39,7 +40,7 @@ class Stream:
         try:
             self._pieces.close()
         except ValueError:
-            if not self._pieces.gi_running:  # by another thread, whose step ends by itself
+            if getgeneratorstate(self._pieces) != GEN_RUNNING:  # by another thread, whose step ends by itself
                 raise
         else:
             self._scheduler.remove(self._generation)  # nothing else ends one whose pieces were never asked for
