@@ -200,7 +200,7 @@ def test_lookups_give_the_weights_themselves(format: Format, n_in: int) -> None:
 def test_quantized_activations_cost_about_half_a_percent(format: Format) -> None:
     n_in = 1024
     data = random_bytes(format, 64, n_in)
-    x, weights = random(16, n_in, seed=1), weights_of(format, data, n_in)
+    x, weights = random(MANY_ROWS, n_in, seed=1), weights_of(format, data, n_in)
     exact = x @ weights.T
     found = products(CpuOps(1), x, tensor_of(format, data, n_in))[-1]
     assert np.linalg.norm(found - exact) < 0.01 * np.linalg.norm(exact)
