@@ -1,7 +1,7 @@
 // The weights of a block as kernels meet them: opened in registers, opened and kept for others, or open already.
 //
-// Each of these gives, of T tiles, the codes of four inputs, `codes<j>(t)`, and what ends a group, `group(g)`: multiples of
-// its scales, and mins.
+// Each of these gives, of T tiles, the codes of four inputs, `codes<j>(t)`, and what ends a group, `group(g)`:
+// multiples of its scales, and mins.
 #pragma once
 
 #include "group.h"
@@ -20,7 +20,8 @@ NEARLIGHT_INLINE void unrolled(const Function& f) {
 template <Format F>
 struct Stored {
   static constexpr int kBlocks = layout_of(F).stored_block / kBlock;
-  static constexpr int kCodeBytes = 64 * layout_of(F).block_vectors(), kScaleBytes = kLanes * layout_of(F).scale_bytes();
+  static constexpr int kCodeBytes = 64 * layout_of(F).block_vectors();
+  static constexpr int kScaleBytes = kLanes * layout_of(F).scale_bytes();
 };
 
 // Where up to T tiles of a matrix lie. One that is not there is the first again, for nothing.
@@ -105,12 +106,12 @@ struct Group {
   NEARLIGHT_MEMBER f32x16 min(int t) const { return K::kMin ? load(mins[t]) : f32x16{}; }
 };
 
-// A block of one tile, all its codes opened in registers.
+// A block of one tile, all its codes opened in registers (where there are few of those, in memory).
 template <Format F>
 struct BlockInRegisters {
   using K = KindOf<F>;
   static constexpr int kTiles = 1;
-  static constexpr bool kRowsInside = true;
+  static constexpr bool kRowsInside = kRegisters == 1;
   u8x64 opened[8];
   const TileScales<F, 1>& scales;
   int first_group;  // in the stored block
@@ -129,8 +130,8 @@ struct BlockInRegisters {
   }
 };
 
-// A block of T tiles, whose codes are opened as they are asked for, and kept for others if `kept` says where. Codes of 8
-// bits are open where they lie.
+// A block of T tiles, whose codes are opened as they are asked for, and kept for others if `kept` says where. Codes of
+// 8 bits are open where they lie.
 template <Format F, int T, bool made>
 struct PackedBlock {
   using K = KindOf<F>;

@@ -7,8 +7,8 @@ namespace nearlight::NEARLIGHT_LEVEL {
 
 constexpr int kPanelsPerPass = 96;  // that meet the same tiles before the next; their sums stay near too
 
-// What the first panel keeps for the others: opened codes and multiples of scales of kPanelTiles tiles and up to kBlocks
-// blocks. And the sums of a pass.
+// What the first panel keeps for the others: opened codes and multiples of scales of kPanelTiles tiles and up to
+// kBlocks blocks. And the sums of a pass.
 template <class K, bool made>
 struct Scratch {
   static constexpr int kBlocks = static_cast<int>(chunk_blocks(K::kForm, made ? kRowsForMultiples : 0));

@@ -27,7 +27,7 @@ template <Format F, int R>
 void gemv(const Matrix& m, const uint8_t* quantized, const Output& out, int64_t tile_begin, int64_t tile_end) {
   using K = KindOf<F>;
   using S = Stored<F>;
-  constexpr bool kStreams = R <= kStreamedRows, kMade = makes_multiples(K::kScaleBits, R);
+  constexpr bool kStreams = R <= kStreamedRows || kRegisters > 1, kMade = makes_multiples(K::kScaleBits, R);
   constexpr int T = gemv_tiles<F>(R);
   const int64_t blocks = n_blocks(m.n_in);
   for (int64_t tile = tile_begin; tile < tile_end; tile += T) {
@@ -42,7 +42,7 @@ void gemv(const Matrix& m, const uint8_t* quantized, const Output& out, int64_t 
       const int n = blocks - first < S::kBlocks ? static_cast<int>(blocks - first) : S::kBlocks;
       for (int block = 0; block < n; block++) {
         if constexpr (!kStreams) ahead.ask_for_codes();
-        if constexpr (kStreams && kRegisters == 1) {
+        if constexpr (kStreams || kRegisters > 1) {
           add_block(BlockInRegisters<F>(tiles, scales, block), x, acc);
         } else {
           Group<K, T, kMade> groups[K::kGroups];

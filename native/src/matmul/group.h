@@ -7,14 +7,14 @@
 //     t    = scale * dots - min * sum
 //     acc += factor of the activations * t
 //
-// one accumulator per output element, over groups in ascending order. The zero point is settled by starting the integers at
-// -zero * sum.
+// one accumulator per output element, over groups in ascending order. The zero point is settled by starting the integers
+// at -zero * sum.
 //
 // Scales of activations that are any float cost one more multiplication per sum and group, a twelfth to a sixth of the
 // time. So for weights of fewer than 8 bits they have few bits, 2^e * (1 + i / n). The power of two is settled in the
 // start, too: the integers begin as the bits of a float at which their unit is worth 2^e, and subtracting that float,
-// which takes the place of a conversion, leaves them scaled. The rest is multiplied into the scale of the weights, whose n
-// multiples are made once for all rows, and each row takes its own.
+// which takes the place of a conversion, leaves them scaled. The rest is multiplied into the scale of the weights, whose
+// n multiples are made once for all rows, and each row takes its own.
 #pragma once
 
 #include "codes.h"

@@ -1,15 +1,15 @@
-// Products of quantized weights with int8 activations: panels of R rows by T tiles, whose sums stay in registers while the
-// inputs pass. group.h has the arithmetic; all kernels add a block with the same function, so their results have the same
-// bits.
+// Products of quantized weights with int8 activations: panels of R rows by T tiles, whose sums stay in registers while
+// the inputs pass. group.h has the arithmetic; all kernels add a block with the same function, so their results have the
+// same bits.
 //
 // gemv.h   few rows are one panel, which opens codes in registers; bound by reading the matrix while ten multiplying
 //          instructions per row and block take less time than its bytes
-// gemm.h   more rows are several, which meet two tiles one after the other, a chunk of inputs at a time. The first keeps
-//          what it opens in a scratch that stays in the nearest cache. 96 dot products per block of a 6 by 2 panel
-//          against 12 to 24 multiplications: at most 80 to 89 % of the peak
+// gemm.h   more rows are several, which meet two tiles one after the other, a chunk of inputs at a time. The first
+//          keeps what it opens in a scratch that stays in the nearest cache. 96 dot products per block of a 6 by 2
+//          panel against 12 to 24 multiplications: at most 80 to 89 % of the peak
 //
-// But for the fewest rows, both ask for the tiles that come next as one stream, into the second cache, while they work on
-// these: prefetches into the nearest get lost when its queues are full, and two tiles read at once are no stream.
+// But for the fewest rows, both ask for the tiles that come next as one stream, into the second cache, while they work
+// on these: prefetches into the nearest get lost when its queues are full, and two tiles read at once are no stream.
 #pragma once
 
 #include "blocks.h"
@@ -44,32 +44,24 @@ NEARLIGHT_INLINE void add_block(const Block& block, const uint8_t* activations, 
       }
     }
   };
-  if constexpr (Block::kRowsInside) {  // a dot product takes long, and rows do not wait for rows
-    unrolled<K::kGroups>([&](auto g) __attribute__((always_inline)) {
-      const auto& ends = block.group(g);
-      begin(g);
-      unrolled<K::kSteps>([&](auto step) __attribute__((always_inline)) {
-        constexpr int j = g * K::kSteps + step;
-        u8x64 codes[T];
-        for (int t = 0; t < T; t++) codes[t] = block.template codes<j>(t);
-        for (int r = 0; r < R; r++) add(j, r, codes);
-      });
-      end(g, ends);
-    });
-  } else {  // one row's sum in registers at a time, of which there are few
-    u8x64 codes[8][T];
-    unrolled<8>([&](auto j) __attribute__((always_inline)) {
-      for (int t = 0; t < T; t++) codes[j][t] = block.template codes<j>(t);
-    });
-    for (int g = 0; g < K::kGroups; g++) {
-      const auto& ends = block.group(g);
-      begin(g);
-      for (int r = 0; r < R; r++) {
-        for (int j = g * K::kSteps; j < (g + 1) * K::kSteps; j++) add(j, r, codes[j]);
+  unrolled<K::kGroups>([&](auto g) __attribute__((always_inline)) {
+    const auto& ends = block.group(g);
+    begin(g);
+    u8x64 codes[K::kSteps][T];
+    unrolled<K::kSteps>([&](auto step) __attribute__((always_inline)) {
+      constexpr int j = g * K::kSteps + step;
+      for (int t = 0; t < T; t++) codes[step][t] = block.template codes<j>(t);
+      if constexpr (Block::kRowsInside) {  // a dot product takes long, and rows do not wait for rows
+        for (int r = 0; r < R; r++) add(j, r, codes[step]);
       }
-      end(g, ends);
+    });
+    if constexpr (!Block::kRowsInside) {  // one row's sum in registers at a time, of which there are few
+      for (int r = 0; r < R; r++) {
+        for (int step = 0; step < K::kSteps; step++) add(g * K::kSteps + step, r, codes[step]);
+      }
     }
-  }
+    end(g, ends);
+  });
 }
 
 // The part of what comes next that a panel asks for while it works: so many bytes with each block, and stored block.
