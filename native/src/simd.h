@@ -381,6 +381,7 @@ NEARLIGHT_INLINE f32x16 load_s8_as_f32(const int8_t* from) { return to_f32(load_
 // ---- memory --------------------------------------------------------------------------------------------------------
 
 NEARLIGHT_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+NEARLIGHT_INLINE void prefetch_to_second_cache(const void* address) { __builtin_prefetch(address, 0, 2); }
 NEARLIGHT_INLINE void prefetch_to_write(const void* address) { __builtin_prefetch(address, 1, 3); }
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

@@ -62,11 +62,14 @@ def tensor_of(format: Format, data: NDArray[np.uint8], n_in: int) -> StoredTenso
 
 
 def products(ops: CpuOps, x: Floats, tensor: StoredTensor, bias: Floats | None = None) -> list[Floats]:
-    """Multiply the first 1 … 9, 13 and all rows of x, each in a step of its own, the whole of x last."""
+    """Multiply the first 1 … 13, 17 and all rows of x, each in a step of its own, the whole of x last.
+
+    Up to 12 rows are one panel of GEMV; 13 and 17 are panels of GEMM of all heights that there are.
+    """
     table, weight = ops.matrix(stored(x)), ops.matrix(tensor)
     vector = None if bias is None else ops.vector(stored(bias))
     program = ops.program(lambda rows: ops.linear(ops.embed(table, rows.tokens), weight, vector))
-    return [program(rows_of(n)) for n in (*range(1, 10), 13, len(x))]
+    return [program(rows_of(n)) for n in (*range(1, 14), 17, len(x))]
 
 
 def as_kernels_see(x: Floats, format: Format) -> NDArray[np.float64]:
@@ -162,6 +165,17 @@ def test_sums_longer_than_a_chunk_keep_their_order(format: Format) -> None:
         assert same_bits(part, whole[: len(part)])
 
 
+@pytest.mark.parametrize("format", [dtypes.Q4_0, dtypes.Q6_K, dtypes.Q8_0], ids=str)
+def test_rows_beyond_those_that_meet_a_tile_at_once(format: Format) -> None:
+    n_in = 768  # a chunk of 512 inputs and half of one
+    tensor = tensor_of(format, random_bytes(format, 35, n_in), n_in)
+    x = random(601, n_in, seed=1)  # GEMM takes 576 at once
+    first, last = products(CpuOps(1), x[:MANY_ROWS], tensor)[-1], products(CpuOps(1), x[-MANY_ROWS:], tensor)[-1]
+    whole = products(CpuOps(2), x, tensor)[-1]
+    assert same_bits(whole[:MANY_ROWS], first)
+    assert same_bits(whole[-MANY_ROWS:], last)
+
+
 @ALL
 def test_threads_do_not_change_bits(format: Format) -> None:
     n_in = 2 * max(format.block_size, 33)
@@ -186,7 +200,7 @@ def test_lookups_give_the_weights_themselves(format: Format, n_in: int) -> None:
 def test_quantized_activations_cost_about_half_a_percent(format: Format) -> None:
     n_in = 1024
     data = random_bytes(format, 64, n_in)
-    x, weights = random(16, n_in, seed=1), weights_of(format, data, n_in)
+    x, weights = random(MANY_ROWS, n_in, seed=1), weights_of(format, data, n_in)
     exact = x @ weights.T
     found = products(CpuOps(1), x, tensor_of(format, data, n_in))[-1]
     assert np.linalg.norm(found - exact) < 0.01 * np.linalg.norm(exact)
@@ -220,7 +234,7 @@ def test_what_is_not_a_number_stays_so_in_its_own_row(format: Format) -> None:
     x = random(MANY_ROWS, n_in, seed=1)
     sound = products(CpuOps(1), x, tensor)[-1]
     x[7, 100] = np.nan
-    *_, nine, _, whole = products(CpuOps(1), x, tensor)
+    *_, thirteen, _, whole = products(CpuOps(1), x, tensor)
     assert np.isnan(whole[7]).all()
-    assert np.isnan(nine[7]).all()
+    assert np.isnan(thirteen[7]).all()
     assert same_bits(np.delete(whole, 7, axis=0), np.delete(sound, 7, axis=0))

@@ -104,17 +104,19 @@ void multiply_floats(const Matrix& m, const uint8_t* quantized, int64_t n_rows, 
     return Table<Panel, kPanelRows>{{float_panel<F, r + 1, float_tiles(r + 1)>...}};
   }(std::make_integer_sequence<int, kPanelRows>{});
   constexpr int64_t kInputs = KStep<F>::kInputs;
-  const int64_t steps = (m.n_in + kInputs - 1) / kInputs, height = panel_rows(form_of(F), n_rows);
+  const int64_t steps = (m.n_in + kInputs - 1) / kInputs;
+  const Panels all(form_of(F), n_rows);
   // In one go if all rows and tiles of a group meet at once, so that the matrix streams by; else in chunks, which stay
   // in the second cache until all have met.
-  const bool streams = n_rows == height && float_tiles(static_cast<int>(height)) == kFloatGroup;
-  const int64_t chunk_steps = streams ? steps : chunk_blocks(form_of(F)) * kBlock / kInputs;
+  const bool streams = all.n == 1 && float_tiles(static_cast<int>(n_rows)) == kFloatGroup;
+  const int64_t chunk_steps = streams ? steps : chunk_blocks(form_of(F), n_rows) * kBlock / kInputs;
   for (int64_t group = tile_begin; group < tile_end; group += kFloatGroup) {
     const int64_t group_end = tile_end - group < kFloatGroup ? tile_end : group + kFloatGroup;
     for (int64_t first = 0; first < steps; first += chunk_steps) {
       const int64_t n = steps - first < chunk_steps ? steps - first : chunk_steps;
-      for (int64_t row = 0; row < n_rows; row += height) {
-        const int rows = static_cast<int>(n_rows - row < height ? n_rows - row : height), tiles = float_tiles(rows);
+      for (int64_t i = 0; i < all.n; i++) {
+        const auto [row, rows] = all.at(i);
+        const int tiles = float_tiles(rows);
         const int64_t block = first * kInputs / kBlock, n_of_chunk = n_blocks(n * kInputs);
         const uint8_t* x = quantized + activations_at(form_of(F), n_rows, row, block, n_of_chunk);
         for (int64_t tile = group; tile < group_end; tile += tiles) {

@@ -104,7 +104,7 @@ inline const uint8_t* float_step(const Matrix& m, int64_t tile, int64_t step, in
   return m.codes(tile - place) + (step * float_group(m, tile) + place) * step_bytes;
 }
 
-// Mantissa bits of the scales of activations that meet a format (int8.h says why not all 23 of a float). Rounding a scale
+// Mantissa bits of the scales of activations that meet a format (group.h says why not all 23 of a float). Rounding a scale
 // up to 4 bits adds 1 to 3 % to the error of products, to one bit 23 %. Weights of 8 bits have no errors to hide that
 // behind. With blocks of 256 others have one scale for all 256 activations, whose errors are 30 % larger and more.
 constexpr int scale_bits(Format format) {
@@ -112,8 +112,8 @@ constexpr int scale_bits(Format format) {
   return layout.low_bits == 8 ? kAnyScale : layout.stored_block == 256 ? 1 : 4;
 }
 
-// Quantized activations, for n_rows rows in panels of `panel_rows` (the last may be lower) and chunks of chunk_blocks
-// blocks of 32 inputs (the last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,
+// Quantized activations, for n_rows rows in panels (Panels below) and chunks of chunk_blocks blocks of 32 inputs (the
+// last may be shorter): [chunk][panel][block], and in a block, for a panel of R rows,
 //
 //     f32    float [32][R]
 //     bf16   bf16 [16][R][2]
@@ -131,9 +131,19 @@ constexpr size_t activation_bytes(Form form) {  // of a block and a row
   return is_int8(form) ? kBlock + 4 + 4 * static_cast<size_t>(form.groups) : form.coding == Coding::f32 ? 4 * kBlock : 2 * kBlock;
 }
 
-// Blocks that are multiplied at a time, within a 32 kB cache. Opened codes of two tiles take 16 kB, or 8 where multiples of
-// the weights' scales lie beside them.
-constexpr int64_t chunk_blocks(Form form) { return form.scale_bits < kAnyScale ? 8 : 16; }
+// Fewer rows than this multiply the weights' scales by 1 + i / 2^scale_bits themselves: making all multiples ahead would
+// take longer, unless they are two.
+constexpr int64_t kRowsForMultiples = 40;
+
+constexpr bool makes_multiples(int scale_bits, int64_t n_rows) {
+  return scale_bits < kAnyScale && (scale_bits <= 1 || n_rows >= kRowsForMultiples);
+}
+
+// Blocks that are multiplied at a time, within a 32 kB cache. Opened codes of two tiles take 16 kB, or 8 where many
+// multiples of the weights' scales lie beside them.
+constexpr int64_t chunk_blocks(Form form, int64_t n_rows) {
+  return is_int8(form) && form.scale_bits > 1 && makes_multiples(form.scale_bits, n_rows) ? 8 : 16;
+}
 
 constexpr int64_t n_blocks(int64_t n_in) { return (n_in + kBlock - 1) / kBlock; }
 

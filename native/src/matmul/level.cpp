@@ -1,6 +1,7 @@
 // The table of one instruction level; compiled once per level (simd.h says how).
 #include "floats.h"
-#include "int8.h"
+#include "gemm.h"
+#include "gemv.h"
 #include "quantize.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
@@ -10,15 +11,16 @@ template <Format F>
 void multiply_quantized(const Matrix& m, const uint8_t* quantized, int64_t n_rows, const Output& out,
                         int64_t tile_begin, int64_t tile_end) {
   using Gemv = void (*)(const Matrix&, const uint8_t*, const Output&, int64_t, int64_t);
+  using K = KindOf<F>;
   static constexpr auto kernels = []<int... r>(std::integer_sequence<int, r...>) {
-    return Table<Gemv, kGemvRows>{{gemv<F, r + 1>...}};
-  }(std::make_integer_sequence<int, kGemvRows>{});
-  if (n_rows <= kGemvRows) {
+    return Table<Gemv, sizeof...(r)>{{gemv<F, r + 1>...}};
+  }(std::make_integer_sequence<int, most_alone(K::kForm)>{});
+  if (n_rows <= most_alone(K::kForm)) {
     kernels.at[n_rows - 1](m, quantized, out, tile_begin, tile_end);
+  } else if (n_rows < kRowsForMultiples) {
+    gemm<F, makes_multiples(K::kScaleBits, 0)>(m, quantized, n_rows, out, tile_begin, tile_end);
   } else {
-    constexpr bool kAlwaysMade = KindOf<F>::kMultiples <= 2;
-    const auto kernel = n_rows < kRowsForMultiples ? gemm<F, kAlwaysMade> : gemm<F, true>;
-    kernel(m, quantized, n_rows, out, tile_begin, tile_end);
+    gemm<F, makes_multiples(K::kScaleBits, kRowsForMultiples)>(m, quantized, n_rows, out, tile_begin, tile_end);
   }
 }
 

@@ -9,18 +9,56 @@
 namespace nearlight::NEARLIGHT_LEVEL {
 
 #if defined(NEARLIGHT_AVX512)  // 32 registers: 12 integer and 12 float sums, two vectors of codes, the rest for scales
-constexpr int kPanelRows = 6, kPanelTiles = 2;
-#else  // 16 registers, of which a vector takes two (AVX2) or four
-constexpr int kPanelRows = 3, kPanelTiles = 1;
+constexpr int kPanelRows = 6, kPanelTiles = 2, kGemvRows = 12;
+#else  // 16 registers, of which a vector takes two (AVX2) or four; GEMV has one row's sums there at a time
+constexpr int kPanelRows = 3, kPanelTiles = 1, kGemvRows = 8;
 #endif
 
-constexpr int kGemvRows = 8;          // that meet codes as they are opened, without a scratch in between
+// Rows that one panel takes where it need not leave room for others. Groups of 16 end twice as often, for which twelve
+// sums leave too few registers.
+constexpr int most_alone(Form form) {
+  if (!is_int8(form)) return kPanelRows;
+  return kGemvRows == 12 && form.groups == 2 ? 11 : kGemvRows;
+}
+
 constexpr int kPrefetchBytes = 4096;  // ahead of the codes being read; one row alone gains 10-20 %
 
-// Rows in one panel of quantized activations: all of them if few.
-constexpr int64_t panel_rows(Form form, int64_t n_rows) {
-  return n_rows <= (is_int8(form) ? kGemvRows : kPanelRows) ? n_rows : kPanelRows;
-}
+// Rows n_rows divided into as few panels as hold them, as equal as can be, the higher ones first.
+struct Panels {
+  int64_t n, height, n_higher;  // panels; rows of the lower ones; panels that have one more
+
+  struct Panel {
+    int64_t first_row;
+    int rows;
+  };
+
+  constexpr Panels(Form form, int64_t n_rows) {
+    n = n_rows <= most_alone(form) ? 1 : (n_rows + kPanelRows - 1) / kPanelRows;
+    height = n_rows / n;
+    n_higher = n_rows % n;
+  }
+  constexpr Panel at(int64_t i) const {
+    const bool higher = i < n_higher;
+    return {i * height + (higher ? i : n_higher), static_cast<int>(height + higher)};
+  }
+  constexpr int64_t of_row(int64_t row) const {
+    const int64_t in_higher = n_higher * (height + 1);
+    return row < in_higher ? row / (height + 1) : n_higher + (row - in_higher) / height;
+  }
+};
+
+// The least rows of a panel that is not alone, and of the first of such.
+constexpr int kLeastPanelRows = kPanelRows * 2 / 3, kLeastFirstRows = kLeastPanelRows + 1;
+static_assert([] {
+  for (int groups = 1; groups <= 2; groups++) {
+    const Form form{Coding::int8, kAnyScale, 0, groups};
+    for (int64_t n_rows = most_alone(form) + 1; n_rows < 10 * kPanelRows; n_rows++) {
+      const Panels panels(form, n_rows);
+      if (panels.at(0).rows < kLeastFirstRows || panels.at(panels.n - 1).rows < kLeastPanelRows) return false;
+    }
+  }
+  return true;
+}());
 
 template <typename Function, int n>
 struct Table {

@@ -3,7 +3,7 @@
 //
 // int8 codes are symmetric and have a scale per 32 inputs: an outlier spoils nobody but its 31 neighbours. The scale is
 // the float that makes the largest of them 127. For weights of fewer than 8 bits it is rounded up to a few bits, which
-// costs a kernel nothing (int8.h) where another multiplication would take the time of one dot product in ten. Of 4 bits,
+// costs a kernel nothing (group.h) where another multiplication would take the time of one dot product in ten. Of 4 bits,
 // the scale above is taken where it happens to fit the block better. Error of products (rms) with normal, gated and
 // heavy-tailed activations, and with a few channels 30 times larger:
 //
@@ -111,14 +111,16 @@ NEARLIGHT_INLINE void load_block(const float* x, int64_t block, int64_t n_in, f3
 
 inline void quantize(Form form, const float* x, int64_t ldx, int64_t n_rows, int64_t n_in, void* quantized,
                      int64_t row_begin, int64_t row_end) {
-  const int64_t height = panel_rows(form, n_rows), blocks = n_blocks(n_in), chunk = chunk_blocks(form);
-  auto* panels = static_cast<uint8_t*>(quantized);
+  const Panels panels(form, n_rows);
+  const int64_t blocks = n_blocks(n_in), chunk = chunk_blocks(form, n_rows);
+  auto* to_panels = static_cast<uint8_t*>(quantized);
   for (int64_t row = row_begin; row < row_end; row++) {
     const float* from = x + row * ldx;
-    const int64_t panel = row / height * height, r = row - panel, rows = n_rows - panel < height ? n_rows - panel : height;
+    const auto [first_row, rows] = panels.at(panels.of_row(row));
+    const int64_t r = row - first_row;
     for (int64_t first = 0; first < blocks; first += chunk) {
       const int64_t n = blocks - first < chunk ? blocks - first : chunk;
-      uint8_t* to = panels + activations_at(form, n_rows, panel, first, n);
+      uint8_t* to = to_panels + activations_at(form, n_rows, first_row, first, n);
       const size_t block_bytes = static_cast<size_t>(rows) * activation_bytes(form);
       for (int64_t block = first; block < first + n; block++, to += block_bytes) {
         f32x16 a, b;

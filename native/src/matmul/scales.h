@@ -42,7 +42,7 @@ template <Format F>
 struct ZeroPoint {
   static constexpr bool kBytes = layout_of(F).low_bits == 8;
 #if defined(NEARLIGHT_AVX2)
-  static constexpr int kLess = kBytes ? 128 : 0;  // its product takes codes of 8 bits less this (int8.h)
+  static constexpr int kLess = kBytes ? 128 : 0;  // its product takes codes of 8 bits less this (group.h)
 #else
   static constexpr int kLess = 0;
 #endif

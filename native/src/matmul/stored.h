@@ -70,7 +70,7 @@ void affine(Format format, const uint8_t* b, StoredBlock& out) {
 constexpr uint16_t kSign = 0x8000;
 
 void take_apart(Format format, const uint8_t* b, StoredBlock& out) {
-  switch (format) {
+  switch (format) {  // without a default, so that a format left out is an error (-Werror=switch)
     case Format::Q8_0:
       out.halves[0] = half_at(b);
       for (int i = 0; i < 32; i++) out.codes[i] = b[2 + i] ^ 0x80;
@@ -157,8 +157,10 @@ void take_apart(Format format, const uint8_t* b, StoredBlock& out) {
       out.bytes[5] = b[3];  // and of 4-7
       for (int j = 0; j < 8; j++) nibbles(b + 8 + 16 * j, out.codes + 32 * j);
       break;
-    default:
-      break;
+    case Format::F32:
+    case Format::F16:
+    case Format::BF16:
+      break;  // have no blocks
   }
 }
 
