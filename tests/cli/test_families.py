@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 GGUF_FILES = 26
 PLANNED = {"phi3", "phi3_longrope"}
 RUN = {
+    "glm4",
+    "glm4_moe",
     "gemma2",
     "gemma3",
     "gpt_oss",

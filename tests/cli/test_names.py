@@ -54,8 +54,8 @@ def test_a_name_of_the_catalogue_is_asked_about(tmp_path: Path, monkeypatch: pyt
         find_model("qwen3-8b")  # without a terminal there is nobody to ask
     with pytest.raises(RequestError, match="Qwen/Qwen3-8B: not on this machine"):
         find_model("qwen3-8b", offline=True, assent=True)
-    with pytest.raises(UnsupportedError, match="gemma-3-1b-pt: nearlight cannot run models of the family gemma3_text"):
-        find_model("gemma-3-1b", assent=True)
+    with pytest.raises(UnsupportedError, match="Phi-4-mini-instruct: nearlight cannot run models of the family phi3"):
+        find_model("phi-4-mini", assent=True)
 
 
 def test_advice_is_for_words_that_are_nothing() -> None:

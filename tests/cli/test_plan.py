@@ -105,18 +105,15 @@ def test_what_would_fit_but_does_not_run_is_told_in_the_first_line(capsys: pytes
     assert text.count("family phi3") == 1
 
 
-GRANITE = "nearlight cannot run models of the family granite yet; it can plan them"
-
-
 def test_programs_are_told_whether_it_runs(capsys: pytest.CaptureFixture[str]):
     asked = {
         ("gpt2", "ryzen7950x"): (0, True, True, None),
         ("gpt2", "m2"): (0, True, False, "nearlight does not run on GPUs yet, only on CPUs"),
-        ("gemma-2-2b", "m2"): (
+        ("phi-4-mini", "m2"): (
             0,
             True,
             False,
-            "nearlight cannot run models of the family gemma2 yet; it can plan them",
+            "nearlight cannot run models of the family phi3 yet; it can plan them",
         ),
         ("qwen1.5-72b", "m2"): (1, False, False, "it needs 146 GiB, and there are 24 GiB"),
     }
@@ -280,7 +277,8 @@ def test_models_are_listed_by_what_nearlight_can_do(capsys: pytest.CaptureFixtur
     runs, plans, neither = text.split("\n\n")
     assert "- qwen3-0.6b 596 M, qwen3-1.7b 1.72 B, " in runs
     assert "mistral-7b 7.25 B" in runs
-    assert "- gemma-2-2b 2.61 B, gemma-2-9b 9.24 B, gemma-2-27b 27.2 B\n" in plans
+    assert "- gemma-2-2b 2.61 B, gemma-2-9b 9.24 B, gemma-2-27b 27.2 B\n" in runs
+    assert "phi-4-mini 3.84 B" in plans
     assert "deepseek-v3" in neither
     assert sum(part.count("-0.6b 596 M") for part in (runs, plans, neither)) == 1
     code, text = text_of(capsys, "--list", "OLMo")

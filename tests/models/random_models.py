@@ -162,6 +162,14 @@ def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0)
     """Make a model whose every parameter matters: norms and biases are random too."""
     torch.manual_seed(seed)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    scramble(model)
+    if hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
+    return model.to(dtype)
+
+
+def scramble(model: Any) -> None:
+    """Give a model random weights of which every one matters."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -169,9 +177,6 @@ def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0)
             else:
                 parameter.normal_(mean=0.7, std=0.3)
     model.tie_weights()
-    if hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
-    return model.to(dtype)
 
 
 def write_model(directory: Path, config: Any, dtype: torch.dtype = torch.float32, **options: Any) -> Any:

@@ -7,9 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import nearlight
-from tests.models.random_models import CONFIGS, WINDOWED, relative_error, rms_error, transformers_logits, write_model
+from tests.models.random_models import (
+    CONFIGS,
+    WINDOWED,
+    relative_error,
+    rms_error,
+    scramble,
+    transformers_logits,
+    write_model,
+)
 
 BACKENDS = ["reference", "cpu"]
 IDS = [int(i) for i in np.random.default_rng(3).integers(3, 103, 37)]
@@ -137,3 +146,17 @@ def test_batched_equals_single_bit_for_bit(tmp_path: Path, name: str) -> None:
         alone = engine.open()
         engine.extend(alone, prompt)
         np.testing.assert_array_equal(batched[i], engine.logits(alone)[-1:])
+
+
+def test_the_text_of_a_model_that_sees(tmp_path: Path) -> None:
+    """Its part for pictures lies in the package, and is left alone."""
+    vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(
+        text_config=CONFIGS["gemma3_text"].to_dict(),
+        vision_config={**vision, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    theirs = transformers.Gemma3ForConditionalGeneration(config).eval()
+    scramble(theirs)
+    theirs.save_pretrained(tmp_path)
+    assert relative_error(nearlight.load(tmp_path).logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4

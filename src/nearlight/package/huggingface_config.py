@@ -24,6 +24,9 @@ _MODEL_TYPES = {
 }
 """For configs without model_type."""
 
+_TEXT_PARTS = {"gemma3": "gemma3_text"}
+"""Models that see, of which the part for text is a family."""
+
 _ROPE_TYPES = {"su": "longrope", "mrope": "default"}
 """Names that were used before, or that mean nothing for text."""
 
@@ -36,11 +39,22 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.exists():
         raise PackageError("no config.json", where=directory, advice="give the directory of a model, or a .gguf file")
-    config = read_json(path)
+    config = _text_part(read_json(path))
     config["model_type"] = _model_type(path, config)
     _refuse_quantized(directory, config)
     _unify_rope(path, config)
     return config
+
+
+def _text_part(config: dict[str, Any]) -> dict[str, Any]:
+    """Take the part for text out of the config of a model that also sees; what stands above it alone is kept."""
+    text, kind = config.get("text_config"), config.get("model_type")
+    if not isinstance(text, dict) or not isinstance(kind, str) or kind not in _TEXT_PARTS:
+        return config
+    return {key: config[key] for key in ("eos_token_id", "quantization_config") if key in config} | {
+        **text,
+        "model_type": _TEXT_PARTS[kind],
+    }
 
 
 def read_generation(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:

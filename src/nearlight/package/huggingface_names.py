@@ -25,13 +25,15 @@ class Layout:
     """How one family's tensors are named.
 
     `prefix` precedes every name but the output head's; names matching `buffers` are no weights; those matching
-    `transposed` are stored [in, out], those matching `less_one` less one.
+    `transposed` are stored [in, out], those matching `less_one` less one. `wrapped` matches the names in a
+    model that also sees, whose part for text this is.
     """
 
     prefix: str
     buffers: re.Pattern[str]
     transposed: re.Pattern[str] | None = None
     less_one: re.Pattern[str] | None = None
+    wrapped: re.Pattern[str] | None = None
 
 
 DECODER = Layout("model.", re.compile(r".*\.rotary_emb\.inv_freq"))
@@ -40,7 +42,10 @@ GPT2 = Layout(
     re.compile(r".*\bh\.\d+\.attn\.(bias|masked_bias)"),
     re.compile(r".*\bh\.\d+\.(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight"),
 )
-GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"))
+_WRAPPED = re.compile(
+    r"(?:language_model\.model|model\.language_model)\.(?P<name>.+)|(?:language_model\.)?(?P<head>lm_head\..+)"
+)
+GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"), wrapped=_WRAPPED)
 _DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3"]
 _DECODERS += ["qwen2", "qwen3", "qwen3_moe", "smollm3"]
 LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA} | dict.fromkeys(_DECODERS, DECODER)
@@ -51,6 +56,9 @@ def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str,
     if model_type not in LAYOUTS:
         return dict(tensors)
     layout = LAYOUTS[model_type]
+    if layout.wrapped and any(match["name"] for name in tensors if (match := layout.wrapped.fullmatch(name))):
+        inside = {name: match for name in tensors if (match := layout.wrapped.fullmatch(name))}
+        tensors = {match["head"] or layout.prefix + match["name"]: tensors[name] for name, match in inside.items()}
     has_prefix = any(name.startswith(layout.prefix) for name in tensors)
     normalized = {}
     for name, tensor in tensors.items():
