@@ -9,7 +9,9 @@ through the first half of each FFN only, so that this half alone is a weaker mod
 
 writes an ordinary Hugging Face package to src/nearlight/pico/ and the held-out text beside this file. Stopped, the same
 command goes on from the last checkpoint, which is saved every five minutes. With `--start PACKAGE`, so many more tokens
-are learned from the weights of a package that was trained before; its tokenizer is kept.
+are learned from the weights of a package that was trained before; its tokenizer is kept. With `--average PACKAGE SHARE`
+that share of them comes from another package first, as a rule one that this one was continued to; `--rate` 0.1 then
+settles what was averaged.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -254,18 +256,30 @@ def greedy_agreement(model: Nested, ids: np.ndarray) -> float:
     return same / count
 
 
+def _weights_of(start: Path, average: tuple[str, str] | None) -> Mapping[str, torch.Tensor]:
+    weights = {name: weight.float() for name, weight in load_file(start / "model.safetensors").items()}
+    if not average:
+        return weights
+    other, share = load_file(Path(average[0]) / "model.safetensors"), float(average[1])
+    return {name: (1 - share) * weight + share * other[name].float() for name, weight in weights.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=float, default=30e6)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--start", type=Path, metavar="PACKAGE", help="go on from these weights")
+    parser.add_argument("--average", nargs=2, metavar=("PACKAGE", "SHARE"), help="with these weights, to this share")
+    parser.add_argument("--rate", type=float, default=1.0, help="a factor on the learning rates")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "src" / "nearlight" / "pico")
     parser.add_argument("--work", type=Path, default=Path(__file__).parents[1] / "build" / "pico")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(0)
-    recipe = Recipe(n_tokens=arguments.tokens)
+    usual = Recipe(n_tokens=arguments.tokens)
+    rates = {name: arguments.rate * getattr(usual, name) for name in ("matrix_rate", "embedding_rate")}
+    recipe = replace(usual, **rates)
     sources = read_corpus()
     held_out_file = Path(__file__).parent / "held_out.txt"
     held_out_file.write_text(sources.held_out, encoding="utf-8")
@@ -278,7 +292,7 @@ def main() -> None:
 
     model = Nested(arguments.device)
     if start:
-        model.take(load_file(start / "model.safetensors"))
+        model.take(_weights_of(start, arguments.average))
     training = Training(model, corpus, recipe, arguments.work / "checkpoint.pt")
     if training.checkpoint.exists():
         training.resume()

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import transformers
+from safetensors.numpy import save_file
 
 import nearlight
 from nearlight.counting.counted_model import CountedModel, shape_tensor
-from nearlight.dtypes import F16, F32, Q8_0
+from nearlight.dtypes import F16, F32, MXFP4, Q8_0
 from nearlight.errors import PackageError, RequestError, UnsupportedError
 from nearlight.kernels.count import CountOps
 from nearlight.kernels.cpu import CpuOps
@@ -21,7 +24,7 @@ from nearlight.models import FAMILIES, RUNNABLE, build_model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.plan import make_plan
-from tests.models.random_models import CONFIGS, SIZES, relative_error, transformers_logits, write_model
+from tests.models.random_models import CONFIGS, SIZES, random_model, relative_error, transformers_logits, write_model
 
 E, CHOSEN, M, F, L = 5, 2, 42, 13, 3
 NAMES = ["gpt_oss", "mixtral", "qwen3_moe", "qwen3_moe-as-is"]
@@ -40,6 +43,35 @@ def test_logits_are_those_of_transformers(written: tuple[Path, Any], backend: st
     path, theirs = written
     found = nearlight.load(path, backend=backend).logits(IDS)
     assert relative_error(found, transformers_logits(theirs, IDS)) < 1e-5
+
+
+def test_experts_in_mxfp4_are_read_as_published(tmp_path: Path) -> None:
+    """Codes and scales by their definition, in the layout of gpt-oss' own packages."""
+    n_experts, hidden, inner = 3, 64, 96
+    sizes = {**SIZES, "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": 1}
+    config = transformers.GptOssConfig(**sizes, head_dim=16, num_local_experts=n_experts, num_experts_per_tok=2)
+    theirs, rng = random_model(config), np.random.default_rng(3)
+    state = {name: value.numpy() for name, value in theirs.state_dict().items()}
+    table = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    for name, n_out, n_in in (("gate_up_proj", 2 * inner, hidden), ("down_proj", hidden, inner)):
+        blocks = rng.integers(0, 256, (n_experts, n_out, n_in // 32, 16), np.uint8)
+        scales = rng.integers(120, 126, (n_experts, n_out, n_in // 32), np.uint8)
+        codes = np.stack([blocks & 15, blocks >> 4], -1).reshape(*scales.shape, 32)
+        values = table[codes & 7] * np.where(codes & 8, -1, 1) * np.exp2(scales.astype(np.float32) - 127)[..., None]
+        key = f"model.layers.0.mlp.experts.{name}"
+        plain = torch.from_numpy(values.reshape(n_experts, n_out, n_in).swapaxes(1, 2).astype(np.float32))
+        theirs.state_dict()[key].copy_(plain)
+        del state[key]
+        state |= {f"{key}_blocks": blocks, f"{key}_scales": scales}
+    save_file(state, tmp_path / "model.safetensors")
+    described = config.to_dict() | {"quantization_config": {"quant_method": "mxfp4"}}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    found = nearlight.load(tmp_path, backend="reference", kv="f32")
+    formats = {parameter.format for parameter in found.engine.model.parameters() if parameter.stack}
+    assert formats == {MXFP4}
+    assert relative_error(found.logits(IDS), transformers_logits(theirs, IDS)) < 1e-5
+    error = relative_error(nearlight.load(tmp_path).logits(IDS), transformers_logits(theirs, IDS))
+    assert error < 0.1  # activations of experts have 8 bits
 
 
 @pytest.mark.parametrize("weights", [None, "w8"])

@@ -11,7 +11,8 @@ from itertools import islice
 from time import process_time
 from typing import TypeAlias
 
-from nearlight.errors import PackageError
+from nearlight.dtypes import ALL
+from nearlight.errors import PackageError, UnsupportedError
 from nearlight.formats import first_non_finite_row
 from nearlight.kernels.ops import Ops
 from nearlight.layers.parameters import Parameter
@@ -133,6 +134,11 @@ def _tensor_of(name: str, shape: tuple[int, ...], package: Package) -> StoredTen
             where=package.source,
             expected=f"shape {list(shape)}, by its config",
             advice="the config and the weights are of different models, or a file is incomplete",
+        )
+    if tensor.format not in ALL:
+        known = " ".join(map(str, ALL))
+        raise UnsupportedError(
+            f"type of tensor {name}", where=package.source, expected=f"one of {known}", found=tensor.format
         )
     if tensor.shape != shape:
         raise PackageError(

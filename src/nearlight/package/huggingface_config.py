@@ -24,6 +24,8 @@ _MODEL_TYPES = {
 }
 """For configs without model_type."""
 
+_READABLE_METHODS = {("gpt_oss", "mxfp4")}
+
 _TEXT_PARTS = {"gemma3": "gemma3_text"}
 """Models that see, of which the part for text is a family."""
 
@@ -91,9 +93,9 @@ def _refuse_quantized(directory: Path, config: Mapping[str, Any]) -> None:
         ("quantize_config.json", read_json(directory / "quantize_config.json")),
         ("quant_config.json", read_json(directory / "quant_config.json")),
     ):
-        if not settings:
-            continue
         method = settings.get("quant_method") if isinstance(settings, dict) else None
+        if not settings or (config["model_type"], str(method)) in _READABLE_METHODS:
+            continue
         if (
             method is None
             and isinstance(settings, dict)

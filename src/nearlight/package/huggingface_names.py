@@ -10,13 +10,14 @@ Source: docs/formats.md sections 1.3 and 7.6.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nearlight.dtypes import F32
 from nearlight.formats import dequantize
+from nearlight.package.stacked_experts import experts_apart
 from nearlight.package.tensors import Bytes, StoredTensor
 
 
@@ -69,58 +70,8 @@ def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str,
         if layout.less_one is not None and layout.less_one.fullmatch(name) and len(tensor.shape) == 1:
             tensor = _plus_one(tensor)
         full_name = name if has_prefix or name.startswith("lm_head.") else layout.prefix + name
-        for part in (
-            _experts_apart(tensor.renamed(full_name)) if model_type == "gpt_oss" else [tensor.renamed(full_name)]
-        ):
-            normalized[part.name] = part
-    return normalized
-
-
-def _experts_apart(tensor: StoredTensor) -> Iterator[StoredTensor]:
-    """Take gpt-oss' stacks [E, in, out] apart, gate and up lying in turns; other tensors stay as they are."""
-    layer, _, kind = tensor.name.rpartition(".experts.")
-    if kind not in _IN_TURNS or len(tensor.shape) != (2 if kind.endswith("_bias") else 3):
-        yield tensor
-        return
-    for first, name in enumerate(_IN_TURNS[kind]):
-        step = len(_IN_TURNS[kind])
-        if kind.endswith("_bias"):
-            yield _biases(tensor, f"{layer}.experts.*.{name}.bias", first, step)
-        else:
-            for expert in range(tensor.shape[0]):
-                yield _matrix_of_expert(tensor, f"{layer}.experts.{expert}.{name}.weight", expert, first, step)
-
-
-_IN_TURNS = {
-    "gate_up_proj": ("gate_proj", "up_proj"),
-    "gate_up_proj_bias": ("gate_proj", "up_proj"),
-    "down_proj": ("down_proj",),
-    "down_proj_bias": ("down_proj",),
-}
-
-
-def _matrix_of_expert(tensor: StoredTensor, name: str, expert: int, first: int, step: int) -> StoredTensor:
-    """Take every step-th column of an expert's [in, columns] as a matrix [out, in]."""
-    _, n_in, n_columns = tensor.shape
-    n_out, size = len(range(first, n_columns, step)), tensor.format.block_bytes
-
-    def read() -> Bytes:
-        values = tensor.read().reshape(-1, n_in, n_columns, size)[expert, :, first::step]
-        return np.ascontiguousarray(values.swapaxes(0, 1)).reshape(n_out, n_in * size)
-
-    return replace(tensor, name=name, shape=(n_out, n_in), read=read)
-
-
-def _biases(tensor: StoredTensor, name: str, first: int, step: int) -> StoredTensor:
-    """Take every step-th of all experts' biases [E, columns] as one vector."""
-    n_experts, n_columns = tensor.shape
-    n_out, size = len(range(first, n_columns, step)), tensor.format.block_bytes
-
-    def read() -> Bytes:
-        values = tensor.read().reshape(n_experts, n_columns, size)[:, first::step]
-        return np.ascontiguousarray(values).reshape(1, -1)
-
-    return replace(tensor, name=name, shape=(n_experts * n_out,), read=read)
+        normalized[full_name] = tensor.renamed(full_name)
+    return experts_apart(normalized) if model_type == "gpt_oss" else normalized
 
 
 def _plus_one(tensor: StoredTensor) -> StoredTensor:

@@ -28,13 +28,16 @@ _OTHERS = {
     "F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1,
     "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1, "C64": 8,
 }  # fmt: skip
+BYTES = Format("U8", 1, 1)
+"""Of what is packed in some way of its own: readable, and no weights by itself."""
 FORMATS = READABLE | {dtype: Format(dtype, 1, n_bytes) for dtype, n_bytes in _OTHERS.items()}
 
 
 def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     """Describe every tensor of a safetensors file, reading its header only.
 
-    F64 becomes F32 when read; integers and 8-bit floats are described but raise UnsupportedError when read.
+    F64 becomes F32 when read; other integers than bytes and 8-bit floats are described but raise
+    UnsupportedError when read.
     Raises: PackageError when the header is malformed or contradicts the file.
     """
     file = MappedFile(path)
@@ -135,7 +138,7 @@ def _check_ranges(path: Path, ranges: list[tuple[int, int, str]], n_data: int) -
 def _readable(tensor: StoredTensor, path: Path) -> StoredTensor:
     if tensor.format == _DOUBLE:
         return StoredTensor(tensor.name, F32, tensor.shape, lambda: _halved(tensor.read()))
-    if tensor.format in READABLE.values():
+    if tensor.format in READABLE.values() or tensor.format == BYTES:
         return tensor
     return unreadable(tensor, path, list(READABLE.values()))
 
