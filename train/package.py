@@ -17,6 +17,9 @@ from tokenizers import Tokenizer
 
 _RESULTS = "training.json"
 
+_AVERAGED = """
+* **Averaged**: {:.0f} % of each weight is from the end of that training, the rest from before its last part; training
+  losses below are of the end."""
 _CARD = """\
 # pico
 
@@ -26,7 +29,7 @@ Qwen3 architecture, context {context}, bfloat16.
 
 * **Trained on** {n_files} source files of the Python {version} standard library and of packages (below), through
   nearlight's own reference kernels (`train/pico.py`): {tokens:.1f} M tokens in {minutes:.0f} minutes on {processor}
-  that had other work as well.
+  that had other work as well.{averaged}
 * **Nested feed-forward layers** (MatFormer): the first half of each FFN (`intermediate_size` {half}) is a weaker model
   of its own, made for drafting. At {agreement:.0f} % of the held-out places it chooses the token that the whole does.
 * **Held out**: {held_out_files}, never trained on (nor their tests); the text is `train/held_out.txt`.
@@ -94,6 +97,7 @@ def write_package(
         tokens=results["tokens"] / 1e6,
         minutes=results["minutes"],
         processor=processor,
+        averaged=_AVERAGED.format(100 * results["averaged"]) if results.get("averaged") else "",
         agreement=100 * results["agreement"],
         train_full=results["train_full"],
         train_half=results["train_half"],

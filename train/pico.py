@@ -9,9 +9,9 @@ through the first half of each FFN only, so that this half alone is a weaker mod
 
 writes an ordinary Hugging Face package to src/nearlight/pico/ and the held-out text beside this file. Stopped, the same
 command goes on from the last checkpoint, which is saved every five minutes. With `--start PACKAGE`, so many more tokens
-are learned from the weights of a package that was trained before; its tokenizer is kept. With `--average PACKAGE SHARE`
-that share of them comes from another package first, as a rule one that this one was continued to; `--rate` 0.1 then
-settles what was averaged.
+are learned from the weights of a package that was trained before; its tokenizer is kept. `--average PACKAGE SHARE`
+takes that share of them from another package first, as a rule one that this one was continued to; `--tokens 0` then
+measures and writes the average. `--rate` is a factor on the learning rates.
 """
 
 from __future__ import annotations
@@ -285,7 +285,8 @@ def main() -> None:
     held_out_file.write_text(sources.held_out, encoding="utf-8")
     start = arguments.start
     tokenizer = read_tokenizer(start) if start else train_tokenizer(sources.training, int(CONFIG["vocab_size"]))
-    before = read_results(start) if start else {"tokens": 0, "minutes": 0}
+    seen = Path(arguments.average[0]) if arguments.average else start
+    before = read_results(seen) if seen else {"tokens": 0, "minutes": 0}
     corpus = Corpus.encode(sources, tokenizer, tokenizer.token_to_id(END_OF_TEXT))
     parts = ", ".join(f"{len(ids) / 1e6:.2f} M tokens of {place}" for place, ids in corpus.tokens.items())
     print(f"{len(sources.training)} files: {parts}", flush=True)
@@ -304,11 +305,12 @@ def main() -> None:
     results = {
         "tokens": before["tokens"] + training.n_steps * recipe.tokens_per_step,
         "minutes": before["minutes"] + training.seconds / 60,
-        "train_full": training.recent["full"],
-        "train_half": training.recent["half"],
+        "train_full": training.recent["full"] if training.n_steps else before["train_full"],
+        "train_half": training.recent["half"] if training.n_steps else before["train_half"],
         "held_out_full": held_out_loss(model, model.full, held_out),
         "held_out_half": held_out_loss(model, model.half, held_out),
         "held_out_bytes_per_token": len(sources.held_out.encode()) / len(held_out),
+        "averaged": float(arguments.average[1]) if arguments.average else 0.0,
         "agreement": greedy_agreement(model, held_out),
     }
     processor = "a GPU" if model.device.type == "cuda" else f"{torch.get_num_threads()} threads of a CPU"
