@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nearlight.terminal import live, tty
@@ -81,6 +81,7 @@ def test_streamed_equals_at_once(text: str, random_: random.Random, size: tuple[
 
 
 @settings(max_examples=150, deadline=None)
+@example("```" + "x" * 90 + "*" * 10 + "\tlonger words", (40, 24))
 @given(_texts.filter(lambda text: "|" not in text), st.sampled_from([(40, 24), (77, 9)]))
 def test_only_pairs_of_stars_are_ever_missing(text: str, size: tuple[int, int]) -> None:
     said = re.sub(r"\s", "", text.replace("\x1b", "␛"))

@@ -100,11 +100,16 @@ def at_edge(spans: Sequence[Span], width: int) -> list[list[Span]]:
     text = "".join(part for part, _ in spans)
     starts, column = [0], 0
     for index, character in enumerate(text):
-        column += _char_width(character)
-        if column > width:
+        before, column = column, _after(character, column)
+        if column > width and before:
             starts.append(index)
-            column = _char_width(character)
+            column = _after(character, 0)
     return [cut(spans, start, end) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+
+
+def _after(character: str, column: int) -> int:
+    """Return the column behind a character: a tab goes on to the next stop."""
+    return column + (TAB_CELLS - column % TAB_CELLS if character == "\t" else _char_width(character))
 
 
 def clipped(text: str, width: int) -> str:
