@@ -135,6 +135,7 @@ void gemm(const Matrix& m, const uint8_t* quantized, int64_t n_rows, const Outpu
         Ahead ahead{m.codes(tile + T) + T * first * S::kCodeBytes,
                     m.scales(tile + T) + T * first / S::kBlocks * S::kScaleBytes,
                     (T * S::kCodeBytes / (end - begin) + 63) / 64 * 64, T * S::kScaleBytes};
+        const uint8_t* const asked = ahead.codes + T * n * S::kCodeBytes;  // the next tiles' chunk ends there
         for (int64_t i = begin; i < end; i++) {
           const auto [row, rows] = all.at(i);
           auto* sums = scratch.sums + (row - all.at(begin).first_row);
@@ -151,6 +152,7 @@ void gemm(const Matrix& m, const uint8_t* quantized, int64_t n_rows, const Outpu
             panels.at[rows - kLeastPanelRows](scratch, work);
           }
           ahead.codes += n * ahead.code_bytes;
+          if (ahead.codes >= asked) ahead.code_bytes = 0;  // many panels would ask for far more, again and again
           for (int r = 0; last && !whole && r < rows; r++) {
             for (int t = 0; t < n_tiles; t++) out.finish(row + r, tile + t, load(sums[r][t]));
           }
