@@ -83,12 +83,12 @@ def test_every_test_is_a_row(capsys: pytest.CaptureFixture[str], synthetic: str)
 def test_what_was_predicted_stays_as_it_was_stored(
     capsys: pytest.CaptureFixture[str], synthetic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Memory gives 40 GB/s until the prediction is stored, and half of that while the model is run.
-    figures = itertools.chain([40e9], itertools.repeat(20e9))
+    # Memory gives 4 GB/s until the prediction is stored, and half of that while the model is run.
+    figures = itertools.chain([4e9], itertools.repeat(2e9))
     monkeypatch.setattr(measure, "read_now", lambda threads, source: next(figures))
     monkeypatch.setattr(processor, "last_caches", lambda root: [])
     _, decode = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
-    assert (decode["predicted_read_bytes_per_s"], decode["read_bytes_per_s"]) == (40e9, 20e9)
+    assert (decode["predicted_read_bytes_per_s"], decode["read_bytes_per_s"]) == (4e9, 2e9)
     assert decode["predicted_ts"] == pytest.approx(2 * decode["adjusted_ts"])
     assert decode["limit_ts"] == decode["adjusted_ts"]  # without a calibration, it is the limit of the state
     assert decode["ratio"] == pytest.approx(decode["avg_ts"] / decode["predicted_ts"])
@@ -101,7 +101,7 @@ def test_a_small_model_is_held_against_the_cache(
 
     def glance(threads: int, source: str) -> float:
         asked.append(source)
-        return 70e9
+        return 2e9
 
     monkeypatch.setattr(measure, "read_now", glance)
     monkeypatch.setattr(processor, "last_caches", lambda root: [8 << 20])
@@ -109,12 +109,12 @@ def test_a_small_model_is_held_against_the_cache(
     told = capsys.readouterr()
     assert set(asked) == {"cache"}
     assert "| cache bandwidth |" in told.out
-    assert "the processor's cache was read at 70 GB/s around these repetitions" in told.err
+    assert "the processor's cache was read at 2.0 GB/s around these repetitions" in told.err
     (*_, decode) = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
-    assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("cache", "bandwidth", 70e9)
+    assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("cache", "bandwidth", 2e9)
     monkeypatch.setattr(processor, "last_caches", lambda root: [1 << 14])
     (*_, decode) = rows_of(capsys, "--synthetic", synthetic, "--no-calibration")
-    assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("memory", "bandwidth", 70e9)
+    assert (decode["limit_of"], decode["bound"], decode["read_bytes_per_s"]) == ("memory", "bandwidth", 2e9)
 
 
 @pytest.mark.parametrize("option", ["--record", "--plot"])
