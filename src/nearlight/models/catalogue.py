@@ -7,7 +7,8 @@ in which their configs differ; `weights` is the format it is published in, where
 part, from 4B on without the part for pictures. Entries whose family is not written yet are there to say so.
 
 `checked` says what an entry was held against in November 2026: "config", a copy of its config.json; "total", the
-published number of parameters, to the last of them; "tables", only published tables with rounded figures.
+published number of parameters, to the last of them; "tables", only published tables with rounded figures;
+"unchecked", nothing yet, and the number is what the family counts.
 """
 
 from __future__ import annotations
