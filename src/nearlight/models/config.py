@@ -7,7 +7,6 @@ given a reader with those bounds, and no raw config, so that it cannot forget th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -109,9 +108,10 @@ class ConfigReader:
     def factors(self, key: str, length: int) -> list[float]:
         """Return so many positive finite numbers; where there are none, as many ones."""
         values = self.items(key, float) or [1.0] * length
-        if len(values) != length or not all(0 < value < math.inf for value in values):
+        factors = [number for value in values if (number := float_of(value)) is not None and number > 0]
+        if len(factors) != length or len(values) != length:
             self._refuse(key, f"a list of {length} positive numbers", values)
-        return [float(value) for value in values]
+        return factors
 
     def choice(self, key: str, choices: Mapping[str, str], default: str) -> str:
         """Return what a name stands for. Raises: PackageError listing the names that are known."""

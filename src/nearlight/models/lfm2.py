@@ -125,6 +125,7 @@ def _mlp_width(config: ConfigReader) -> int:
     if config.flag("block_auto_adjust_ff_dim", True):
         width = 2 * width // 3
         if not config.is_off("block_ffn_dim_multiplier"):
-            unit = config.positions("block_multiple_of", 256)
-            width = -(-int(width * config.number("block_ffn_dim_multiplier", 1.0)) // unit) * unit
+            unit, factor = config.positions("block_multiple_of", 256), config.number("block_ffn_dim_multiplier", 1.0)
+            config.require(factor <= 1000, "block_ffn_dim_multiplier", "at most 1000", factor)
+            width = -(-int(width * factor) // unit) * unit
     return config.replacing(**{key: width}).size(key)
