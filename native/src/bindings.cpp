@@ -355,10 +355,10 @@ void bind_tape(nb::module_& m) {
     return attend_whole(*t, q, k, v, length, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
   }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
   tape.def("causal_conv", [](TapeRef t, X x, VectorRef weight, std::optional<VectorRef> bias,
-                             std::shared_ptr<RecurrentStore> store) {
+                             std::shared_ptr<RecurrentStore> store, bool silu) {
     expect_own(*t, x);
-    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store);
-  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a);
+    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store, silu);
+  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a, "silu"_a);
   tape.def("selective_scan", [](TapeRef t, X x, X dt, X b, X c, VectorRef a_log, VectorRef d,
                                 std::optional<VectorRef> dt_bias, std::shared_ptr<RecurrentStore> store,
                                 int64_t n_heads, int64_t n_groups) {
@@ -384,6 +384,14 @@ void bind_tape(nb::module_& m) {
   tape.def("combine", [](TapeRef t, X y, const Routes& routes) {
     expect_own(*t, y), expect_own(*t, routes.slot);
     return combine(*t, y, routes);
+  });
+  tape.def("multiply", [](TapeRef t, X x, X y) {
+    expect_own(*t, x), expect_own(*t, y);
+    return multiply(*t, x, y);
+  });
+  tape.def("squared_relu", [](TapeRef t, X x) {
+    expect_own(*t, x);
+    return squared_relu(*t, x);
   });
   tape.def("swiglu", [](TapeRef t, X gate, X up) {
     expect_own(*t, gate), expect_own(*t, up);

@@ -220,3 +220,13 @@ def test_operands_that_do_not_fit_are_refused():
 def test_a_step_needs_rows():
     with pytest.raises(RequestError, match="rows of a step"):
         counted(LLAMA).step([])
+
+
+def test_products_and_squares_are_counted_by_value():
+    ops = CountOps()
+    x = counted_activation(ops, 3, 5)
+    ops.multiply(ops.squared_relu(x), x)
+    assert ops.cost.by_kind()["multiply"].operations == {"fp32": 15}
+    assert ops.cost.by_kind()["squared_relu"].operations == {"fp32": 30}
+    with pytest.raises(ShapeError, match="second input of multiply"):
+        ops.multiply(x, counted_activation(ops, 3, 4))

@@ -169,6 +169,20 @@ def test_scale_softcap_and_scaled_sums(ops: CpuOps) -> None:
     close(compute(ops, lambda a, b, rows: ops.add(a, b, -1.25), x, y), x - 1.25 * y.astype(np.float64))
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (1, 40000), (2, 17000), (7, 19)])
+def test_products_of_values(ops: CpuOps, shape: tuple[int, int]) -> None:
+    x, y = random(*shape), random(*shape, seed=1)
+    np.testing.assert_array_equal(compute(ops, lambda a, b, rows: ops.multiply(a, b), x, y), x * y)
+
+
+@pytest.mark.parametrize("shape", [(1, 40000), (3, 71)])
+def test_squared_relu(ops: CpuOps, shape: tuple[int, int]) -> None:
+    x = random(*shape, scale=3)
+    wanted = np.square(np.maximum(x, 0))
+    assert (wanted == 0).any()
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.squared_relu(h), x), wanted)
+
+
 @pytest.mark.parametrize(("heads", "head_dim", "rotary"), [(3, 6, 6), (2, 10, 4), (1, 64, 64)])
 def test_rope_turns_neighbours_where_pairs_are_interleaved(ops: CpuOps, heads: int, head_dim: int, rotary: int) -> None:
     """As half-split pairs of the same values in another order."""
@@ -195,6 +209,8 @@ def test_not_a_number_stays_one(ops: CpuOps) -> None:
         lambda h, rows: ops.geglu(h, h, "tanh"),
         lambda h, rows: ops.clamped_swiglu(h, h, alpha=1.7, limit=7.0),
         lambda h, rows: ops.softcap(h, 30.0),
+        lambda h, rows: ops.multiply(h, h),
+        lambda h, rows: ops.squared_relu(h),
     ):
         assert np.isnan(compute(ops, op, x))[0].tolist() == [False, True, False]
 
@@ -232,6 +248,7 @@ def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:
             h, ops.linear(h, square)
         ),
         r"second input of swiglu": lambda h, rows: ops.swiglu(h, ops.linear(h, square)),
+        r"second input of multiply": lambda h, rows: ops.multiply(h, ops.linear(h, square)),
         r"gelu approximation: expected none or tanh, found sigmoid": lambda h, rows: ops.gelu(h, "sigmoid"),
         r"input of rope: expected a multiple of 4": lambda h, rows: ops.rope(h, h, 4),
         r"rotary dimensions: expected at most 3, found 6": lambda h, rows: ops.rope(h, h, 3),

@@ -157,6 +157,121 @@ WINDOWED: dict[str, Any] = {
 }
 """Whose window is shorter than what the tests give them to read."""
 
+HEADS_OF_STATES: dict[str, Any] = {"mamba_n_heads": 6, "mamba_d_head": 12, "mamba_n_groups": 2, "mamba_d_state": 5}
+GRANITE: dict[str, Any] = {
+    **SIZES,
+    "hidden_size": 36,
+    "attention_multiplier": 0.3,
+    "embedding_multiplier": 2.5,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 3.0,
+}
+NEMOTRON: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": None,
+    "head_dim": 10,
+    "mamba_num_heads": 6,
+    "mamba_head_dim": 7,
+    "ssm_state_size": 5,
+    "n_groups": 3,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 13,
+    "moe_shared_expert_intermediate_size": 17,
+    "routed_scaling_factor": 1.4,
+    "time_step_min": 1e-30,  # by which transformers bounds steps, in prompts only, and nobody else
+}
+FALCON: dict[str, Any] = {**SIZES, **HEADS_OF_STATES, "head_dim": 14, "mamba_d_ssm": 72}
+FACTORS: dict[str, Any] = {
+    "lm_head_multiplier": 0.3,
+    "embedding_multiplier": 2.5,
+    "mlp_multipliers": [0.8, 0.6],
+    "key_multiplier": 0.5,
+    "attention_out_multiplier": 0.7,
+    "attention_in_multiplier": 1.3,
+    "ssm_multipliers": [0.4, 0.5, 0.6, 0.7, 0.8],
+    "ssm_in_multiplier": 1.2,
+    "ssm_out_multiplier": 0.9,
+}
+HYBRIDS: dict[str, Any] = {
+    "lfm2": transformers.Lfm2Config(
+        **{**SIZES, "hidden_size": 36, "num_hidden_layers": 4},
+        layer_types=["conv", "full_attention", "conv", "full_attention"],
+        block_multiple_of=7,
+        block_ffn_dim_multiplier=1.1,
+    ),
+    "lfm2-biases": transformers.Lfm2Config(
+        **{**SIZES, "hidden_size": 36},
+        full_attn_idxs=[1],
+        conv_bias=True,
+        conv_L_cache=4,
+        block_auto_adjust_ff_dim=False,
+        tie_word_embeddings=False,
+    ),
+    "lfm2_moe": transformers.Lfm2MoeConfig(
+        **{**SIZES, "hidden_size": 36},
+        layer_types=["conv", "full_attention", "conv"],
+        num_dense_layers=1,
+        num_experts=5,
+        num_experts_per_tok=2,
+        moe_intermediate_size=13,
+        routed_scaling_factor=1.3,
+    ),
+    "nemotron_h": transformers.NemotronHConfig(
+        **NEMOTRON, layers_block_type=["mamba", "mlp", "attention", "moe", "mamba", "moe"], n_group=2
+    ),
+    "nemotron_h-latent": transformers.NemotronHConfig(
+        **NEMOTRON,
+        layers_block_type=["moe", "mamba", "attention"],
+        moe_latent_size=22,
+        use_bias=True,
+        mlp_bias=True,
+        use_conv_bias=False,
+    ),
+    "falcon_h1": transformers.FalconH1Config(**FALCON, **FACTORS),
+    "falcon_h1-norm-first": transformers.FalconH1Config(
+        **FALCON,
+        **FACTORS,
+        mamba_rms_norm=True,
+        mamba_proj_bias=True,
+        projectors_bias=True,
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "falcon_h1-gate-first": transformers.FalconH1Config(
+        **{**FALCON, "mamba_d_ssm": None, "mamba_d_head": 14},
+        mamba_rms_norm=True,
+        mamba_norm_before_gate=False,
+        mamba_conv_bias=False,
+    ),
+    "granitemoehybrid": transformers.GraniteMoeHybridConfig(
+        **GRANITE,
+        **HEADS_OF_STATES,
+        layer_types=["mamba", "attention", "mamba"],
+        num_local_experts=5,
+        shared_intermediate_size=20,
+    ),
+    "granitemoehybrid-dense": transformers.GraniteMoeHybridConfig(
+        **GRANITE,
+        **HEADS_OF_STATES,
+        layer_types=["mamba", "attention", "attention"],
+        num_local_experts=0,
+        shared_intermediate_size=20,
+        position_embedding_type="rope",
+        mamba_proj_bias=True,
+        mamba_conv_bias=False,
+        attention_bias=True,
+        tie_word_embeddings=True,
+    ),
+}
+"""Layers of several kinds: convolutions, recurrences, attention, or two of them side by side."""
+
+CONFIGS |= HYBRIDS
+CONFIGS["granitemoe"] = transformers.GraniteMoeConfig(**GRANITE, num_local_experts=5)
+CONFIGS["olmoe"] = transformers.OlmoeConfig(
+    **{**SIZES, "hidden_size": 36, "pad_token_id": 0}, num_experts=5, num_experts_per_tok=2
+)
+
 
 def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     """Make a model whose every parameter matters: norms and biases are random too."""
@@ -176,6 +291,10 @@ def scramble(model: Any) -> None:
                 parameter.normal_(std=1.2 / parameter.shape[-1] ** 0.5)
             else:
                 parameter.normal_(mean=0.7, std=0.3)
+        stored = model.state_dict()
+        for name, buffer in model.named_buffers():
+            if name in stored:  # a correction of what experts are chosen by
+                buffer.normal_(std=0.1)
     model.tie_weights()
 
 

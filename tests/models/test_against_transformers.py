@@ -12,6 +12,7 @@ import transformers
 import nearlight
 from tests.models.random_models import (
     CONFIGS,
+    HYBRIDS,
     WINDOWED,
     relative_error,
     rms_error,
@@ -34,8 +35,15 @@ def test_fp32_logits_equal(tmp_path: Path, name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite"),
+        *("lfm2", "falcon_h1", "falcon_h1-norm-first", "granitemoehybrid", "nemotron_h-latent"),
+    ],
+)
 def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> None:
+    """Where no row's second and third best experts are so near that their order is another in 16 bits."""
     theirs = write_model(tmp_path, CONFIGS[name], torch.bfloat16).float()
     model = nearlight.load(tmp_path, backend=backend)
     assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 2e-2
@@ -114,7 +122,7 @@ def test_q8_cache_stays_close(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gpt2", "gemma3_text", "gpt_oss", "granite"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gpt2", "gemma3_text", "gpt_oss", "granite", *HYBRIDS])
 def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     write_model(tmp_path, CONFIGS[name], dtype)
     model = nearlight.load(tmp_path)
@@ -130,7 +138,7 @@ def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, d
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss", *HYBRIDS])
 def test_batched_equals_single_bit_for_bit(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, CONFIGS[name])
     engine = nearlight.load(tmp_path).engine

@@ -16,15 +16,19 @@ from tests.models.random_models import relative_error
 
 FILES = Path(os.environ.get("NEARLIGHT_TINY_GGUFS") or Path(__file__).parents[3] / "shared" / "gguf")
 RUN = [
+    "falcon_h1",
     "gemma2",
     "glm4",
     "glm4_moe",
     "gemma3",
     "gpt_oss_f32",
+    "granitemoehybrid",
+    "lfm2",
     "mamba",
     "mamba2",
     "mistral",
     "mixtral",
+    "nemotron_h",
     "olmo2",
     "qwen3_moe",
     "smollm3",

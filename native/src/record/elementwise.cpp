@@ -181,6 +181,15 @@ Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64
   return out;
 }
 
+// The product follows what x was made by.
+Activation multiply(Tape& tape, const Activation& x, const Activation& y) {
+  return by_value(tape, "multiply", x, y, kFewSums, level().vector->multiply);
+}
+
+Activation squared_relu(Tape& tape, const Activation& x) {
+  return by_value(tape, "squared_relu", x, kFewSums, level().vector->squared_relu);
+}
+
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up) {
   return by_value(tape, "swiglu", gate, up, kFewExponentials, level().vector->swiglu);
 }

@@ -95,11 +95,13 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options);
 Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias,
-                       std::shared_ptr<RecurrentStore> store);
+                       std::shared_ptr<RecurrentStore> store, bool silu);
 Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt, const Activation& b,
                           const Activation& c, VectorRef a_log, VectorRef d, VectorRef dt_bias,
                           std::shared_ptr<RecurrentStore> store, int64_t n_heads, int64_t n_groups);
 Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups);
+Activation multiply(Tape& tape, const Activation& x, const Activation& y);
+Activation squared_relu(Tape& tape, const Activation& x);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
 Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& up, float alpha, float limit);
 Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh);

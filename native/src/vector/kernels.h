@@ -72,6 +72,7 @@ constexpr int64_t kLeastSplitTokens = 512, kMostSplits = 18;
 // Rows of one sequence and up to 16 channels of a convolution; arrays by lane have 16 floats, whatever n_lanes is.
 struct ConvTile {
   int64_t n_rows, n_lanes, n_taps;
+  bool silu;             // of the sums
   const float* x;        // the first row's first channel
   float* out;            // likewise
   int64_t stride;        // floats between rows of x, and of out
@@ -118,6 +119,8 @@ struct VectorKernels {
   // Element by element.
   void (*add)(const float* x, const float* y, float* out, int64_t n);
   void (*add_scaled)(const float* x, float scale, const float* y, float* out, int64_t n);  // x + scale * y
+  void (*multiply)(const float* x, const float* y, float* out, int64_t n);
+  void (*squared_relu)(const float* x, float* out, int64_t n);
   void (*swiglu)(const float* gate, const float* up, float* out, int64_t n);
   // min(gate, limit) * logistic(alpha * that) * (up within the limits + 1)
   void (*clamped_swiglu)(const float* gate, const float* up, float* out, int64_t n, float alpha, float limit);

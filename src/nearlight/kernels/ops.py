@@ -276,6 +276,12 @@ class Ops(Protocol):
     def gelu(self, x: Array, approximation: str) -> Array:
         """Compute GELU, `approximation` "none" (erf) or "tanh". Source: arXiv:1606.08415."""
 
+    def squared_relu(self, x: Array) -> Array:
+        """Compute max(x, 0) squared. Source: arXiv:2109.08668."""
+
+    def multiply(self, x: Array, y: Array) -> Array:
+        """Compute x * y, of equal shape."""
+
     def add(self, x: Array, y: Array, scale: float = 1.0) -> Array:
         """Compute x + scale * y, of equal shape."""
 
@@ -355,8 +361,17 @@ class RecurrentOps(Ops, Protocol):
     def recurrent_store(self, size: int) -> RecurrentStore:
         """Make an empty store of states of `size` float32 values."""
 
-    def causal_conv(self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows) -> Array:
-        """Convolve every channel with its own kernel over its sequence's last inputs, then apply SiLU.
+    def causal_conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        silu: bool = True,
+    ) -> Array:
+        """Convolve every channel with its own kernel over its sequence's last inputs, then apply SiLU if `silu`.
 
         Shapes: x [R, C], weight [C * K] (a channel's K factors side by side, the last for the row itself), bias [C] ->
         [R, C]; the state holds the K - 1 inputs before, [K - 1, C].
@@ -388,3 +403,7 @@ class RecurrentOps(Ops, Protocol):
         where a head has one A; d and dt_bias [H]; -> [R, H * P]. The state is [H, P, N].
         Source: arXiv:2312.00752 (Mamba: heads of one value), arXiv:2405.21060 (Mamba-2).
         """
+
+
+class HybridOps(ExpertOps, RecurrentOps, Protocol):
+    """A kernel set that has both."""

@@ -313,7 +313,14 @@ class ReferenceOps:
         return _attend_whole(q, k, v, length, scale, window, softcap, sinks)
 
     def causal_conv(
-        self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        silu: bool = True,
     ) -> torch.Tensor:
         assert isinstance(store, TorchRecurrentStore)
         channels = x.shape[-1]
@@ -325,7 +332,7 @@ class ReferenceOps:
             windows = inputs.unfold(0, width, 1)  # [rows, channels, width]
             out[mine] = (windows * kernel).sum(-1) + (0 if bias is None else bias)
             store.write(sequence, inputs[len(inputs) - (width - 1) :].clone())
-        return F.silu(out)
+        return F.silu(out) if silu else out
 
     def grouped_rms_norm(self, x: Array, weight: Array, eps: float, n_groups: int) -> torch.Tensor:
         groups = _split(x, x.shape[-1] // n_groups)
@@ -412,6 +419,13 @@ class ReferenceOps:
 
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)
+
+    def squared_relu(self, x: Array) -> torch.Tensor:
+        return F.relu(x).square()
+
+    def multiply(self, x: Array, y: Array) -> torch.Tensor:
+        result: torch.Tensor = x * y
+        return result
 
     def add(self, x: Array, y: Array, scale: float = 1.0) -> torch.Tensor:
         result: torch.Tensor = x + scale * y

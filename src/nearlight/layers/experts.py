@@ -17,12 +17,16 @@ from nearlight.layers.parameters import Layer, Parameter, Role
 
 @dataclass(frozen=True)
 class ExpertNames:
-    """What a family calls the parts, below the layer's name."""
+    """What a family calls the parts, below the layer's name.
+
+    `correction` is a vector that is added to what experts are chosen by, where there is one.
+    """
 
     router: str
     gate: str
     up: str
     down: str
+    correction: str = ""
 
 
 class ExpertLinear(Layer):
@@ -43,8 +47,7 @@ class ExpertLinear(Layer):
 class SparseMLP(Layer):
     """The chosen experts' down(silu(gate(x)) * up(x)), weighted by the router. Shapes: [R, M] -> [R, M].
 
-    With `bias` the router and every expert's matrices have biases. `correction` names a vector below the router that is
-    added to what experts are chosen by; `shared` is an MLP for every row.
+    With `bias` the router and every expert's matrices have biases. `shared` is an MLP for every row.
     """
 
     def __init__(
@@ -57,14 +60,13 @@ class SparseMLP(Layer):
         n_experts: int,
         routing: Routing,
         bias: bool = False,
-        correction: str | None = None,
         shared: GatedMLP | None = None,
     ) -> None:
         self.ops = ops
         self.routing, self.shared = routing, shared
-        router = f"{name}.{names.router}"
-        self.router = Linear(ops, router, n_experts, hidden_size, "router", bias)
-        self.correction = Parameter(f"{router}.{correction}", (n_experts,), "router") if correction else None
+        self.router = Linear(ops, f"{name}.{names.router}", n_experts, hidden_size, "router", bias)
+        correction = f"{name}.{names.correction}"
+        self.correction = Parameter(correction, (n_experts,), "router") if names.correction else None
         active = Fraction(routing.n_chosen, n_experts)
         self.gate, self.up, self.down = (
             ExpertLinear(ops, f"{name}.{part}", n_experts, n_out, n_in, active, bias)

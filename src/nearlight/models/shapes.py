@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from nearlight.kernels.ops import Ops
+from nearlight.kernels.ops import Ops, Routing
 from nearlight.layers.attention import AttentionShape
 from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
@@ -46,6 +46,21 @@ def chosen_experts(config: ConfigReader, n_experts: int, default: int) -> int:
     n_chosen = config.size("num_experts_per_tok", default)
     config.require(n_chosen <= n_experts, "num_experts_per_tok", f"at most {n_experts}", n_chosen)
     return n_chosen
+
+
+def sigmoid_routing(config: ConfigReader, n_experts: int, default: int) -> Routing:
+    """Read how a router chooses by sigmoids, perhaps in groups of experts, as DeepSeek-V3's does."""
+    n_groups, n_chosen_groups = config.size("n_group", 1), config.size("topk_group", 1)
+    fits = n_experts % n_groups == 0 and n_chosen_groups <= n_groups
+    config.require(fits, "n_group", f"a divisor of {n_experts}, of which topk_group are chosen", n_groups)
+    return Routing(
+        chosen_experts(config, n_chosen_groups * (n_experts // n_groups), default),
+        normalize=config.flag("norm_topk_prob", True),
+        scoring="sigmoid",
+        scale=config.number("routed_scaling_factor", 1.0),
+        n_groups=n_groups,
+        n_chosen_groups=n_chosen_groups,
+    )
 
 
 def optional_number(config: ConfigReader, key: str) -> float | None:

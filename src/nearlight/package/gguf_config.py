@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,22 @@ import numpy as np
 
 from nearlight import formats
 from nearlight.errors import PackageError, UnsupportedError
+from nearlight.package import gguf_hybrids as hybrids
 from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.gguf_names import (
     DECODER,
+    FALCON_H1,
     GEMMA,
     GLM4,
     GLM4_MOE,
     GPT2,
     GPT_OSS,
+    GRANITE_MOE,
+    LFM2,
     MAMBA,
     MAMBA2,
     MIXTRAL,
+    NEMOTRON_H,
     OLMO2,
     PHI3,
     QWEN3_MOE,
@@ -176,6 +181,42 @@ def _granite_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
     return {"attention_multiplier": config["head_dim"] ** -0.5, **config}
 
 
+def _granite_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Those with a shared expert are of another family, which also has recurrences."""
+    if "blk.0.ffn_up_shexp.weight" not in tensors:
+        return _granite_config(metadata, architecture, tensors)
+    return _granite_hybrid_config(metadata, architecture, tensors) | {"model_type": "granitemoehybrid"}
+
+
+def _granite_hybrid_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _granite_config(hybrids.uniform(metadata, architecture), architecture, tensors)
+    return config | hybrids.granite(metadata, architecture, tensors, config)
+
+
+def _lfm2_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _decoder_config(hybrids.uniform(metadata, architecture), architecture, tensors)
+    return config | hybrids.lfm2(metadata, architecture, tensors, config)
+
+
+def _falcon_h1_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _decoder_config(metadata, architecture, tensors)
+    return config | hybrids.falcon_h1(metadata, architecture, tensors, config)
+
+
+def _nemotron_h_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Its norms are others' by another key, and its attention has no rotation that a size in the file could be of."""
+    values = dict(hybrids.uniform(metadata, architecture).values)
+    values.pop(f"{architecture}.rope.dimension_count", None)
+    usual = f"{architecture}.attention.layer_norm_rms_epsilon"
+    values[usual] = metadata.number(f"{architecture}.attention.layer_norm_epsilon", values.get(usual), above=0)
+    config = _decoder_config(replace(metadata, values=values), architecture, tensors)
+    return config | hybrids.nemotron_h(metadata, architecture, tensors, config)
+
+
+def _olmoe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    return _decoder_config(metadata, architecture, tensors) | {"norm_topk_prob": False}
+
+
 def _unknown_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """Read the sizes that most architectures have, where a file has them and they are plain numbers."""
     values = {key: metadata.values.get(f"{architecture}.{name}") for key, name in _USUAL_SIZES.items()}
@@ -250,14 +291,22 @@ ARCHITECTURES = {
     "qwen2": Architecture("qwen2", _decoder_config, DECODER),
     "qwen3": Architecture("qwen3", _decoder_config, DECODER),
     "gpt2": Architecture("gpt2", _gpt2_config, GPT2),
+    "falcon-h1": Architecture("falcon_h1", _falcon_h1_config, FALCON_H1),
     "gemma2": Architecture("gemma2", _gemma_config, GEMMA),
     "gemma3": Architecture("gemma3_text", _gemma_config, GEMMA),
     "glm4": Architecture("glm4", _decoder_config, GLM4),
     "glm4moe": Architecture("glm4_moe", _glm4_moe_config, GLM4_MOE),
     "gpt-oss": Architecture("gpt_oss", _gpt_oss_config, GPT_OSS),
     "granite": Architecture("granite", _granite_config, DECODER, permuted=True),
+    "granitehybrid": Architecture("granitemoehybrid", _granite_hybrid_config, GRANITE_MOE, permuted=True),
+    "granitemoe": Architecture("granitemoe", _granite_moe_config, GRANITE_MOE, permuted=True),
+    "lfm2": Architecture("lfm2", _lfm2_config, LFM2),
+    "lfm2moe": Architecture("lfm2_moe", _lfm2_config, LFM2),
     "mamba": Architecture("mamba", _mamba_config, MAMBA),
     "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
+    "nemotron_h": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
+    "nemotron_h_moe": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
+    "olmoe": Architecture("olmoe", _olmoe_config, QWEN3_MOE),
     "olmo2": Architecture("olmo2", _olmo_config, OLMO2),
     "phi3": Architecture("phi3", _decoder_config, PHI3),
     "qwen3moe": Architecture("qwen3_moe", _decoder_config, QWEN3_MOE),

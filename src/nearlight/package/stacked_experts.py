@@ -19,7 +19,7 @@ from nearlight.package.safetensors import BYTES
 from nearlight.package.tensors import Bytes, StoredTensor
 
 _PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
-_MOST_EXPERTS = 4096
+MOST_EXPERTS = 4096
 """A layer's, beyond which a file tells nonsense: each becomes a tensor."""
 
 
@@ -38,7 +38,7 @@ def _parts(tensor: StoredTensor, prefix: str, kind: str, tensors: Mapping[str, S
     names = _PARTS.get(f"{what}_proj", ())
     shape, n_axes = tensor.shape, {"": 3, "_bias": 2, "_blocks": 4}.get(form)
     scales = tensors.get(f"{tensor.name.removesuffix('_blocks')}_scales", tensor)
-    fits = n_axes == len(shape) and 0 not in shape and shape[0] <= _MOST_EXPERTS
+    fits = n_axes == len(shape) and 0 not in shape and shape[0] <= MOST_EXPERTS
     if form == "_blocks":
         fits = fits and shape[3] == 16 and scales.shape == shape[:3] and {tensor.format, scales.format} == {BYTES}
     if not names or not fits:

@@ -338,6 +338,8 @@ class CountOps:
         bias: CountedVector | None,
         store: CountedRecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> Activation:
         _expect_multiple(f"factors of {weight.name}", x.width, weight.size)
         kernel = weight.size // x.width
@@ -407,6 +409,13 @@ class CountOps:
 
     def softcap(self, x: Activation, cap: float) -> Activation:
         return self._by_value("softcap", ACTIVATION_OPERATIONS, x)
+
+    def squared_relu(self, x: Activation) -> Activation:
+        return self._by_value("squared_relu", 2, x)
+
+    def multiply(self, x: Activation, y: Activation) -> Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._by_value("multiply", 1, x, y)
 
     def add(self, x: Activation, y: Activation, scale: float = 1.0) -> Activation:
         _expect("second input of add", x.shape, y.shape)

@@ -263,13 +263,15 @@ class CpuOps:
         bias: _native.Vector | None,
         store: RecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> _native.Activation:
         width = x.shape[1]
         _expect_multiple(f"factors of {weight.name}", width, weight.size)
         if bias is not None:
             _expect(f"bias {bias.name}", width, bias.size)
         native = _own_recurrence(store, weight.size - width)
-        return self._tape.causal_conv(x, weight, bias, native)
+        return self._tape.causal_conv(x, weight, bias, native, silu)
 
     def selective_scan(
         self,
@@ -376,6 +378,13 @@ class CpuOps:
 
     def gelu(self, x: _native.Activation, approximation: str) -> _native.Activation:
         return self._tape.gelu(x, _is_tanh(approximation))
+
+    def squared_relu(self, x: _native.Activation) -> _native.Activation:
+        return self._tape.squared_relu(x)
+
+    def multiply(self, x: _native.Activation, y: _native.Activation) -> _native.Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._tape.multiply(x, y)
 
     def add(self, x: _native.Activation, y: _native.Activation, scale: float = 1.0) -> _native.Activation:
         _expect("second input of add", x.shape, y.shape)
