@@ -17,8 +17,9 @@ from nearlight.engine.generation import Rendered
 from nearlight.errors import RequestError, TextError
 from nearlight.package.package import Package
 from nearlight.text.once import Once
+from nearlight.text.reasoning import Reasoning
 from nearlight.text.template import ChatTemplate
-from nearlight.text.thinking import Markers, find_markers
+from nearlight.text.thinking import find_markers
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer, stop_ids_of
 
 Message: TypeAlias = Mapping[str, Any]
@@ -54,8 +55,8 @@ class Prompts:
         return self._tokenizer.get()
 
     @property
-    def markers(self) -> Markers | None:
-        """What surrounds thinking in the model's answers, None for models that do not think."""
+    def markers(self) -> Reasoning | None:
+        """How thinking is marked in the model's answers, None for models that do not think."""
         return self._markers.get()
 
     @property
