@@ -6,14 +6,12 @@ NEARLIGHT_LLAMA_CPP says where the source is.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import pytest
 from corpus import NASTY
+from llama_cpp import source
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Sequence, Split
 
@@ -54,14 +52,6 @@ ADAPTED = {
     "granite-embed-multi-97m": "capitals by ASCII alone",
 }
 """Names whose patterns in llama.cpp are not those of the published tokenizer, and why."""
-
-
-@cache
-def source() -> Path:
-    told = os.environ.get("NEARLIGHT_LLAMA_CPP")
-    if not told:
-        pytest.skip("no source of llama.cpp; NEARLIGHT_LLAMA_CPP says where one is")
-    return Path(told)
 
 
 @pytest.mark.parametrize("most_texts", [0, 10**6], ids=["whole", "in parts"])
