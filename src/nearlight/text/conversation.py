@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nearlight.errors import TextError
+from nearlight.text.switches import Think
 from nearlight.text.template import ChatTemplate, Message
 from nearlight.text.tokenizer import Tokenizer
 
@@ -29,8 +30,8 @@ class _Agreed:
 class Conversation:
     """Holds the messages of a chat and the ids they were, turn after turn.
 
-    `tools` and `variables` (such as enable_thinking) go to the template every time. Set `messages` freely between
-    turns: what no longer agrees with the past is tokenized anew.
+    `tools`, `think` and `variables` go to the template every time, as `ChatTemplate.render` takes them. Set `messages`
+    freely between turns: what no longer agrees with the past is tokenized anew.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Conversation:
         *,
         messages: Sequence[Message] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
+        think: Think = None,
         variables: Mapping[str, Any] | None = None,
     ) -> None:
-        self.template, self.tokenizer = template, tokenizer
+        self.template, self.tokenizer, self.think = template, tokenizer, think
         self.messages: list[dict[str, Any]] = [dict(message) for message in messages]
         self.tools, self.variables = tools, dict(variables or {})
         self.prompt_text = ""
@@ -70,7 +72,7 @@ class Conversation:
         return len(self._rendered(messages).ids)
 
     def _rendered(self, messages: Sequence[Message]) -> _Agreed:
-        text = self.template.render(messages, tools=self.tools, **self.variables)
+        text = self.template.render(messages, tools=self.tools, think=self.think, **self.variables)
         agreed = max((past for past in self._past if text.startswith(past.text)), key=_length, default=None)
         if agreed is None:
             return _Agreed(text, tuple(self.tokenizer.encode(text, special=False)))
