@@ -47,9 +47,17 @@ _WRAPPED = re.compile(
     r"(?:language_model\.model|model\.language_model)\.(?P<name>.+)|(?:language_model\.)?(?P<head>lm_head\..+)"
 )
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"), wrapped=_WRAPPED)
+QWEN_NEXT = Layout(
+    "model.", DECODER.buffers, less_one=re.compile(r"(?!.*\blinear_attn\.norm\.).*norm\.weight"), wrapped=_WRAPPED
+)
 _DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3"]
 _DECODERS += ["qwen2", "qwen3", "qwen3_moe", "smollm3"]
-LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA} | dict.fromkeys(_DECODERS, DECODER)
+_QWEN_NEXT = ["qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"]
+LAYOUTS = (
+    {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA}
+    | dict.fromkeys(_QWEN_NEXT, QWEN_NEXT)
+    | dict.fromkeys(_DECODERS, DECODER)
+)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
