@@ -33,7 +33,8 @@ GEMMA: dict[str, Any] = {
 EXPERTS: dict[str, Any] = {**SIZES, "head_dim": 14, "num_experts_per_tok": 2}
 
 DELTA_NET: dict[str, Any] = {
-    **{**SIZES, "num_hidden_layers": 4},
+    **SIZES,
+    "num_hidden_layers": 4,
     "head_dim": 24,
     "partial_rotary_factor": 0.25,
     "linear_num_key_heads": 2,

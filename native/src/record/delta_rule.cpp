@@ -1,6 +1,4 @@
-// The gated delta rule as a command, cut by heads and by 64 of a head's channels. See record.h.
-//
-// A head's state lies as its channels are taken (vector/delta_rule.cpp): by blocks of 16, each [key_dim][its lanes].
+// The gated delta rule as a command, cut by heads and by 32 of a head's channels, whose states lie together. See record.h.
 #include <algorithm>
 #include <cmath>
 

@@ -111,11 +111,11 @@ struct DeltaTile {
   int64_t gate_stride;
   float rate, bias;     // a decay is 2^(rate * softplus(a + bias)), rate being negative
   float scale;          // of out
-  const float* state;   // [blocks of 16 channels][key_dim][lanes]
+  const float* state;   // [key_dim][n_lanes]
   float* next;
 };
 
-constexpr int64_t kDeltaChannels = 64;  // whose states of 128 dimensions stay in a first cache of 48 kB
+constexpr int64_t kDeltaChannels = 32;  // whose states of 128 dimensions take half of a first cache of 32 kB
 
 constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
 

@@ -16,6 +16,8 @@ void causal_conv(const ConvTile& tile) {
     return row < 0 ? lanes.load(tile.state + (row + n_before) * tile.n_lanes) : lanes.load(tile.x + row * tile.stride);
   };
   for (int64_t row = 0; row < tile.n_rows; row++) {
+    const int64_t coming = (row + 8) * tile.stride;  // rows lie a step's width apart, which no processor guesses
+    prefetch(tile.x + coming), prefetch_to_write(tile.out + coming);
     f32x16 sum = load(tile.bias);
     for (int64_t tap = 0; tap < tile.n_taps; tap++) {
       sum = fma(input(row - n_before + tap), load(tile.factors + 16 * tap), sum);

@@ -17,7 +17,7 @@ import numpy as np
 
 from nearlight.dtypes import F32
 from nearlight.formats import dequantize
-from nearlight.package.stacked_experts import experts_apart
+from nearlight.package.stacked_experts import experts_apart, fused_experts_apart
 from nearlight.package.tensors import Bytes, StoredTensor
 
 
@@ -59,6 +59,12 @@ LAYOUTS = (
     | dict.fromkeys(_DECODERS, DECODER)
 )
 
+_EXPERTS_APART = {
+    "gpt_oss": experts_apart,
+    "qwen3_next": fused_experts_apart,
+    "qwen3_5_moe_text": fused_experts_apart,
+}
+
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """Give tensors their canonical names and `[out, in]` orientation; families not listed are left as they are."""
@@ -79,7 +85,7 @@ def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str,
             tensor = _plus_one(tensor)
         full_name = name if has_prefix or name.startswith("lm_head.") else layout.prefix + name
         normalized[full_name] = tensor.renamed(full_name)
-    return experts_apart(normalized) if model_type == "gpt_oss" else normalized
+    return _EXPERTS_APART.get(model_type, dict)(normalized)
 
 
 def _plus_one(tensor: StoredTensor) -> StoredTensor:
