@@ -329,6 +329,10 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x);
     return rms_norm(*t, x, weight, eps);
   });
+  tape.def("l2_norm", [](TapeRef t, X x, int64_t head_dim, float eps) {
+    expect_own(*t, x);
+    return l2_norm(*t, x, head_dim, eps);
+  }, "x"_a, "head_dim"_a, "eps"_a);
   tape.def("layer_norm", [](TapeRef t, X x, VectorRef weight, VectorRef bias, float eps) {
     expect_own(*t, x);
     return layer_norm(*t, x, weight, bias, eps);
@@ -365,6 +369,11 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x), expect_own(*t, dt), expect_own(*t, b), expect_own(*t, c);
     return selective_scan(*t, x, dt, b, c, a_log, d, dt_bias ? *dt_bias : nullptr, store, n_heads, n_groups);
   }, "x"_a, "dt"_a, "b"_a, "c"_a, "a_log"_a, "d"_a, "dt_bias"_a.none(), "store"_a, "n_heads"_a, "n_groups"_a);
+  tape.def("gated_delta_rule", [](TapeRef t, X q, X k, X v, X a, X b, VectorRef a_log, VectorRef dt_bias,
+                                  std::shared_ptr<RecurrentStore> store, int64_t n_key_heads, bool tiled, float scale) {
+    for (X x : {std::cref(q), std::cref(k), std::cref(v), std::cref(a), std::cref(b)}) expect_own(*t, x);
+    return gated_delta_rule(*t, {q, k, v, a, b}, a_log, dt_bias, store, {n_key_heads, tiled, scale});
+  }, "q"_a, "k"_a, "v"_a, "a"_a, "b"_a, "a_log"_a, "dt_bias"_a, "store"_a, "n_key_heads"_a, "tiled"_a, "scale"_a);
   tape.def("grouped_rms_norm", [](TapeRef t, X x, VectorRef weight, float eps, int64_t n_groups) {
     expect_own(*t, x);
     return grouped_rms_norm(*t, x, weight, eps, n_groups);
@@ -400,6 +409,10 @@ void bind_tape(nb::module_& m) {
   tape.def("clamped_swiglu", [](TapeRef t, X gate, X up, float alpha, float limit) {
     expect_own(*t, gate), expect_own(*t, up);
     return clamped_swiglu(*t, gate, up, alpha, limit);
+  });
+  tape.def("sigmoid_gate", [](TapeRef t, X x, X gate) {
+    expect_own(*t, x), expect_own(*t, gate);
+    return sigmoid_gate(*t, x, gate);
   });
   tape.def("geglu", [](TapeRef t, X gate, X up, bool tanh) {
     expect_own(*t, gate), expect_own(*t, up);

@@ -178,6 +178,22 @@ class Tape:
         n_heads: int,
         n_groups: int,
     ) -> Activation: ...
+    def gated_delta_rule(
+        self,
+        q: Activation,
+        k: Activation,
+        v: Activation,
+        a: Activation,
+        b: Activation,
+        a_log: Vector,
+        dt_bias: Vector,
+        store: RecurrentStore,
+        n_key_heads: int,
+        tiled: bool,
+        scale: float,
+    ) -> Activation: ...
+    def l2_norm(self, x: Activation, head_dim: int, eps: float) -> Activation: ...
+    def sigmoid_gate(self, x: Activation, gate: Activation) -> Activation: ...
     def grouped_rms_norm(self, x: Activation, weight: Vector, eps: float, n_groups: int) -> Activation: ...
     def attend_whole(
         self,

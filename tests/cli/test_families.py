@@ -37,7 +37,10 @@ RUN = {
     "mixtral",
     "nemotron_h",
     "olmo2",
+    "qwen3_5",
+    "qwen3_5_moe",
     "qwen3_moe",
+    "qwen3_next",
     "smollm3",
 }
 LENGTHS = ("-p", "8", "-n", "0", "-r", "1", "--no-calibration")

@@ -162,6 +162,15 @@ def test_clamped_swiglu(ops: CpuOps) -> None:
     close(found, low / (1 + np.exp(-1.7 * low)) * (inner + 1))
 
 
+@pytest.mark.parametrize(
+    ("shape", "width"), [((1, 5), 5), ((3, 71), 71), ((2, 5000), 5000), ((3, 71), 1), ((1, 16), 1)]
+)
+def test_sigmoid_gate(ops: CpuOps, shape: tuple[int, int], width: int) -> None:
+    x, gate = random(*shape), random(shape[0], width, seed=1, scale=30)
+    found = compute(ops, lambda x, g, rows: ops.sigmoid_gate(x, g), x, gate)
+    np.testing.assert_allclose(found, x / (1 + np.exp(-gate.astype(np.float64))), rtol=1e-6, atol=1e-9)
+
+
 def test_scale_softcap_and_scaled_sums(ops: CpuOps) -> None:
     x, y = random(3, 71, scale=20), random(3, 71, seed=1)
     np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, 0.3), x), x * np.float32(0.3))
@@ -211,6 +220,7 @@ def test_not_a_number_stays_one(ops: CpuOps) -> None:
         lambda h, rows: ops.softcap(h, 30.0),
         lambda h, rows: ops.multiply(h, h),
         lambda h, rows: ops.squared_relu(h),
+        lambda h, rows: ops.sigmoid_gate(h, h),
     ):
         assert np.isnan(compute(ops, op, x))[0].tolist() == [False, True, False]
 
@@ -249,6 +259,9 @@ def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:
         ),
         r"second input of swiglu": lambda h, rows: ops.swiglu(h, ops.linear(h, square)),
         r"second input of multiply": lambda h, rows: ops.multiply(h, ops.linear(h, square)),
+        r"gates: expected \(up to 2 rows, 6\), found \(up to 2 rows, 4\)": lambda h, rows: ops.sigmoid_gate(
+            h, ops.linear(h, square)
+        ),
         r"gelu approximation: expected none or tanh, found sigmoid": lambda h, rows: ops.gelu(h, "sigmoid"),
         r"input of rope: expected a multiple of 4": lambda h, rows: ops.rope(h, h, 4),
         r"rotary dimensions: expected at most 3, found 6": lambda h, rows: ops.rope(h, h, 3),

@@ -32,6 +32,25 @@ GEMMA: dict[str, Any] = {
 }
 EXPERTS: dict[str, Any] = {**SIZES, "head_dim": 14, "num_experts_per_tok": 2}
 
+DELTA_NET: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": 4,
+    "head_dim": 24,
+    "partial_rotary_factor": 0.25,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 10,
+    "linear_value_head_dim": 22,
+}
+DELTA_EXPERTS: dict[str, Any] = {
+    **DELTA_NET,
+    "num_experts": 5,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 13,
+    "shared_expert_intermediate_size": 17,
+}
+THREE_AXES = {"rope_type": "default", "rope_theta": 700.0, "mrope_section": [1, 1, 1], "mrope_interleaved": True}
+
 CONFIGS: dict[str, Any] = {
     "llama": transformers.LlamaConfig(**SIZES, head_dim=14),
     "llama-biases": transformers.LlamaConfig(
@@ -136,6 +155,21 @@ CONFIGS: dict[str, Any] = {
             "full_attention": {"rope_type": "yarn", "rope_theta": 700.0, "factor": 6.0, **LONG},
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         },
+    ),
+    "qwen3_next": transformers.Qwen3NextConfig(**DELTA_EXPERTS, full_attention_interval=2),
+    "qwen3_next-as-is": transformers.Qwen3NextConfig(
+        **{**DELTA_EXPERTS, "linear_num_value_heads": 2, "linear_value_head_dim": 70},
+        attention_bias=True,
+        linear_conv_kernel_dim=3,
+        norm_topk_prob=False,
+        mlp_only_layers=[1],
+        layer_types=["full_attention", "linear_attention", "linear_attention", "full_attention"],
+    ),
+    "qwen3_5": transformers.Qwen3_5TextConfig(
+        **DELTA_NET, rope_parameters={**THREE_AXES, "partial_rotary_factor": 0.25}
+    ),
+    "qwen3_5_moe": transformers.Qwen3_5MoeTextConfig(
+        **DELTA_EXPERTS, layer_types=["linear_attention", "full_attention", "linear_attention", "linear_attention"]
     ),
     "qwen3_moe-as-is": transformers.Qwen3MoeConfig(
         **EXPERTS, num_experts=5, moe_intermediate_size=13, norm_topk_prob=False, mlp_only_layers=[1]

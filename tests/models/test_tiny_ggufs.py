@@ -30,9 +30,14 @@ RUN = [
     "mixtral",
     "nemotron_h",
     "olmo2",
+    "qwen3_5",
+    "qwen3_5_moe",
     "qwen3_moe",
+    "qwen3_next",
     "smollm3",
 ]
+ROUNDED_BY_ROW = {"qwen3_5", "qwen3_5_moe", "qwen3_next"}
+"""Their logits are of chunks; row by row, as here and in decoding, transformers' own are off by as much."""
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
@@ -43,4 +48,4 @@ def test_logits_are_those_of_the_model_it_was_made_from(name: str, backend: str)
         pytest.skip(f"no {path}; NEARLIGHT_TINY_GGUFS says where such files are")
     wanted = np.load(path.with_suffix(".npz"))
     found = nearlight.load(path, backend=backend).logits(wanted["ids"].tolist())
-    assert relative_error(found, wanted["logits"]) <= 1e-5
+    assert relative_error(found, wanted["logits"]) <= (1e-4 if name in ROUNDED_BY_ROW else 1e-5)

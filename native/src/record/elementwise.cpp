@@ -1,5 +1,6 @@
 // Operations on rows and on single values: norms, rotation, activation functions, picking rows. See record.h.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 
@@ -125,6 +126,20 @@ Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps
   return out;
 }
 
+// An RMS norm whose scales undo the mean: x / sqrt(mean of squares + eps / n) / sqrt(n).
+Activation l2_norm(Tape& tape, const Activation& x, int64_t head_dim, float eps) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const int64_t width = x.width, n = head_dim;
+  const auto scales = std::make_shared<const std::vector<float>>(n, 1.0f / std::sqrt(static_cast<float>(n)));
+  add_by_head(tape, "l2_norm", x.place(), out, {}, width / n,
+              [=, from = x.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
+                const int64_t at = rows.begin * width + heads.begin * n;
+                level().vector->rms_norm(from.in<float>(arena) + at, scales->data(), to.in<float>(arena) + at,
+                                         rows.size() * heads.size(), n, eps / static_cast<float>(n));
+              });
+  return out;
+}
+
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps) {
   Activation out = new_activation(tape, x.rows, x.width);
   const int64_t width = x.width;
@@ -198,6 +213,20 @@ Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& 
   const auto function = level().vector->clamped_swiglu;
   return by_value(tape, "swiglu", gate, up, kFewExponentials,
                   [=](const float* g, const float* u, float* y, int64_t n) { function(g, u, y, n, alpha, limit); });
+}
+
+Activation sigmoid_gate(Tape& tape, const Activation& x, const Activation& gate) {
+  if (gate.width == x.width) return by_value(tape, "sigmoid_gate", x, gate, kFewExponentials, level().vector->sigmoid_gate);
+  Activation out = new_activation(tape, x.rows, x.width);
+  add_by_row(tape, "sigmoid_gate", {x.place(), gate.place()}, out,
+             [=, width = x.width, from = x.place(), by = gate.place(), to = out.place()](std::byte* arena, int64_t row,
+                                                                                       int64_t n_rows) {
+               for (int64_t r = row; r < row + n_rows; r++) {
+                 const float factor = 1.0f / (1.0f + std::exp(-by.in<float>(arena)[r]));
+                 level().vector->scale(from.in<float>(arena) + r * width, factor, to.in<float>(arena) + r * width, width);
+               }
+             });
+  return out;
 }
 
 Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh) {

@@ -77,6 +77,8 @@ Activation expert_linear(Tape& tape, Activation& x, const std::vector<MatrixRef>
                          VectorRef bias);
 Activation combine(Tape& tape, const Activation& y, const Routes& routes);
 Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
+// Each head of head_dim values divided by its length, the root of the sum of its squares and eps.
+Activation l2_norm(Tape& tape, const Activation& x, int64_t head_dim, float eps);
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
 // `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude);
@@ -99,11 +101,25 @@ Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, Vector
 Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt, const Activation& b,
                           const Activation& c, VectorRef a_log, VectorRef d, VectorRef dt_bias,
                           std::shared_ptr<RecurrentStore> store, int64_t n_heads, int64_t n_groups);
+// What the rows of a gated delta rule bring: q and k by key head, v by head, a and b one value a head.
+struct DeltaInputs {
+  const Activation &q, &k, &v, &a, &b;
+};
+// Head h uses key head h / (heads / n_keys) or, where they are tiled, h % n_keys; results are scaled.
+struct DeltaHeads {
+  int64_t n_keys;
+  bool tiled;
+  float scale;
+};
+Activation gated_delta_rule(Tape& tape, const DeltaInputs& in, VectorRef a_log, VectorRef dt_bias,
+                            std::shared_ptr<RecurrentStore> store, const DeltaHeads& heads);
 Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups);
 Activation multiply(Tape& tape, const Activation& x, const Activation& y);
 Activation squared_relu(Tape& tape, const Activation& x);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
 Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& up, float alpha, float limit);
+// x * logistic(gate), gate having x's width or one value a row
+Activation sigmoid_gate(Tape& tape, const Activation& x, const Activation& gate);
 Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh);
 Activation gelu(Tape& tape, const Activation& x, bool tanh);
 // x + scale * y

@@ -270,6 +270,9 @@ class Ops(Protocol):
         Source: arXiv:2508.10925.
         """
 
+    def sigmoid_gate(self, x: Array, gate: Array) -> Array:
+        """Compute x * logistic(gate). Shapes: x [R, width], gate [R, width] or, for whole rows, [R, 1]."""
+
     def geglu(self, gate: Array, up: Array, approximation: str) -> Array:
         """Compute gelu(gate) * up, `approximation` as in `gelu`. Source: arXiv:2002.05202."""
 
@@ -352,7 +355,7 @@ class ExpertOps(Ops, Protocol):
 
 
 class RecurrentOps(Ops, Protocol):
-    """A kernel set that also has recurrences: what state space models need.
+    """A kernel set that also has recurrences: what state space models and linear attention need.
 
     Their ops read a sequence's state, take its rows of the step one after the other, and write the state after the last
     of them beside the one they read (`RecurrentStore`).
@@ -404,6 +407,33 @@ class RecurrentOps(Ops, Protocol):
         Source: arXiv:2312.00752 (Mamba: heads of one value), arXiv:2405.21060 (Mamba-2).
         """
 
+    def l2_norm(self, x: Array, head_dim: int, eps: float) -> Array:
+        """Divide every head by the root of the sum of its squares and eps. Shapes: x [R, H * head_dim]."""
+
+    def gated_delta_rule(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        a: Array,
+        b: Array,
+        a_log: Array,
+        dt_bias: Array,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> Array:
+        """Advance the linear recurrence of gated DeltaNet, row by row of a sequence.
+
+        With g = exp(-exp(a_log) softplus(a + dt_bias)) and s = logistic(b) of a head, its state S [D, E] becomes
+        g S + k (s (v - (g S)^T k))^T, and gives scale S^T q. So what it recalls for a key moves towards the value.
+        Shapes: q and k [R, K * D]; v [R, H * E]; a and b [R, H]; a_log and dt_bias [H]; -> [R, H * E]. Head h uses key
+        head h // (H / K) or, where they are `tiled`, h % K. The state is [H, D, E].
+        Source: arXiv:2412.06464.
+        """
 
 class HybridOps(ExpertOps, RecurrentOps, Protocol):
     """A kernel set that has both."""

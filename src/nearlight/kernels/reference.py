@@ -372,6 +372,46 @@ class ReferenceOps:
             store.write(sequence, state)
         return out.flatten(-2)
 
+    def l2_norm(self, x: Array, head_dim: int, eps: float) -> torch.Tensor:
+        heads = _split(x, head_dim)
+        scaled: torch.Tensor = heads * torch.rsqrt(heads.square().sum(-1, keepdim=True) + eps)
+        return scaled.flatten(-2)
+
+    def gated_delta_rule(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        a: Array,
+        b: Array,
+        a_log: Array,
+        dt_bias: Array,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> torch.Tensor:
+        assert isinstance(store, TorchRecurrentStore)
+        n_heads = len(a_log)
+        repeats = n_heads // n_key_heads
+        q, k = (_split(x, x.shape[-1] // n_key_heads) for x in (q, k))
+        q, k = (x.repeat(1, repeats, 1) if tiled else x.repeat_interleave(repeats, 1) for x in (q, k))  # [R, H, D]
+        v = _split(v, v.shape[-1] // n_heads)
+        decay, step = torch.exp(-torch.exp(a_log) * F.softplus(a + dt_bias)), torch.sigmoid(b)
+        out = torch.empty_like(v)
+        for sequence in rows.sequences.unique().tolist():
+            state = store.read(sequence).reshape(n_heads, k.shape[-1], v.shape[-1])
+            for row in torch.nonzero(rows.sequences == sequence)[:, 0].tolist():
+                state = decay[row, :, None, None] * state
+                recalled = torch.einsum("hde,hd->he", state, k[row])
+                update = step[row, :, None] * (v[row] - recalled)
+                state = state + k[row][..., None] * update[:, None, :]
+                out[row] = scale * torch.einsum("hde,hd->he", state, q[row])
+            store.write(sequence, state)
+        return out.flatten(-2)
+
     def swiglu(self, gate: Array, up: Array) -> torch.Tensor:
         gated: torch.Tensor = F.silu(gate) * up
         return gated
@@ -379,6 +419,9 @@ class ReferenceOps:
     def clamped_swiglu(self, gate: torch.Tensor, up: torch.Tensor, *, alpha: float, limit: float) -> torch.Tensor:
         low = gate.clamp(max=limit)
         return low * torch.sigmoid(alpha * low) * (up.clamp(-limit, limit) + 1)
+
+    def sigmoid_gate(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(gate)
 
     def geglu(self, gate: torch.Tensor, up: torch.Tensor, approximation: str) -> torch.Tensor:
         return F.gelu(gate, approximate=approximation) * up

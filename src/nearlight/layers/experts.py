@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nearlight.kernels.ops import Array, ExpertOps, Routing
+from nearlight.kernels.ops import Array, ExpertOps, Ops, Routing
 from nearlight.layers.basic import Linear
 from nearlight.layers.mlp import GatedMLP
 from nearlight.layers.parameters import Layer, Parameter, Role
@@ -42,6 +42,17 @@ class ExpertLinear(Layer):
 
     def __call__(self, x: Array, routes: Array) -> Array:
         return self.ops.expert_linear(x, self.weight.value, routes, self.bias.value if self.bias else None)
+
+
+class GatedExpert(GatedMLP):
+    """An MLP for every row that is weighted by the row itself: logistic(gate(x)) * mlp(x). Shapes: [R, M] -> [R, M]."""
+
+    def __init__(self, ops: Ops, name: str, gate: str, hidden_size: int, intermediate_size: int) -> None:
+        super().__init__(ops, name, hidden_size, intermediate_size)
+        self.gate = Linear(ops, gate, 1, hidden_size, "router")
+
+    def __call__(self, x: Array) -> Array:
+        return self.ops.sigmoid_gate(super().__call__(x), self.gate(x))
 
 
 class SparseMLP(Layer):

@@ -24,10 +24,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Part:
-    """Where a parameter begins in a stored tensor that holds `total` entries along its first axis."""
+    """Where a parameter begins in a stored tensor that holds `total` entries along its first axis.
+
+    With `run` it lies there in pieces: so many entries of every `stride`, one piece for each head.
+    """
 
     start: int
     total: int
+    run: int = 0
+    stride: int = 0
 
 
 @dataclass(eq=False)
@@ -68,6 +73,8 @@ class Parameter:
 
     def own_parts(self, tensor: StoredTensor) -> list[StoredTensor]:
         """Cut what this parameter is made of from a tensor of `stored_shape`: one tensor, or those of its stack."""
+        if self.part and self.part.run:
+            return [tensor.runs(self.part.start, self.part.run, self.part.stride)]
         if self.part:
             return [tensor.part(self.part.start, self.part.start + self.shape[0])]
         if not self.stack:

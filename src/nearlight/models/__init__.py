@@ -38,7 +38,10 @@ from nearlight.models.olmoe import Olmoe
 from nearlight.models.phi3 import Phi3
 from nearlight.models.qwen2 import Qwen2
 from nearlight.models.qwen3 import Qwen3
+from nearlight.models.qwen3_5_moe_text import Qwen35Moe
+from nearlight.models.qwen3_5_text import Qwen35
 from nearlight.models.qwen3_moe import Qwen3Moe
+from nearlight.models.qwen3_next import Qwen3Next
 from nearlight.models.smollm3 import SmolLM3
 
 FAMILIES: dict[str, Family] = {
@@ -67,7 +70,10 @@ FAMILIES: dict[str, Family] = {
     "phi3": Phi3,
     "qwen2": Qwen2,
     "qwen3": Qwen3,
+    "qwen3_5_moe_text": Qwen35Moe,
+    "qwen3_5_text": Qwen35,
     "qwen3_moe": Qwen3Moe,
+    "qwen3_next": Qwen3Next,
     "smollm3": SmolLM3,
 }
 

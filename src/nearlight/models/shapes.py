@@ -10,7 +10,7 @@ from nearlight.layers.attention import AttentionShape
 from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 _LAYER_TYPES = {FULL, SLIDING}
 
 
@@ -96,13 +96,15 @@ def window_of_layer(config: ConfigReader, index: int) -> int | None:
     return window if types[index] == "sliding_attention" else None
 
 
-def kinds_of_layers(config: ConfigReader, usual: Callable[[int], str]) -> list[str]:
-    """Return FULL or SLIDING for each layer, by `layer_types` or else as is `usual` for a layer's number.
+def kinds_of_layers(
+    config: ConfigReader, usual: Callable[[int], str], known: tuple[str, ...] = (FULL, SLIDING)
+) -> list[str]:
+    """Return one of the `known` kinds for each layer, by `layer_types` or else as is `usual` for a layer's number.
 
-    Raises: PackageError for a list of another length than the model, or with other types of attention.
+    Raises: PackageError for a list of another length than the model, or with other kinds.
     """
     kinds = layer_types(config) or [usual(i) for i in range(config.layers("num_hidden_layers"))]
-    config.require(set(kinds) <= _LAYER_TYPES, "layer_types", f"a list of {FULL} and {SLIDING}", kinds)
+    config.require(set(kinds) <= {*known}, "layer_types", "a list of " + " and ".join(known), kinds)
     return kinds
 
 

@@ -38,6 +38,7 @@ from nearlight.package.gguf_names import (
     OLMO2,
     PHI3,
     QWEN3_MOE,
+    QWEN3_NEXT,
     UNKNOWN,
     Names,
 )
@@ -74,9 +75,12 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         raise UnsupportedError(
             f"{architecture}.attention.value_length", where=where, expected=expected, found=value_dim
         )
+    expert_size = (
+        metadata.integer(f"{architecture}.expert_feed_forward_length", 0) or None
+    )  # where all layers have some
     config = {
         "hidden_size": hidden_size,
-        "intermediate_size": size("feed_forward_length"),
+        "intermediate_size": size("feed_forward_length", expert_size),  # left out where all layers have experts
         "num_hidden_layers": size("block_count", most=MAX_LAYERS),
         "num_attention_heads": n_heads,
         "num_key_value_heads": n_kv_heads,
@@ -146,11 +150,37 @@ def _glm4_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) ->
     }
 
 
+def _qwen3_next_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Of Qwen3-Next's projections only the gates lie together; in Qwen3.5's files heads of values are tiled over those
+    of keys. The last blocks may predict further tokens, and are no layers of the model.
+    """
+    size = _sizes(metadata, architecture)
+    config = _decoder_config(metadata, architecture, tensors)
+    n_ahead = metadata.integer(f"{architecture}.nextn_predict_layers", 0, least=0)
+    n_layers = max(config["num_hidden_layers"] - n_ahead, 1)
+    recurrent = metadata.numbers(f"{architecture}.attention.recurrent_layers")
+    if recurrent:
+        config["layer_types"] = [LINEAR if linear else FULL for linear in recurrent[:n_layers]]
+    n_heads, n_key_heads = size("ssm.time_step_rank"), size("ssm.group_count")
+    return config | {
+        "num_hidden_layers": n_layers,
+        "full_attention_interval": size("full_attention_interval", 4),
+        "linear_num_key_heads": n_key_heads,
+        "linear_num_value_heads": n_heads,
+        "linear_key_head_dim": size("ssm.state_size"),
+        "linear_value_head_dim": max(size("ssm.inner_size") // n_heads, 1),
+        "linear_conv_kernel_dim": size("ssm.conv_kernel"),
+        "linear_gates_alone": architecture == "qwen3next",
+        "linear_heads_tiled": architecture != "qwen3next",
+        "shared_expert_intermediate_size": size("expert_shared_feed_forward_length", config["intermediate_size"]),
+    }
+
+
 def _olmo_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """OLMo 3's files are of the same architecture, and have a window."""
     config = _decoder_config(metadata, architecture, tensors)
-    pattern = metadata.values.get(f"{architecture}.attention.sliding_window_pattern")
-    if not isinstance(pattern, list):
+    pattern = metadata.numbers(f"{architecture}.attention.sliding_window_pattern")
+    if not pattern:
         return config
     theta = metadata.number(f"{architecture}.rope.freq_base_swa", config["rope_parameters"]["rope_theta"], above=0)
     return config | {
@@ -163,7 +193,7 @@ def _olmo_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dic
     }
 
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 
 
 def _granite_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
@@ -309,6 +339,9 @@ ARCHITECTURES = {
     "olmoe": Architecture("olmoe", _olmoe_config, QWEN3_MOE),
     "olmo2": Architecture("olmo2", _olmo_config, OLMO2),
     "phi3": Architecture("phi3", _decoder_config, PHI3),
+    "qwen3next": Architecture("qwen3_next", _qwen3_next_config, QWEN3_NEXT),
+    "qwen35": Architecture("qwen3_5_text", _qwen3_next_config, QWEN3_NEXT),
+    "qwen35moe": Architecture("qwen3_5_moe_text", _qwen3_next_config, QWEN3_NEXT),
     "qwen3moe": Architecture("qwen3_moe", _decoder_config, QWEN3_MOE),
     "smollm3": Architecture("smollm3", _decoder_config, DECODER, permuted=True),
 }

@@ -94,6 +94,26 @@ GLM4_MOE = _decoder(
     **{"exp_probs_b.bias": "mlp.gate.e_score_correction_bias"},
     post_attention_norm="post_attention_layernorm",
 )
+_SHARED = {f"ffn_{part}_shexp": f"mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")}
+_DELTA_NET = {
+    "attn_qkv": "linear_attn.in_proj_qkv",
+    "attn_gate": "linear_attn.in_proj_z",
+    "ssm_ba": "linear_attn.in_proj_ba",
+    "ssm_alpha": "linear_attn.in_proj_a",
+    "ssm_beta": "linear_attn.in_proj_b",
+    "ssm_conv1d": "linear_attn.conv1d",
+    "ssm_a": "linear_attn.A_log",
+    "ssm_dt.bias": "linear_attn.dt_bias",
+    "ssm_norm": "linear_attn.norm",
+    "ssm_out": "linear_attn.out_proj",
+}
+QWEN3_NEXT = _decoder(
+    post_attention_norm="post_attention_layernorm",
+    ffn_gate_inp_shexp="mlp.shared_expert_gate",
+    **_experts("mlp.gate", *_STACKED),
+    **_SHARED,
+    **_DELTA_NET,
+)
 PHI3 = _decoder(attn_qkv="self_attn.qkv_proj", ffn_up="mlp.gate_up_proj")
 UNKNOWN = Names({}, "", {})
 GPT2 = Names(

@@ -18,7 +18,7 @@ import numpy as np
 from nearlight.dtypes import F32
 from nearlight.formats import dequantize
 from nearlight.package.granite_halves import halves_apart
-from nearlight.package.stacked_experts import experts_apart
+from nearlight.package.stacked_experts import experts_apart, fused_experts_apart
 from nearlight.package.tensors import Bytes, StoredTensor
 
 
@@ -53,10 +53,22 @@ GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight")
 GPT_OSS = replace(DECODER, taken_apart=experts_apart)
 GRANITE_MOE = replace(DECODER, taken_apart=halves_apart)
 NEMOTRON_H = replace(DECODER, prefix="backbone.")
+QWEN_NEXT = replace(GEMMA, less_one=re.compile(r"(?!.*\blinear_attn\.norm\.).*norm\.weight"))
+QWEN_NEXT_MOE = replace(QWEN_NEXT, taken_apart=fused_experts_apart)
 _DECODERS = ["exaone4", "falcon_h1", "glm4", "glm4_moe", "granite", "lfm2", "lfm2_moe", "llama", "mistral", "mixtral"]
 _DECODERS += ["olmo2", "olmo3", "olmoe", "qwen2", "qwen3", "qwen3_moe", "smollm3"]
-LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA, "gpt_oss": GPT_OSS, "nemotron_h": NEMOTRON_H}
-LAYOUTS |= dict.fromkeys(("granitemoe", "granitemoehybrid"), GRANITE_MOE) | dict.fromkeys(_DECODERS, DECODER)
+LAYOUTS = {
+    "gpt2": GPT2,
+    "gemma2": GEMMA,
+    "gemma3_text": GEMMA,
+    "gpt_oss": GPT_OSS,
+    "granitemoe": GRANITE_MOE,
+    "granitemoehybrid": GRANITE_MOE,
+    "nemotron_h": NEMOTRON_H,
+    "qwen3_5_text": QWEN_NEXT,
+    "qwen3_5_moe_text": QWEN_NEXT_MOE,
+    "qwen3_next": QWEN_NEXT_MOE,
+} | dict.fromkeys(_DECODERS, DECODER)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

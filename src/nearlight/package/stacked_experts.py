@@ -1,7 +1,8 @@
-"""gpt-oss' experts, of which Hugging Face keeps all of a layer in one tensor, taken apart under usual names.
+"""Experts of which Hugging Face keeps all of a layer in one tensor, taken apart under usual names.
 
-Plain ones lie as [experts, in, out], gate and up being the even and odd outputs. In MXFP4 they lie as rows, gate and
-up in turns too: `_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and `_scales`, one a block.
+Usually they lie as [experts, out, in], the outputs of gate before those of up. gpt-oss' plain ones lie as
+[experts, in, out], gate and up being the even and odd outputs. In MXFP4 they lie as rows, gate and up in turns too:
+`_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and `_scales`, one a block.
 GGML's blocks have the scale before the codes, and a byte has one code of each half.
 
 Source: docs/formats.md section 7.14.
@@ -30,6 +31,23 @@ def experts_apart(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor
         layer, _, kind = name.rpartition(".experts.")
         for part in _parts(tensor, f"{layer}.experts.", kind, tensors) if layer else [tensor]:
             apart[part.name] = part
+    return apart
+
+
+def fused_experts_apart(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Return tensors with those of experts as [experts, out, in] taken apart; what has another shape stays."""
+    apart: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".experts.")
+        names = _PARTS.get(kind, ()) if layer else ()
+        shape = tensor.shape
+        if not names or len(shape) != 3 or 0 in shape or shape[0] > _MOST_EXPERTS or shape[1] % len(names):
+            apart[name] = tensor
+            continue
+        rows, n_rows = replace(tensor, shape=(shape[0] * shape[1], shape[2])), shape[1] // len(names)
+        for i in range(shape[0] * len(names)):
+            part = f"{layer}.experts.{i // len(names)}.{names[i % len(names)]}.weight"
+            apart[part] = rows.part(i * n_rows, (i + 1) * n_rows).renamed(part)
     return apart
 
 

@@ -202,6 +202,8 @@ class Cache:
 
     def hold(self, sequence: int, n_tokens: int) -> None:
         """Count n_tokens of an empty sequence without computing them: it holds zeros."""
+        if not n_tokens:  # there is no room for recurrences yet
+            return
         self.extend(sequence, n_tokens)
         for store in self.stores:
             store.clear(sequence)

@@ -275,6 +275,10 @@ class CountOps:
     def clamped_swiglu(self, gate: Activation, up: Activation, *, alpha: float, limit: float) -> Activation:
         return self.swiglu(gate, up)
 
+    def sigmoid_gate(self, x: Activation, gate: Activation) -> Activation:
+        _expect("gates", (x.rows, 1 if gate.width == 1 else x.width), gate.shape)
+        return self._by_value("sigmoid_gate", ACTIVATION_OPERATIONS, x, gate)
+
     def geglu(self, gate: Activation, up: Activation, approximation: str) -> Activation:
         _expect("second input of geglu", gate.shape, up.shape)
         return self._by_value("geglu", ACTIVATION_OPERATIONS, gate, up)
@@ -372,6 +376,42 @@ class CountOps:
         _expect("state of selective_scan", 4 * state, store.state_bytes)
         read = a_log.n_bytes + d.n_bytes + (dt_bias.n_bytes if dt_bias else 0)
         return self._advanced("selective_scan", (x, dt, b, c), store, rows, 6 * x.rows * state, read)
+
+    def l2_norm(self, x: Activation, head_dim: int, eps: float) -> Activation:
+        _expect_multiple("input of l2_norm", head_dim, x.width)
+        return self._by_value("l2_norm", NORM_OPERATIONS, x)
+
+    def gated_delta_rule(
+        self,
+        q: Activation,
+        k: Activation,
+        v: Activation,
+        a: Activation,
+        b: Activation,
+        a_log: CountedVector,
+        dt_bias: CountedVector,
+        store: CountedRecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> Activation:
+        """Count the state read and written once for every sequence; each of its values is multiplied by the decay, and
+        has a multiply-add for what it recalls, for its update and for the result.
+        """
+        n_heads = a_log.size
+        _expect("keys", q.shape, k.shape)
+        _expect_multiple("keys", n_key_heads, k.width)
+        _expect_multiple("heads", n_key_heads, n_heads)
+        _expect_multiple("values", n_heads, v.width)
+        for what, gates in (("decays", a), ("steps", b)):
+            _expect(f"{what} of gated_delta_rule", (v.rows, n_heads), gates.shape)
+        _expect(f"values of {dt_bias.name}", n_heads, dt_bias.size)
+        state = v.width * k.width // n_key_heads
+        _expect("state of gated_delta_rule", 4 * state, store.state_bytes)
+        read = a_log.n_bytes + dt_bias.n_bytes
+        return self._advanced("gated_delta_rule", (v, q, k, a, b), store, rows, 7 * v.rows * state, read)
 
     def grouped_rms_norm(self, x: Activation, weight: CountedVector, eps: float, n_groups: int) -> Activation:
         _expect(f"input of {weight.name}", weight.size, x.width)

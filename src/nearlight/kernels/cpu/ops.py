@@ -304,6 +304,39 @@ class CpuOps:
         native = _own_recurrence(store, width * state_size)
         return self._tape.selective_scan(x, dt, b, c, a_log, d, dt_bias, native, n_heads, n_groups)
 
+    def l2_norm(self, x: _native.Activation, head_dim: int, eps: float) -> _native.Activation:
+        _expect_multiple("input of l2_norm", head_dim, x.shape[1])
+        return self._tape.l2_norm(x, head_dim, eps)
+
+    def gated_delta_rule(
+        self,
+        q: _native.Activation,
+        k: _native.Activation,
+        v: _native.Activation,
+        a: _native.Activation,
+        b: _native.Activation,
+        a_log: _native.Vector,
+        dt_bias: _native.Vector,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> _native.Activation:
+        n_rows, width = v.shape
+        n_heads = a_log.size
+        _expect("rows of the keys", n_rows, k.shape[0])
+        _expect("queries", k.shape, q.shape)
+        _expect_multiple("keys of a delta rule", n_key_heads, k.shape[1])
+        _expect_multiple("heads of a delta rule", n_key_heads, n_heads)
+        _expect_multiple("values of a delta rule", n_heads, width)
+        for what, gates in (("decays", a), ("steps", b)):
+            _expect(f"{what} of a delta rule", (n_rows, n_heads), gates.shape)
+        _expect(f"values of {dt_bias.name}", n_heads, dt_bias.size)
+        native = _own_recurrence(store, width * (k.shape[1] // n_key_heads))
+        return self._tape.gated_delta_rule(q, k, v, a, b, a_log, dt_bias, native, n_key_heads, tiled, scale)
+
     def grouped_rms_norm(
         self, x: _native.Activation, weight: _native.Vector, eps: float, n_groups: int
     ) -> _native.Activation:
@@ -371,6 +404,10 @@ class CpuOps:
     ) -> _native.Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._tape.clamped_swiglu(gate, up, alpha, limit)
+
+    def sigmoid_gate(self, x: _native.Activation, gate: _native.Activation) -> _native.Activation:
+        _expect("gates", (x.shape[0], 1 if gate.shape[1] == 1 else x.shape[1]), gate.shape)
+        return self._tape.sigmoid_gate(x, gate)
 
     def geglu(self, gate: _native.Activation, up: _native.Activation, approximation: str) -> _native.Activation:
         _expect("second input of geglu", gate.shape, up.shape)
