@@ -22,7 +22,10 @@ from nearlight.models.gpt2 import GPT2
 from nearlight.models.gpt_oss import GptOss
 from nearlight.models.granite import Granite
 from nearlight.models.llama import Llama
+from nearlight.models.llama4_text import Llama4
 from nearlight.models.mamba import Mamba, Mamba2
+from nearlight.models.ministral import Ministral
+from nearlight.models.ministral3 import Ministral3
 from nearlight.models.mistral import Mistral
 from nearlight.models.mixtral import Mixtral
 from nearlight.models.model import Family, Model
@@ -44,8 +47,11 @@ FAMILIES: dict[str, Family] = {
     "gpt_oss": GptOss,
     "granite": Granite,
     "llama": Llama,
+    "llama4_text": Llama4,
     "mamba": Mamba,
     "mamba2": Mamba2,
+    "ministral": Ministral,
+    "ministral3": Ministral3,
     "mistral": Mistral,
     "mixtral": Mixtral,
     "olmo2": Olmo2,

@@ -81,14 +81,27 @@ def window_of_layer(config: ConfigReader, index: int) -> int | None:
     return window if types[index] == "sliding_attention" else None
 
 
-def kinds_of_layers(config: ConfigReader, usual: Callable[[int], str]) -> list[str]:
-    """Return FULL or SLIDING for each layer, by `layer_types` or else as is `usual` for a layer's number.
+def kinds_of_layers(
+    config: ConfigReader, usual: Callable[[int], str], kinds: tuple[str, ...] = (FULL, SLIDING)
+) -> list[str]:
+    """Return one of two kinds for each layer, by `layer_types` or else as is `usual` for a layer's number.
 
     Raises: PackageError for a list of another length than the model, or with other types of attention.
     """
-    kinds = layer_types(config) or [usual(i) for i in range(config.layers("num_hidden_layers"))]
-    config.require(set(kinds) <= _LAYER_TYPES, "layer_types", f"a list of {FULL} and {SLIDING}", kinds)
-    return kinds
+    found = layer_types(config) or [usual(i) for i in range(config.layers("num_hidden_layers"))]
+    config.require(set(found) <= set(kinds), "layer_types", "a list of " + " and ".join(kinds), found)
+    return found
+
+
+def rotating_layers(config: ConfigReader) -> list[bool]:
+    """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
+    n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
+    listed = config.items("no_rope_layers", int)
+    if not listed:
+        return [(i + 1) % interval != 0 for i in range(n_layers)]
+    fits = len(listed) == n_layers and set(listed) <= {0, 1}
+    config.require(fits, "no_rope_layers", f"{n_layers} of 0 and 1", listed)
+    return [bool(each) for each in listed]
 
 
 def layer_types(config: ConfigReader) -> list[str]:

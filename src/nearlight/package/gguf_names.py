@@ -124,7 +124,7 @@ _MAMBA = {
 _BACKBONE = {"token_embd": "backbone.embeddings", "output_norm": "backbone.norm_f", "output": "lm_head"}
 MAMBA = Names(_BACKBONE, "backbone.layers", {**_MAMBA, "ssm_x": "mixer.x_proj", "ssm_dt": "mixer.dt_proj"})
 MAMBA2 = Names(_BACKBONE, "backbone.layers", {**_MAMBA, "ssm_dt.bias": "mixer.dt_bias", "ssm_norm": "mixer.norm"})
-_USED_OTHERWISE = {"rope_freqs.weight"}
+_USED_OTHERWISE = {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"}
 """Tensors that become part of the config."""
 
 

@@ -47,9 +47,14 @@ _WRAPPED = re.compile(
     r"(?:language_model\.model|model\.language_model)\.(?P<name>.+)|(?:language_model\.)?(?P<head>lm_head\..+)"
 )
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"), wrapped=_WRAPPED)
-_DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3"]
-_DECODERS += ["qwen2", "qwen3", "qwen3_moe", "smollm3"]
-LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA} | dict.fromkeys(_DECODERS, DECODER)
+WRAPPED = Layout("model.", DECODER.buffers, wrapped=_WRAPPED)
+_DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "ministral", "mixtral", "olmo2", "olmo3"]
+_DECODERS += ["phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3"]
+_STACKED = {"gpt_oss": True, "llama4_text": False}
+"""Families that keep experts in one tensor, and whether gate and up take turns in it."""
+LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA, "ministral3": WRAPPED, "mistral": WRAPPED}
+LAYOUTS |= {"llama4_text": WRAPPED}
+LAYOUTS |= dict.fromkeys(_DECODERS, DECODER)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -71,7 +76,7 @@ def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str,
             tensor = _plus_one(tensor)
         full_name = name if has_prefix or name.startswith("lm_head.") else layout.prefix + name
         normalized[full_name] = tensor.renamed(full_name)
-    return experts_apart(normalized) if model_type == "gpt_oss" else normalized
+    return experts_apart(normalized, in_turns) if (in_turns := _STACKED.get(model_type)) is not None else normalized
 
 
 def _plus_one(tensor: StoredTensor) -> StoredTensor:
