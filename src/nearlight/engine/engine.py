@@ -161,6 +161,7 @@ class Engine:
             return
         if not self.model.rotates_alike(sequence.lengths[-1], sequence.length_at(sequence.computed)):
             sequence.n_drafts = min(sequence.n_drafts, sequence.n_pending - 1)
+            sequence.n_logits = min(sequence.n_logits, sequence.n_pending)
             sequence.answering = False
             self._settle(sequence, 0)
 

@@ -62,7 +62,7 @@ class Attention(Layer):
     """Attend over the row's own sequence. Shapes: x [R, M] -> [R, M].
 
     `norms` normalise every head of the queries and of the keys, before rotation. With a `window` a row sees only so
-    many tokens, itself the last, or where it is `chunked` its own chunk of so many. `softcap` bounds scores, and `sinks`
+    many tokens, itself the last, or where it is `chunked` its own chunk of so many. `softcap` bounds scores, `sinks`
     are one score more for each head, of nothing. Without angles nothing is rotated; `interleaved` says that neighbours
     are the pairs that are.
     """
