@@ -24,6 +24,7 @@ from nearlight.models import build_model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
 from nearlight.plan import make_plan
+from tests.models.decided_experts import decided_model
 from tests.models.random_models import CONFIGS, SIZES, random_model, relative_error, transformers_logits, write_model
 
 E, CHOSEN, M, F, L = 5, 2, 42, 13, 3
@@ -43,6 +44,17 @@ def test_logits_are_those_of_transformers(written: tuple[Path, Any], backend: st
     path, theirs = written
     found = nearlight.load(path, backend=backend).logits(IDS)
     assert relative_error(found, transformers_logits(theirs, IDS)) < 1e-5
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("name", [*NAMES, "glm4_moe", "llama4_text", "llama4_text-plain"])
+def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> None:
+    """To fp32 on the same weights, which transformers' own bf16 is further from."""
+    theirs = decided_model(CONFIGS[name], IDS)
+    theirs.save_pretrained(tmp_path)
+    rounded, wanted = transformers_logits(theirs, IDS), transformers_logits(theirs.float(), IDS)
+    error = relative_error(nearlight.load(tmp_path, backend=backend).logits(IDS), wanted)
+    assert error < relative_error(rounded, wanted) < 2e-2
 
 
 def test_experts_in_mxfp4_are_read_as_published(tmp_path: Path) -> None:
