@@ -348,16 +348,16 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, k), expect_own(*t, v);
     append(*t, k, v, store);
   });
-  tape.def("attend", [](TapeRef t, X q, std::shared_ptr<KVStore> store, float scale, int64_t window, float softcap,
-                        std::optional<VectorRef> sinks) {
+  tape.def("attend", [](TapeRef t, X q, std::shared_ptr<KVStore> store, float scale, int64_t window, bool chunked,
+                        float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q);
-    return attend(*t, q, store, {scale, window, softcap, sinks ? *sinks : nullptr});
-  }, "q"_a, "store"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+    return attend(*t, q, store, {scale, {window, chunked}, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "store"_a, "scale"_a, "window"_a, "chunked"_a, "softcap"_a, "sinks"_a.none());
   tape.def("attend_whole", [](TapeRef t, X q, X k, X v, int64_t length, int64_t head_dim, float scale, int64_t window,
-                              float softcap, std::optional<VectorRef> sinks) {
+                              bool chunked, float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
-    return attend_whole(*t, q, k, v, length, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
-  }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+    return attend_whole(*t, q, k, v, length, head_dim, {scale, {window, chunked}, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "chunked"_a, "softcap"_a, "sinks"_a.none());
   tape.def("causal_conv", [](TapeRef t, X x, VectorRef weight, std::optional<VectorRef> bias,
                              std::shared_ptr<RecurrentStore> store, bool silu) {
     expect_own(*t, x);
@@ -390,9 +390,13 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x), expect_own(*t, routes.slot);
     return expert_linear(*t, x, {weights.begin(), weights.end()}, routes, bias ? *bias : nullptr);
   }, "x"_a, "weights"_a, "routes"_a, "bias"_a.none());
-  tape.def("combine", [](TapeRef t, X y, const Routes& routes) {
+  tape.def("weigh", [](TapeRef t, X y, const Routes& routes) {
     expect_own(*t, y), expect_own(*t, routes.slot);
-    return combine(*t, y, routes);
+    return weigh(*t, y, routes);
+  });
+  tape.def("combine", [](TapeRef t, X y, const Routes& routes, bool weighted) {
+    expect_own(*t, y), expect_own(*t, routes.slot);
+    return combine(*t, y, routes, weighted);
   });
   tape.def("multiply", [](TapeRef t, X x, X y) {
     expect_own(*t, x), expect_own(*t, y);
@@ -421,6 +425,10 @@ void bind_tape(nb::module_& m) {
   tape.def("scale", [](TapeRef t, X x, float factor) {
     expect_own(*t, x);
     return scale(*t, x, factor);
+  });
+  tape.def("scale_by_position", [](TapeRef t, X x, Input positions, float strength, int64_t period, int64_t offset) {
+    expect_own(*t, x);
+    return scale_by_position(*t, x, positions, strength, period, offset);
   });
   tape.def("softcap", [](TapeRef t, X x, float cap) {
     expect_own(*t, x);

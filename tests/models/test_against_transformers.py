@@ -142,9 +142,7 @@ def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, d
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-@pytest.mark.parametrize(
-    "name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss", "qwen3_next", *HYBRIDS]
-)
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss", "qwen3_next", *HYBRIDS])
 def test_batched_equals_single_bit_for_bit(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, CONFIGS[name])
     engine = nearlight.load(tmp_path).engine

@@ -168,16 +168,26 @@ Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitud
   Activation out = new_activation(tape, positions.rows, 2 * half);
   const size_t which = tape.add_frequencies();
   tape.before_run([which, half](const Step& step) {
-    if (static_cast<int64_t>(step.frequencies[which].size()) != half) {
-      throw std::invalid_argument("rotary frequencies: expected " + std::to_string(half) + ", found " +
-                                  std::to_string(step.frequencies[which].size()));
+    const auto n = static_cast<int64_t>(step.frequencies[which].size());
+    if (n != half && n != half * step.n_rows()) {
+      throw std::invalid_argument("rotary frequencies: expected " + std::to_string(half) + ", or as many for each of " +
+                                  std::to_string(step.n_rows()) + " rows, found " + std::to_string(n));
     }
   });
   const Step& step = tape.step();
   add_by_row(tape, "rope_angles", {}, out,
              [=, &step, to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
-               level().vector->rope_angles((step.*positions.field).data() + row, step.frequencies[which].data(),
-                                           magnitude, to.in<float>(arena) + row * 2 * half, n_rows, half);
+               const int32_t* position = (step.*positions.field).data() + row;
+               const std::vector<float>& frequencies = step.frequencies[which];
+               float* angles = to.in<float>(arena) + row * 2 * half;
+               if (static_cast<int64_t>(frequencies.size()) == half) {
+                 level().vector->rope_angles(position, frequencies.data(), magnitude, angles, n_rows, half);
+                 return;
+               }
+               for (int64_t r = 0; r < n_rows; r++, angles += 2 * half) {
+                 level().vector->rope_angles(position + r, frequencies.data() + (row + r) * half, magnitude, angles, 1,
+                                             half);
+               }
              });
   return out;
 }
@@ -245,6 +255,24 @@ Activation softcap(Tape& tape, const Activation& x, float cap) {
 Activation scale(Tape& tape, const Activation& x, float factor) {
   return by_value(tape, "scale", x, kFewSums,
                   [=, function = level().vector->scale](const float* a, float* y, int64_t n) { function(a, factor, y, n); });
+}
+
+Activation scale_by_position(Tape& tape, const Activation& x, Input positions, float strength, int64_t period,
+                             int64_t offset) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const auto scaled = level().vector->scale;
+  add_by_value(tape, "scale", x, nullptr, out, kFewSums,
+               [=, &step = tape.step(), width = x.width, from = x.place(), to = out.place()](std::byte* arena, int64_t i,
+                                                                                             int64_t n) {
+                 for (const int64_t end = i + n; i < end;) {
+                   const int64_t row = i / width, mine = std::min(end, (row + 1) * width) - i;
+                   const int64_t position = (step.*positions.field)[static_cast<size_t>(row)];
+                   const auto periods = static_cast<float>((position + offset) / period);
+                   scaled(from.in<float>(arena) + i, 1 + strength * std::log1p(periods), to.in<float>(arena) + i, mine);
+                   i += mine;
+                 }
+               });
+  return out;
 }
 
 // The sum follows what y was made by.

@@ -75,18 +75,20 @@ Routes route(Tape& tape, const Activation& scores, const Routing& routing);
 // Each pair by its expert's matrix, of which all are alike; x has rows or pairs, biases lie one after the other.
 Activation expert_linear(Tape& tape, Activation& x, const std::vector<MatrixRef>& weights, const Routes& routes,
                          VectorRef bias);
-Activation combine(Tape& tape, const Activation& y, const Routes& routes);
+Activation weigh(Tape& tape, const Activation& y, const Routes& routes);  // each pair by its weight
+Activation combine(Tape& tape, const Activation& y, const Routes& routes, bool weighted);
 Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
 // Each head of head_dim values divided by its length, the root of the sum of its squares and eps.
 Activation l2_norm(Tape& tape, const Activation& x, int64_t head_dim, float eps);
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
-// `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].
+// `frequencies` of `half` pairs, the same for all rows or each row's, are given anew with every step, as
+// step.frequencies[the number of earlier calls].
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude);
 Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim, bool interleaved);
 // How scores are made and what they include; see AttendTile in vector/kernels.h. `sinks` may be null.
 struct AttendOptions {
   float scale;
-  int64_t window;
+  Window window;
   float softcap;
   VectorRef sinks;
 };
@@ -125,6 +127,9 @@ Activation gelu(Tape& tape, const Activation& x, bool tanh);
 // x + scale * y
 Activation add(Tape& tape, const Activation& x, const Activation& y, float scale);
 Activation scale(Tape& tape, const Activation& x, float factor);
+// Row by row times 1 + strength * log(1 + (position + offset) / period), the quotient an integer.
+Activation scale_by_position(Tape& tape, const Activation& x, Input positions, float strength, int64_t period,
+                             int64_t offset);
 Activation softcap(Tape& tape, const Activation& x, float cap);
 Activation take(Tape& tape, const Activation& x, Input indices);
 

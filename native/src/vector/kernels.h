@@ -7,12 +7,26 @@
 // Each level is the same sources compiled with its own flags, NEARLIGHT_LEVEL naming the namespace (see simd.h).
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 
 #include "../kv_layout.h"
 
 namespace nearlight {
+
+// What a row sees: the last `size` tokens, its own among them, or, of stretches of `size` side by side, its own as far
+// as itself.
+struct Window {
+  int64_t size;
+  bool chunked = false;
+
+  [[gnu::always_inline]] constexpr int64_t first_token(int64_t position) const {
+    if (chunked) return position / size * size;
+    return position < size ? 0 : position - size + 1;
+  }
+  auto operator<=>(const Window&) const = default;
+};
 
 // Consecutive rows of one sequence, and the query heads that share one key head.
 //
@@ -34,14 +48,12 @@ struct AttendTile {
   float* out;                  // likewise
   int64_t row_stride;          // floats between rows of q, and of out
   float scale;
-  int64_t window;              // a row sees this many tokens at most: its own and those before
+  Window window;
   float softcap;               // scores become softcap * tanh(score / softcap); 0: they stay
   const float* sinks;          // [group], a logit more in each head's denominator; or null
   float* scratch;              // attend_scratch_floats()
 
-  [[gnu::always_inline]] int64_t first_token(int64_t row) const {
-    return positions[row] < window ? 0 : positions[row] - window + 1;
-  }
+  [[gnu::always_inline]] int64_t first_token(int64_t row) const { return window.first_token(positions[row]); }
 };
 
 constexpr int64_t kMaxQueries = 64;  // of a tile: rows times query heads to a key head

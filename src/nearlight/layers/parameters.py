@@ -7,7 +7,7 @@ to shapes instead of tensors can be counted without weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -103,6 +103,13 @@ class Parameter:
         return self.value if self.stack else [self.value]
 
 
+def _members(value: object) -> Iterable[object]:
+    """Return the parts of a layer that an attribute of it holds."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 class Layer:
     """A part of a model: it holds parameters, states and other layers, and is called with activations."""
 
@@ -119,8 +126,8 @@ class Layer:
                 yield found
 
     def _walk(self, kind: type[_T] | tuple[type[_T], ...]) -> Iterator[_T]:
-        for member in vars(self).values():
-            for part in member if isinstance(member, list | tuple) else (member,):
+        for member in list(vars(self).values()):
+            for part in _members(member):
                 if isinstance(part, kind):
                     yield part
                 elif isinstance(part, Layer):

@@ -27,7 +27,10 @@ from nearlight.models.granitemoehybrid import GraniteMoeHybrid
 from nearlight.models.lfm2 import Lfm2
 from nearlight.models.lfm2_moe import Lfm2Moe
 from nearlight.models.llama import Llama
+from nearlight.models.llama4_text import Llama4
 from nearlight.models.mamba import Mamba, Mamba2
+from nearlight.models.ministral import Ministral
+from nearlight.models.ministral3 import Ministral3
 from nearlight.models.mistral import Mistral
 from nearlight.models.mixtral import Mixtral
 from nearlight.models.model import Family, Model
@@ -59,8 +62,11 @@ FAMILIES: dict[str, Family] = {
     "lfm2": Lfm2,
     "lfm2_moe": Lfm2Moe,
     "llama": Llama,
+    "llama4_text": Llama4,
     "mamba": Mamba,
     "mamba2": Mamba2,
+    "ministral": Ministral,
+    "ministral3": Ministral3,
     "mistral": Mistral,
     "mixtral": Mixtral,
     "nemotron_h": NemotronH,

@@ -91,6 +91,11 @@ class ConfigReader:
             self._refuse(key, "true or false", value)
         return value
 
+    def switch(self, key: str, default: bool) -> bool:
+        """Return a flag that some write as a number, of which 0 is false."""
+        value = self._value(key, default)
+        return self.count(key) > 0 if type(value) is int else self.flag(key, default)
+
     def has(self, key: str) -> bool:
         return self._config.get(key) is not None
 

@@ -108,6 +108,17 @@ def kinds_of_layers(
     return kinds
 
 
+def rotating_layers(config: ConfigReader) -> list[bool]:
+    """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
+    n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
+    listed = config.items("no_rope_layers", int)
+    if not listed:
+        return [(i + 1) % interval != 0 for i in range(n_layers)]
+    fits = len(listed) == n_layers and set(listed) <= {0, 1}
+    config.require(fits, "no_rope_layers", f"{n_layers} of 0 and 1", listed)
+    return [bool(each) for each in listed]
+
+
 def layer_types(config: ConfigReader) -> list[str]:
     """Return the kinds of the layers, nothing where the config has none.
 

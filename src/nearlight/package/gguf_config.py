@@ -133,6 +133,45 @@ def _gpt_oss_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
     return config | {"rope_parameters": {**config["rope_parameters"], "truncate": False}}
 
 
+def _phi3_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Models for long texts have two tensors of divisors, and no key that says so."""
+    config = _decoder_config(metadata, architecture, tensors)
+    if "rope_factors_long.weight" not in tensors:
+        return config
+    prefix, rope, trained = (
+        f"{architecture}.rope.scaling.",
+        config["rope_parameters"],
+        config["max_position_embeddings"],
+    )
+    n_rotated = metadata.integer(f"{architecture}.rope.dimension_count", config["head_dim"], least=1)
+    factors = {}
+    for which in ("short", "long"):
+        name = f"rope_factors_{which}.weight"
+        if name not in tensors:
+            raise PackageError(f"tensor '{name}' is missing", where=metadata.path)
+        factors[f"{which}_factor"] = _divisors(metadata.path, tensors[name], n_rotated)
+    return config | {
+        "rope_parameters": {
+            **rope,
+            **factors,
+            "rope_type": "longrope",
+            "attention_factor": metadata.number(prefix + "attn_factor", 1.0, above=0),
+        },
+        "original_max_position_embeddings": metadata.integer(prefix + "original_context_length", trained, least=1),
+    }
+
+
+def _mistral3_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Ministral 3, and Mistral models of its time, whose queries do not grow."""
+    config = _decoder_config(metadata, architecture, tensors)
+    strength = metadata.number(f"{architecture}.attention.temperature_scale", 0.0)
+    sharpness = metadata.number(f"{architecture}.rope.scaling.yarn_log_multiplier", 0.0)
+    more = {"llama_4_scaling_beta": strength} if strength else {}
+    if sharpness:
+        more |= {"mscale": 1.0, "mscale_all_dim": sharpness}
+    return config | {"rope_parameters": {**config["rope_parameters"], **more}}
+
+
 def _glm4_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """The last blocks predict further tokens, and are no layers of the model."""
     config = _decoder_config(metadata, architecture, tensors)
@@ -334,11 +373,12 @@ ARCHITECTURES = {
     "lfm2moe": Architecture("lfm2_moe", _lfm2_config, LFM2),
     "mamba": Architecture("mamba", _mamba_config, MAMBA),
     "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
+    "mistral3": Architecture("ministral3", _mistral3_config, DECODER, permuted=True),
     "nemotron_h": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
     "nemotron_h_moe": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
     "olmoe": Architecture("olmoe", _olmoe_config, QWEN3_MOE),
     "olmo2": Architecture("olmo2", _olmo_config, OLMO2),
-    "phi3": Architecture("phi3", _decoder_config, PHI3),
+    "phi3": Architecture("phi3", _phi3_config, PHI3),
     "qwen3next": Architecture("qwen3_next", _qwen3_next_config, QWEN3_NEXT),
     "qwen35": Architecture("qwen3_5_text", _qwen3_next_config, QWEN3_NEXT),
     "qwen35moe": Architecture("qwen3_5_moe_text", _qwen3_next_config, QWEN3_NEXT),
@@ -405,11 +445,11 @@ def _yarn(metadata: Metadata, architecture: str, factor: float) -> dict[str, Any
 
 
 def _divisors(path: Path, tensor: StoredTensor, n_rotated: int) -> list[float]:
-    """Read what each rotary frequency is to be divided by; llama 3's scaling survives in this form only."""
+    """Read what each rotary frequency is to be divided by, the form in which llama 3's scaling and longrope survive."""
     if tensor.shape != (n_rotated // 2,):
         expected, found = [n_rotated // 2], list(tensor.shape)
-        raise PackageError("shape of tensor 'rope_freqs.weight'", where=path, expected=expected, found=found)
+        raise PackageError(f"shape of tensor '{tensor.name}'", where=path, expected=expected, found=found)
     divisors = formats.dequantize(tensor.format, tensor.read(), tensor.row_length)[0]
     if not (np.isfinite(divisors).all() and (divisors > 0).all()):
-        raise PackageError("tensor 'rope_freqs.weight'", where=path, expected="finite numbers above 0")
+        raise PackageError(f"tensor '{tensor.name}'", where=path, expected="finite numbers above 0")
     return [float(divisor) for divisor in divisors]

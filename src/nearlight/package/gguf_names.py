@@ -202,7 +202,7 @@ NEMOTRON_H = Names(
         "ffn_latent_up": "mixer.fc2_latent_proj",
     },
 )
-_USED_OTHERWISE = {"rope_freqs.weight"}
+_USED_OTHERWISE = {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"}
 """Tensors that become part of the config."""
 
 

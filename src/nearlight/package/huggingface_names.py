@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -50,13 +51,15 @@ _WRAPPED = re.compile(
     r"(?:language_model\.model|model\.language_model)\.(?P<name>.+)|(?:language_model\.)?(?P<head>lm_head\..+)"
 )
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"), wrapped=_WRAPPED)
-GPT_OSS = replace(DECODER, taken_apart=experts_apart)
+WRAPPED = replace(DECODER, wrapped=_WRAPPED)
+LLAMA4 = replace(WRAPPED, taken_apart=partial(experts_apart, in_turns=False))
+GPT_OSS = replace(DECODER, taken_apart=partial(experts_apart, in_turns=True))
 GRANITE_MOE = replace(DECODER, taken_apart=halves_apart)
 NEMOTRON_H = replace(DECODER, prefix="backbone.")
 QWEN_NEXT = replace(GEMMA, less_one=re.compile(r"(?!.*\blinear_attn\.norm\.).*norm\.weight"))
 QWEN_NEXT_MOE = replace(QWEN_NEXT, taken_apart=fused_experts_apart)
-_DECODERS = ["exaone4", "falcon_h1", "glm4", "glm4_moe", "granite", "lfm2", "lfm2_moe", "llama", "mistral", "mixtral"]
-_DECODERS += ["olmo2", "olmo3", "olmoe", "qwen2", "qwen3", "qwen3_moe", "smollm3"]
+_DECODERS = ["exaone4", "falcon_h1", "glm4", "glm4_moe", "granite", "lfm2", "lfm2_moe", "llama", "ministral", "mixtral"]
+_DECODERS += ["olmo2", "olmo3", "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3"]
 LAYOUTS = {
     "gpt2": GPT2,
     "gemma2": GEMMA,
@@ -64,6 +67,9 @@ LAYOUTS = {
     "gpt_oss": GPT_OSS,
     "granitemoe": GRANITE_MOE,
     "granitemoehybrid": GRANITE_MOE,
+    "llama4_text": LLAMA4,
+    "ministral3": WRAPPED,
+    "mistral": WRAPPED,
     "nemotron_h": NEMOTRON_H,
     "qwen3_5_text": QWEN_NEXT,
     "qwen3_5_moe_text": QWEN_NEXT_MOE,

@@ -192,7 +192,10 @@ class CountOps:
         x.quantize(weight.format, self.target.quantized_bytes(weight.format, x.rows, n_in))
         return result
 
-    def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:
+    def rms_norm(self, x: Activation, weight: CountedVector | None, eps: float, n: int | None = None) -> Activation:
+        if weight is None:
+            _expect_multiple("input of rms_norm", n or 0, x.width)
+            return self._by_value("rms_norm", NORM_OPERATIONS, x)
         _expect_multiple(f"input of {weight.name}", weight.size, x.width)
         return self._by_value("rms_norm", NORM_OPERATIONS, x, name=weight.name, weight_bytes=weight.n_bytes)
 
@@ -202,9 +205,8 @@ class CountOps:
         read = weight.n_bytes + bias.n_bytes
         return self._by_value("layer_norm", 2 * NORM_OPERATIONS, x, name=weight.name, weight_bytes=read)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Activation:
-        half = len(frequencies(int(np.max(positions)) + 1))
-        return self._result("rope_angles", len(positions), 2 * half)
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> Activation:
+        return self._result("rope_angles", len(rows.positions), 2 * len(frequencies([1])))
 
     def rope(self, x: Activation, angles: Activation, head_dim: int, *, interleaved: bool = False) -> Activation:
         _expect_multiple("input of rope", head_dim, x.width)
@@ -229,6 +231,7 @@ class CountOps:
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: CountedVector | None = None,
     ) -> Activation:
@@ -241,7 +244,7 @@ class CountOps:
         if sinks is not None:
             _expect(f"sinks {sinks.name}", n_heads, sinks.size)
         visible = self._visible_to(rows)
-        pairs = visible.pairs(window)
+        pairs = visible.pairs(window, chunked)
         products = store.operations.items()
         result = self._result(
             "attend",
@@ -249,7 +252,7 @@ class CountOps:
             q.width,
             q,
             weight_bytes=sinks.n_bytes if sinks else 0,
-            kv_read_bytes=visible.tokens(window) * store.token_bytes,
+            kv_read_bytes=visible.tokens(window, chunked) * store.token_bytes,
             operations=Counter({data_type: n * pairs * n_heads * head_dim for data_type, n in products})
             + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
         )
@@ -331,7 +334,11 @@ class CountOps:
             expected=True,
         )
 
-    def combine(self, y: Activation, routes: CountedRoutes) -> Activation:
+    def weigh(self, y: Activation, routes: CountedRoutes) -> Activation:
+        _expect("pairs to weigh", routes.n_rows * routes.n_chosen, y.rows)
+        return self._by_value("weigh", 1, y)
+
+    def combine(self, y: Activation, routes: CountedRoutes, *, weighted: bool = True) -> Activation:
         _expect("pairs to combine", routes.n_rows * routes.n_chosen, y.rows)
         return self._result("combine", routes.n_rows, y.width, y, operations={"fp32": 2 * y.rows * y.width})
 
@@ -445,6 +452,12 @@ class CountOps:
         return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
 
     def scale(self, x: Activation, factor: float) -> Activation:
+        return self._by_value("scale", 1, x)
+
+    def scale_by_position(
+        self, x: Activation, rows: Rows, *, strength: float, period: int, offset: int = 0
+    ) -> Activation:
+        _expect("rows to scale by position", len(rows.positions), x.rows)
         return self._by_value("scale", 1, x)
 
     def softcap(self, x: Activation, cap: float) -> Activation:
