@@ -56,9 +56,10 @@ class GraniteMoeHybrid(Model):
     def __init__(self, ops: HybridOps, config: ConfigReader) -> None:
         config = config.with_defaults(vocab_size=32000, max_position_embeddings=2048)
         width = config.size("hidden_size")
-        rope = rope_of(ops, config)
-        self.rope = rope if config.text("position_embedding_type", "nope") == "rope" else None
-        super().__init__(ops, config.size("vocab_size"), rope.scaling.max_positions)
+        turned = config.text("position_embedding_type", "nope") == "rope"
+        self.rope = rope_of(ops, config) if turned else None
+        longest = self.rope.scaling.max_positions if self.rope else config.positions("max_position_embeddings")
+        super().__init__(ops, config.size("vocab_size"), longest)
         scale = config.number("embedding_multiplier", 1.0)
         self.embedding = Embedding(ops, "model.embed_tokens", self.vocab_size, width, scale)
         self.blocks = [Block(ops, config, i, kind) for i, kind in enumerate(_kinds(config))]

@@ -61,6 +61,7 @@ def lfm2(metadata: Metadata, architecture: str, tensors: Tensors, decoder: Mappi
         "block_auto_adjust_ff_dim": False,  # the width of MLPs is as it is
         "num_dense_layers": metadata.integer(f"{architecture}.leading_dense_block_count", 0),
         "use_expert_bias": _has(tensors, "exp_probs_b.bias"),
+        "routed_scaling_factor": _scale(metadata, architecture),
     }
 
 
@@ -125,7 +126,7 @@ def nemotron_h(metadata: Metadata, architecture: str, tensors: Tensors, decoder:
         "n_group": metadata.integer(f"{architecture}.expert_group_count", 0) or 1,
         "topk_group": metadata.integer(f"{architecture}.expert_group_used_count", 0) or 1,
         "norm_topk_prob": bool(metadata.values.get(f"{architecture}.expert_weights_norm", False)),
-        "routed_scaling_factor": metadata.number(f"{architecture}.expert_weights_scale", 0.0) or 1.0,
+        "routed_scaling_factor": _scale(metadata, architecture),
     }
 
 
@@ -142,6 +143,10 @@ def _mamba(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str,
 
 def _size(metadata: Metadata, architecture: str, key: str) -> int:
     return metadata.integer(f"{architecture}.{key}", least=1)
+
+
+def _scale(metadata: Metadata, architecture: str) -> float:
+    return metadata.number(f"{architecture}.expert_weights_scale", 0.0) or 1.0
 
 
 def _has(tensors: Tensors, name: str) -> bool:
