@@ -16,6 +16,7 @@ from typing import Any
 from nearlight.errors import TextError
 from nearlight.text.switches import Think
 from nearlight.text.template import ChatTemplate, Message
+from nearlight.text.thinking import find_markers
 from nearlight.text.tokenizer import Tokenizer
 
 
@@ -152,12 +153,12 @@ def continues_cache(template: ChatTemplate, **variables: Any) -> tuple[bool, str
     again = {"role": "user", "content": "Second question?"}
     plain = {"role": "assistant", "content": "First answer."}
     first = template.render([question], **variables)
+    thought = {**plain, "reasoning_content": "A thought."}
+    if find_markers(template.source) and "A thought." not in template.render([question, thought, again], **variables):
+        return False, "the template drops the thinking of earlier turns, so answers that think are read again"
     # A space between prompt and answer (Mistral) is the model's to write.
     if not _follows(first, plain["content"], template.render([question, plain, again], **variables)):
         return False, _why_not(template, question, plain, again, first, variables)
-    thought = {"role": "assistant", "content": "<think>\nA thought.\n</think>\n\nFirst answer."}
-    if "think" in template.source and "A thought." not in template.render([question, thought, again], **variables):
-        return False, "the template drops the thinking of earlier turns, so answers that think are read again"
     second = template.render([question, plain, again], **variables)
     third = [question, plain, again, {"role": "assistant", "content": "Second answer."}, question]
     if not template.render(third, **variables).startswith(second):
