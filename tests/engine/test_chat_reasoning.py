@@ -128,3 +128,16 @@ def test_going_back_behind_a_checkpoint_gives_the_same_answer(load: Any, monkeyp
     assert answer.cached_tokens > len("<|im_start|>user\nOne?") - len("<|im_start|>")
     model.generate([1, 2, 3], max_tokens=1)  # something else in the cache
     assert model.generate(ids, max_tokens=9, temperature=0).token_ids == answer.token_ids
+
+
+def test_messages_given_anew_each_time_are_read_like_a_chat(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    template, think, form, _ = FAMILIES["qwen3.5"]
+    model = load(template)
+    messages = [{"role": "user", "content": "One?"}]
+    prefilled = []
+    for _ in range(3):
+        say_as_written(monkeypatch, iter(model.tokenizer.encode(form.format(thought="Hm." * 9, answer="Yes."))))
+        completion = model.generate(messages, think=think)
+        messages += [{"role": "assistant", "content": completion.text}, {"role": "user", "content": "Two?"}]
+        prefilled.append(completion.timing.prefill_tokens)
+    assert prefilled[1] == prefilled[2] < completion.prompt_tokens / 2
