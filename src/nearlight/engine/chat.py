@@ -128,7 +128,7 @@ class Chat:
         self._settle()
         conversation.add("user", text)
         try:
-            prompt = Rendered(conversation.prompt_ids(), conversation.prompt_text)
+            prompt = Rendered(conversation.prompt_ids(), conversation.prompt_text, conversation.lasting)
             self._stream = self._model.stream_rendered(prompt, on_end=self._record, **options)
         except BaseException:
             conversation.messages.pop()

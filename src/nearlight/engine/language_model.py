@@ -277,6 +277,8 @@ class LanguageModel:
             max_tokens=options.get("max_tokens"),
             thinking_budget=options.get("thinking_budget"),
             on_prefill=options.get("on_prefill"),
+            # Keys and values can be cut back anywhere, recurrences only to where that was foreseen.
+            checkpoint=prompt.lasting() if prompt.lasting and self.engine.cache.has_recurrences else 0,
         )
         answer = None
         if self.package.tokenizer:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, TypeGuard
 from nearlight.engine.generation import Rendered
 from nearlight.errors import RequestError, TextError
 from nearlight.package.package import Package
+from nearlight.text.conversation import Conversation
 from nearlight.text.once import Once
 from nearlight.text.reasoning import Reasoning
 from nearlight.text.switches import Think
@@ -87,8 +88,8 @@ class Prompts:
             messages = check_messages(prompt)
         else:
             return Rendered(token_ids(prompt))
-        text = self.require_template().render(messages, think=think)
-        return Rendered(self.tokenizer.encode(text, special=False), text)
+        chat = Conversation(self.require_template(), self.tokenizer, messages=messages, think=think)
+        return Rendered(chat.prompt_ids(), chat.prompt_text, chat.lasting)
 
     def _build_tokenizer(self) -> Tokenizer:
         tokenizer = build_tokenizer(self._package.tokenizer, self._package.special_tokens)
