@@ -1,4 +1,7 @@
-"""Mamba and Mamba-2 against transformers, and what a recurrence's state must stand: any chunks, going back, copies."""
+"""Mamba and Mamba-2 against transformers, and what a recurrence's state must stand: any chunks, going back, copies.
+
+Models that have keys and values besides must stand the same.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ import transformers
 import nearlight
 from nearlight.engine.engine import Engine
 from nearlight.engine.sequence import Sequence
+from nearlight.state.cache import RecurrentState
+from tests.models.random_models import CONFIGS as DELTA_NETS
 from tests.models.random_models import relative_error, transformers_logits, write_model
 
 SIZES = {"vocab_size": 103, "hidden_size": 20, "num_hidden_layers": 3, "conv_kernel": 4}
@@ -23,6 +28,7 @@ CONFIGS: dict[str, Any] = {
     "mamba2": transformers.Mamba2Config(**SIZES, state_size=6, num_heads=5, head_dim=8, n_groups=1),
     "mamba2-groups": transformers.Mamba2Config(**SIZES, state_size=7, num_heads=4, head_dim=10, n_groups=2),
 }
+BESIDE_KEYS_AND_VALUES: dict[str, Any] = {name: DELTA_NETS[name] for name in ("qwen3_5", "qwen3_5_moe", "qwen3_next")}
 SAME = 5e-5
 """Products of other numbers of rows add up in another order; a state that is off by a row shows in the second digit."""
 IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
@@ -31,10 +37,13 @@ IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
 BACKENDS = ("reference", "cpu")
 
 
-@pytest.fixture(params=[(name, backend) for name in CONFIGS for backend in BACKENDS], ids="-".join)
+ALL = {**CONFIGS, **BESIDE_KEYS_AND_VALUES}
+
+
+@pytest.fixture(params=[(name, backend) for name in ALL for backend in BACKENDS], ids="-".join)
 def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Engine:
     name, backend = request.param
-    write_model(tmp_path, CONFIGS[name])
+    write_model(tmp_path, ALL[name])
     return nearlight.load(tmp_path, backend=backend).engine
 
 
@@ -151,10 +160,11 @@ def test_what_continues_a_conversation_is_computed_alone(engine: Engine) -> None
 def test_the_state_does_not_grow(engine: Engine) -> None:
     sequence = engine.open()
     logits(engine, sequence, IDS[:1])
-    once = engine.cache.n_bytes
+    states = engine.cache._recurrences.values()
+    once = sum(state.n_bytes for state in states)
     for id in IDS[1:9]:
         logits(engine, sequence, [id])
-    assert engine.cache.n_bytes == once > 0
+    assert sum(state.n_bytes for state in states) == once > 0
     engine.close(sequence)
     assert engine.cache.n_bytes == 0
 
@@ -176,10 +186,26 @@ def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str, backend: s
     assert model.counted.kv_bytes_per_token == 0
 
 
+@pytest.mark.parametrize("name", BESIDE_KEYS_AND_VALUES)
+def test_bytes_beside_keys_and_values_are_counted(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path, ALL[name])
+    model = nearlight.load(tmp_path)
+    for n_tokens in (1, 9, 29):
+        sequence, sizes = model.engine.open(), (n_tokens - 8, 2, 2, 2, 2) if n_tokens > 8 else (n_tokens,)
+        for size in sizes:
+            logits(model.engine, sequence, IDS[:size])
+        assert model.counted.kv_bytes(n_tokens) == model.engine.cache.n_bytes
+        model.engine.close(sequence)
+    states = sum(4 * state.size for state in model.engine.model.declared(RecurrentState))
+    decode = model.counted.decode(5)
+    assert decode.kv_read_bytes == states + 6 * model.counted.kv_bytes_per_token
+    assert decode.bytes_written == states + model.counted.kv_bytes_per_token
+
+
 def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:
     """On the CPU kernels, as with attention: greedy answers must not hang on how a prompt was cut."""
-    for name in ("mamba", "mamba2-groups"):
-        write_model(tmp_path / name, CONFIGS[name])
+    for name in ("mamba", "mamba2-groups", "qwen3_5_moe", "qwen3_next"):
+        write_model(tmp_path / name, ALL[name])
         whole = nearlight.load(tmp_path / name, threads=1).logits(IDS)
         for threads in (1, 2, 3):
             engine = nearlight.load(tmp_path / name, threads=threads).engine
