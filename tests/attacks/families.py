@@ -92,6 +92,15 @@ _RECURRENT: dict[str, Any] = {
 _EXPERTS: dict[str, Any] = _ROTARY | {"num_experts_per_tok": 2, "sliding_window": 24}
 _HYBRID: dict[str, Any] = _ROTARY | {"num_experts_per_tok": 2, "time_step_limit": [0.0, float("inf")]}
 _STATES = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_d_state": 8, "mamba_expand": 2}
+_DELTA_NET: dict[str, Any] = _ROTARY | {
+    "partial_rotary_factor": 0.5,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 12,
+    "linear_conv_kernel_dim": 4,
+}
+_EXPERT_SIZES = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 DIRECTORIES: dict[str, dict[str, Any]] = {
     "mamba": _RECURRENT | {"intermediate_size": 2 * HIDDEN, "time_step_rank": 3},
     "mamba2": _RECURRENT | {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8},
@@ -107,6 +116,10 @@ DIRECTORIES: dict[str, dict[str, Any]] = {
     },
     "granite": _ROTARY | {"attention_multiplier": 0.2, "embedding_multiplier": 2.0, "logits_scaling": 4.0},
     "gpt_oss": _EXPERTS | {"num_local_experts": 3, "swiglu_limit": 7.0, "swiglu_alpha": 1.702},
+    "qwen3_5_text": _DELTA_NET | {"layer_types": ["full_attention", "linear_attention"]},
+    "qwen3_next": _DELTA_NET
+    | _EXPERT_SIZES
+    | {"layer_types": ["full_attention", "linear_attention"], "shared_expert_intermediate_size": 24},
     "qwen3_moe": _EXPERTS | {"num_experts": 3, "moe_intermediate_size": 16, "decoder_sparse_step": 2},
     "lfm2": _ROTARY
     | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,7 @@ CONFIGS: dict[str, Any] = {
     "qwen3_5": transformers.Qwen3_5TextConfig(
         **DELTA_NET, rope_parameters={**THREE_AXES, "partial_rotary_factor": 0.25}
     ),
+    "qwen3_5-long-keys": transformers.Qwen3_5TextConfig(**{**DELTA_NET, "linear_key_head_dim": 50}),
     "qwen3_5_moe": transformers.Qwen3_5MoeTextConfig(
         **DELTA_EXPERTS, layer_types=["linear_attention", "full_attention", "linear_attention", "linear_attention"]
     ),
@@ -357,6 +359,7 @@ HYBRIDS: dict[str, Any] = {
 }
 """Layers of several kinds: convolutions, recurrences, attention, or two of them side by side."""
 
+HYBRIDS |= {name: CONFIGS[name] for name in ("qwen3_5", "qwen3_5_moe", "qwen3_next")}
 CONFIGS |= HYBRIDS
 CONFIGS["granitemoe"] = transformers.GraniteMoeConfig(**GRANITE, num_local_experts=5)
 CONFIGS["olmoe"] = transformers.OlmoeConfig(
@@ -367,7 +370,7 @@ CONFIGS["olmoe"] = transformers.OlmoeConfig(
 def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     """Make a model whose every parameter matters: norms and biases are random too."""
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(config)).eval()
     scramble(model)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
