@@ -94,6 +94,11 @@ GLM4_MOE = _decoder(
     **{"exp_probs_b.bias": "mlp.gate.e_score_correction_bias"},
     post_attention_norm="post_attention_layernorm",
 )
+LLAMA4 = _decoder(
+    **_experts("feed_forward.router", *(f"feed_forward.experts.*.{part}_proj" for part in ("gate", "up", "down"))),
+    **{f"ffn_{part}": f"feed_forward.{part}_proj" for part in ("gate", "up", "down")},
+    **{f"ffn_{part}_shexp": f"feed_forward.shared_expert.{part}_proj" for part in ("gate", "up", "down")},
+)
 PHI3 = _decoder(attn_qkv="self_attn.qkv_proj", ffn_up="mlp.gate_up_proj")
 UNKNOWN = Names({}, "", {})
 GPT2 = Names(
