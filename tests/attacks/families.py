@@ -120,6 +120,32 @@ DIRECTORIES: dict[str, dict[str, Any]] = {
     "qwen3_next": _DELTA_NET
     | _EXPERT_SIZES
     | {"layer_types": ["full_attention", "linear_attention"], "shared_expert_intermediate_size": 24},
+    "phi3": _ROTARY
+    | {
+        "original_max_position_embeddings": 6,
+        "sliding_window": 24,
+        "rope_scaling": {"type": "su", "short_factor": [1.0] * 8, "long_factor": [1.5] * 7 + [9.0]},
+    },
+    "ministral3": _ROTARY
+    | {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 5,
+            "llama_4_scaling_beta": 0.1,
+        }
+    },
+    "llama4_text": _EXPERTS
+    | {
+        "num_experts_per_tok": 1,
+        "num_local_experts": 3,
+        "intermediate_size_mlp": 64,
+        "interleave_moe_layer_step": 2,
+        "no_rope_layers": [1, 0],
+        "attention_chunk_size": 5,
+        "attn_temperature_tuning": 4,
+        "floor_scale": 3,
+    },
     "qwen3_moe": _EXPERTS | {"num_experts": 3, "moe_intermediate_size": 16, "decoder_sparse_step": 2},
     "lfm2": _ROTARY
     | {

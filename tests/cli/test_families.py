@@ -50,7 +50,14 @@ def example_of(family: str) -> str:
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", sorted(RUNNABLE))
+PUBLISHED = {entry.model_type for entry in catalogue().values()}
+
+
+def test_families_that_run_have_published_members():
+    assert set(RUNNABLE) - PUBLISHED == {"ministral"}  # whose published members call themselves mistral
+
+
+@pytest.mark.parametrize("family", sorted(PUBLISHED.intersection(RUNNABLE)))
 def test_a_family_that_runs(capsys: pytest.CaptureFixture[str], family: str, monkeypatch: pytest.MonkeyPatch):
     name = example_of(family)
     inspected, planned = Said(capsys, "inspect", name, "--json"), Said(capsys, "plan", name, "--json", *machine())

@@ -273,7 +273,7 @@ def test_machines_are_listed(capsys: pytest.CaptureFixture[str]):
     assert re.search(r"^rtx4090 +NVIDIA GeForce RTX 4090 +24 GiB +1008 GB/s +83 +165 +661$", text, re.M)
 
 
-def test_models_are_listed_by_what_nearlight_can_do(capsys: pytest.CaptureFixture[str]):
+def test_models_are_listed_by_what_nearlight_can_do(capsys: pytest.CaptureFixture[str], planned_only: str):
     code, text = text_of(capsys, "--list")
     assert code == 0
     runs, plans, neither = text.split("\n\n")

@@ -1,6 +1,8 @@
 """Each op of the CPU kernels against the same formula in float64 (attention has a file of its own)."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,7 +88,7 @@ def test_rope_turns_half_split_pairs(ops: CpuOps, heads: int, head_dim: int, rot
     frequencies = (100.0 ** -(np.arange(rotary // 2) / rotary)).astype(np.float32)
 
     def op(h: object, rows: object) -> object:
-        return ops.rope(h, ops.rope_angles(rows.positions, lambda longest: frequencies, 1.5), head_dim)
+        return ops.rope(h, ops.rope_angles(rows, lambda lengths: frequencies, 1.5), head_dim)
 
     found = compute(ops, op, x, rows=rows_of(5, start=900))
     angle = (np.arange(900, 905, dtype=np.float32)[:, None] * frequencies).astype(np.float64)[:, None]
@@ -98,21 +100,63 @@ def test_rope_turns_half_split_pairs(ops: CpuOps, heads: int, head_dim: int, rot
 
 def test_frequencies_are_asked_for_with_every_step(ops: CpuOps) -> None:
     table = ops.matrix(stored(np.ones((9, 2))))
-    asked: list[int] = []
+    asked: list[list[int]] = []
 
-    def frequencies(longest: int) -> Floats:
-        asked.append(longest)
-        return np.full(1, 1 / longest, dtype=np.float32)
+    def frequencies(lengths: Sequence[int]) -> Floats:
+        asked.append(list(lengths))
+        return np.full(1, 1 / max(lengths), dtype=np.float32)
 
     def forward(rows: object) -> object:
-        return ops.rope(ops.embed(table, rows.tokens), ops.rope_angles(rows.positions, frequencies, 1.0), 2)
+        return ops.rope(ops.embed(table, rows.tokens), ops.rope_angles(rows, frequencies, 1.0), 2)
 
     program = ops.program(forward)
     for start in (3, 700, 5):
         found = program(rows_of(2, start=start))
         angle = np.arange(start, start + 2) / (start + 2)
         close(found, np.stack([np.cos(angle) - np.sin(angle), np.cos(angle) + np.sin(angle)], -1))
-        assert asked[-1] == start + 2
+        assert asked[-1] == [start + 1, start + 2]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 70])
+def test_every_row_may_have_frequencies_of_its_own(ops: CpuOps, n_rows: int) -> None:
+    """By the length of its sequence; alone it has the same bits."""
+    x, heads = random(n_rows, 2 * 10), 2
+
+    def frequencies(lengths: Sequence[int]) -> Floats:
+        return np.stack([np.full(3, 1 / length, dtype=np.float32) for length in lengths])
+
+    def turned(h: object, rows: object) -> object:
+        return ops.rope(h, ops.rope_angles(rows, frequencies, 1.5), 10)
+
+    lengths = [90 + 7 * (r % 5) for r in range(n_rows)]
+    found = compute(ops, turned, x, rows=replace(rows_of(n_rows, start=4), lengths=lengths))
+    angle = np.float32(4 + np.arange(n_rows)) * np.float32(1 / np.array(lengths))
+    cos, sin = (1.5 * part.astype(np.float64)[:, None, None] for part in (np.cos(angle), np.sin(angle)))
+    a, b, rest = np.split(x.reshape(n_rows, heads, 10), [3, 6], axis=-1)
+    close(found, np.concatenate([a * cos - b * sin, b * cos + a * sin, rest], -1).reshape(n_rows, -1))
+    alone = rows_of(1, start=4 + n_rows - 1)
+    np.testing.assert_array_equal(compute(ops, turned, x[-1:], rows=replace(alone, lengths=lengths[-1:])), found[-1:])
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 50])
+def test_scale_by_position(ops: CpuOps, n_rows: int) -> None:
+    x = random(n_rows, 7 * 5)
+    rows = rows_of(n_rows, start=30)
+
+    def scaled(h: object, rows: object) -> object:
+        return ops.scale_by_position(h, rows, strength=0.3, period=8, offset=1)
+
+    factors = 1 + 0.3 * np.log(1 + (np.arange(30, 30 + n_rows) + 1) // 8)
+    close(compute(ops, scaled, x, rows=rows), x * factors[:, None])
+    with pytest.raises(ShapeError, match="rows to scale by position"):
+        compute(ops, lambda h, rows: scaled(ops.take(h, rows.logit_rows), rows), x, rows=rows_of(3, logit_rows=[0]))
+
+
+def test_a_norm_without_weights(ops: CpuOps) -> None:
+    x = random(4, 3 * 14, scale=2)
+    heads = x.reshape(4, 3, 14).astype(np.float64)
+    wanted = (heads / np.sqrt((heads**2).mean(-1, keepdims=True) + 1e-5)).reshape(4, -1)
+    close(compute(ops, lambda h, rows: ops.rms_norm(h, None, 1e-5, 14), x), wanted)
 
 
 EXTREMES = np.array(
@@ -200,7 +244,7 @@ def test_rope_turns_neighbours_where_pairs_are_interleaved(ops: CpuOps, heads: i
 
     def turned(x: Floats, interleaved: bool) -> Floats:
         def op(h: object, rows: object) -> object:
-            angles = ops.rope_angles(rows.positions, lambda longest: frequencies, 1.0)
+            angles = ops.rope_angles(rows, lambda lengths: frequencies, 1.0)
             return ops.rope(h, angles, head_dim, interleaved=interleaved)
 
         return compute(ops, op, x, rows=rows_of(5, start=70)).reshape(5, heads, head_dim)

@@ -95,7 +95,7 @@ def test_a_large_model_in_few_bits_is_proposed_before_a_small_one_in_many():
     assert not make_plan("qwen1.5-32b", "rtx4090", weights="w6").fits
 
 
-def test_models_that_run_are_proposed_first():
+def test_models_that_run_are_proposed_first(planned_only: str):
     box = Hardware("box", "cpu", 12 * 2**30, 50e9, {"fp32": 5e11}, "by hand")
     larger_box = replace(box, memory_bytes=18 * 2**30)
     models = [advice for advice in make_plan("qwen3-32b", larger_box).advice if "a smaller model" in advice]

@@ -200,11 +200,11 @@ def _llama3(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeSca
     factor = settings("factor")
     low, high = settings("low_freq_factor"), settings("high_freq_factor")
     trained = settings("original_max_position_embeddings")
-    if high <= low:
-        raise PackageError("high_freq_factor", where="config.json: rope_parameters", expected=f"> {low}", found=high)
+    if high < low:
+        raise PackageError("high_freq_factor", where="config.json: rope_parameters", expected=f">= {low}", found=high)
     plain = _plain(settings.theta, rotary_dim)
     wavelength = 2 * math.pi / plain
-    blend = (trained / wavelength - low) / (high - low)
+    blend = (trained / wavelength - low) / (high - low if high > low else 1)
     blended = (1 - blend) * plain / factor + blend * plain
     slowed = np.where(wavelength > trained / low, plain / factor, blended)
     return _fixed(np.where(wavelength < trained / high, plain, slowed), max_positions)

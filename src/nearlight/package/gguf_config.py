@@ -31,6 +31,7 @@ from nearlight.package.gguf_names import (
     GPT_OSS,
     GRANITE_MOE,
     LFM2,
+    LLAMA4,
     MAMBA,
     MAMBA2,
     MIXTRAL,
@@ -170,6 +171,25 @@ def _mistral3_config(metadata: Metadata, architecture: str, tensors: Tensors) ->
     if sharpness:
         more |= {"mscale": 1.0, "mscale_all_dim": sharpness}
     return config | {"rope_parameters": {**config["rope_parameters"], **more}}
+
+
+def _llama4_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Files do not say how large chunks are, and the number of experts tells whether heads are normed.
+
+    A window of 0 is of models without chunks, all of whose layers rotate.
+    """
+    n_experts = metadata.integer(f"{architecture}.expert_count", least=1)
+    config = _decoder_config(metadata, architecture, tensors)
+    found: dict[str, Any] = {
+        "use_qk_norm": n_experts != 128,
+        "intermediate_size_mlp": config["intermediate_size"],
+        "intermediate_size": config["moe_intermediate_size"],
+        "interleave_moe_layer_step": metadata.integer(f"{architecture}.interleave_moe_layer_step", 1, least=1),
+    }
+    if metadata.integer(f"{architecture}.attention.sliding_window", 1, least=0) == 0:
+        n_layers = config["num_hidden_layers"]
+        found |= {"layer_types": [FULL] * n_layers, "no_rope_layers": [1] * n_layers}
+    return config | found
 
 
 def _glm4_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
@@ -371,6 +391,7 @@ ARCHITECTURES = {
     "granitemoe": Architecture("granitemoe", _granite_moe_config, GRANITE_MOE, permuted=True),
     "lfm2": Architecture("lfm2", _lfm2_config, LFM2),
     "lfm2moe": Architecture("lfm2_moe", _lfm2_config, LFM2),
+    "llama4": Architecture("llama4_text", _llama4_config, LLAMA4),
     "mamba": Architecture("mamba", _mamba_config, MAMBA),
     "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
     "mistral3": Architecture("ministral3", _mistral3_config, DECODER, permuted=True),

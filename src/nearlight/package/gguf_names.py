@@ -114,6 +114,11 @@ QWEN3_NEXT = _decoder(
     **_SHARED,
     **_DELTA_NET,
 )
+LLAMA4 = _decoder(
+    **_experts("feed_forward.router", *(f"feed_forward.experts.*.{part}_proj" for part in ("gate", "up", "down"))),
+    **{f"ffn_{part}": f"feed_forward.{part}_proj" for part in ("gate", "up", "down")},
+    **{f"ffn_{part}_shexp": f"feed_forward.shared_expert.{part}_proj" for part in ("gate", "up", "down")},
+)
 PHI3 = _decoder(attn_qkv="self_attn.qkv_proj", ffn_up="mlp.gate_up_proj")
 UNKNOWN = Names({}, "", {})
 GPT2 = Names(

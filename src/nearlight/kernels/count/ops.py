@@ -206,7 +206,7 @@ class CountOps:
         return self._by_value("layer_norm", 2 * NORM_OPERATIONS, x, name=weight.name, weight_bytes=read)
 
     def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> Activation:
-        return self._result("rope_angles", len(rows.positions), 2 * len(frequencies([1])))
+        return self._result("rope_angles", len(rows.positions), 2 * frequencies([1]).shape[-1])
 
     def rope(self, x: Activation, angles: Activation, head_dim: int, *, interleaved: bool = False) -> Activation:
         _expect_multiple("input of rope", head_dim, x.width)

@@ -36,7 +36,8 @@ class Recording:
     def ask(self, frequencies: Frequencies) -> int:
         """Note that frequencies are to be given anew with every step, and return how many."""
         self._frequencies.append(frequencies)
-        return len(frequencies([1]))
+        n: int = frequencies([1]).shape[-1]
+        return n
 
     def replay(self, rows: Rows, watch: Watch | None) -> Float32:
         """Compute the logits of rows that there is room for. Raises: RequestError for rows that do not fit."""
