@@ -22,7 +22,7 @@ from nearlight.kernels.ops import Rows
 from nearlight.layers.parameters import Parameter
 from nearlight.models import build_model
 from nearlight.models.config import Bounds
-from nearlight.models.of_package import bounds_of, config_of, stored_formats
+from nearlight.models.of_package import bounds_of, config_of, formats_of
 from nearlight.models.weight_formats import FormatOf, requantization
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
@@ -83,9 +83,9 @@ class CountedModel:
 
         Raises: PackageError when a tensor is missing; RequestError for unknown weights.
         """
-        formats = requantization(weights)
-        format_of = formats.format_of if formats else stored_formats(package)
-        return cls(config_of(package), format_of, bounds=bounds_of(package), **options)
+        return cls(
+            config_of(package), formats_of(package, requantization(weights)), bounds=bounds_of(package), **options
+        )
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], weights: str = "bf16", **options: Any) -> CountedModel:
@@ -111,6 +111,11 @@ class CountedModel:
     def weight_bytes(self) -> int:
         """Bytes of all parameters, as they are kept."""
         return sum(value.n_bytes for parameter in self._parameters for value in parameter.values)
+
+    @cached_property
+    def file_bytes(self) -> int:
+        """Bytes of the tables that stay in their file, of which a token's step reads a row."""
+        return sum(p.format.row_bytes(p.shape[1]) * p.shape[0] for p in self._parameters if p.is_table and p.format)
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -179,7 +184,9 @@ def shape_tensor(parameter: Parameter, format: Format) -> StoredTensor:
     def read() -> NDArray[np.uint8]:
         raise RequestError(f"tensor {parameter.name} is only a shape and cannot be read")
 
-    return StoredTensor(parameter.name, format if parameter.is_matrix else F32, parameter.stored_shape, read)
+    return StoredTensor(
+        parameter.name, format if parameter.is_matrix or parameter.is_table else F32, parameter.stored_shape, read
+    )
 
 
 def _rows(spans: Ordered[Span], all_logits: bool) -> Rows:

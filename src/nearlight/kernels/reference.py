@@ -189,6 +189,9 @@ class ReferenceOps:
                 )
         return TorchWeight(tensor.name, floats.reshape(tensor.shape))
 
+    def table(self, tensor: StoredTensor) -> StoredTensor:
+        return tensor
+
     def vector(self, tensor: StoredTensor) -> torch.Tensor:
         return self._floats(tensor).reshape(-1)
 
@@ -235,28 +238,33 @@ class ReferenceOps:
         found[~own] = F.embedding(-1 - ids[~own], given)
         return found
 
+    def look_up(self, table: StoredTensor, ids: Array, scale: float = 1.0) -> torch.Tensor:
+        stored = torch.where((ids < 0) | (ids >= table.n_rows), 0, ids).numpy(force=True)
+        values = dequantize(table.format, np.ascontiguousarray(table.read()[stored]), table.row_length)
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device) * scale
+
     def linear(self, x: torch.Tensor, weight: TorchWeight, bias: Array | None = None) -> torch.Tensor:
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"input of {weight.name}", expected=[x.shape[0], weight.shape[1]], found=list(x.shape))
         return F.linear(x, weight.tensor, bias)
 
-    def rms_norm(self, x: Array, weight: Array, eps: float) -> torch.Tensor:
-        heads = _split(x.float(), len(weight))
+    def rms_norm(self, x: Array, weight: Array | None, eps: float, n: int | None = None) -> torch.Tensor:
+        heads = _split(x.float(), n if weight is None else len(weight))
         scaled = heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + eps)
-        normed: torch.Tensor = scaled * weight
+        normed: torch.Tensor = scaled if weight is None else scaled * weight
         return normed.flatten(-2)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> torch.Tensor:
         return F.layer_norm(x.float(), (len(weight),), weight, bias, eps)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> tuple[Array, Array]:
+    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> torch.Tensor:
         longest = int(positions.max()) + 1
         per_position = torch.from_numpy(np.asarray(frequencies(longest), dtype=np.float32)).to(self.device)
         angles = positions.float()[:, None] * per_position
-        return angles.cos() * magnitude, angles.sin() * magnitude
+        return torch.cat([angles.cos(), angles.sin()], dim=-1) * magnitude
 
     def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> torch.Tensor:
-        cos, sin = (part[:, None, :] for part in angles)  # [R, 1, rotary/2]
+        cos, sin = angles[:, None, :].chunk(2, -1)  # [R, 1, rotary/2]
         half = cos.shape[-1]
         heads = _split(x.float(), head_dim)
         rotary, rest = heads[..., : 2 * half], heads[..., 2 * half :]
@@ -417,7 +425,7 @@ class ReferenceOps:
         result: torch.Tensor = x + scale * y
         return result
 
-    def scale(self, x: Array, factor: float) -> torch.Tensor:
+    def scale(self, x: Array, factor: float | Array) -> torch.Tensor:
         result: torch.Tensor = x * factor
         return result
 
@@ -427,6 +435,15 @@ class ReferenceOps:
     def take(self, x: Array, indices: Array) -> torch.Tensor:
         result: torch.Tensor = x[indices]
         return result
+
+    def columns(self, x: Array, first: int, width: int) -> torch.Tensor:
+        result: torch.Tensor = x[:, first : first + width]
+        return result
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = rows.logit_rows
+        fields = (field[chosen] for field in (rows.tokens, rows.positions, rows.sequences))
+        return Rows(*fields, None, rows.embeddings)
 
 
 def _split(x: torch.Tensor, width: int) -> torch.Tensor:

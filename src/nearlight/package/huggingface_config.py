@@ -26,7 +26,7 @@ _MODEL_TYPES = {
 
 _READABLE_METHODS = {("gpt_oss", "mxfp4")}
 
-_TEXT_PARTS = {"gemma3": "gemma3_text"}
+_TEXT_PARTS = {"gemma3": "gemma3_text", "gemma4": "gemma4_text"}
 """Models that see, of which the part for text is a family."""
 
 _ROPE_TYPES = {"su": "longrope", "mrope": "default"}

@@ -27,7 +27,7 @@ class Layout:
 
     `prefix` precedes every name but the output head's; names matching `buffers` are no weights; those matching
     `transposed` are stored [in, out], those matching `less_one` less one. `wrapped` matches the names in a
-    model that also sees, whose part for text this is.
+    model that also sees, whose part for text this is; `stacked` those of all experts' matrices [E, out, in] in one.
     """
 
     prefix: str
@@ -35,6 +35,7 @@ class Layout:
     transposed: re.Pattern[str] | None = None
     less_one: re.Pattern[str] | None = None
     wrapped: re.Pattern[str] | None = None
+    stacked: re.Pattern[str] | None = None
 
 
 DECODER = Layout("model.", re.compile(r".*\.rotary_emb\.inv_freq"))
@@ -46,10 +47,14 @@ GPT2 = Layout(
 _WRAPPED = re.compile(
     r"(?:language_model\.model|model\.language_model)\.(?P<name>.+)|(?:language_model\.)?(?P<head>lm_head\..+)"
 )
+_STACKED = re.compile(r".*\.experts\.(gate_up_proj|down_proj)")
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"), wrapped=_WRAPPED)
+GEMMA4 = Layout("model.", DECODER.buffers, wrapped=_WRAPPED, stacked=_STACKED)
 _DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3"]
 _DECODERS += ["qwen2", "qwen3", "qwen3_moe", "smollm3"]
-LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA} | dict.fromkeys(_DECODERS, DECODER)
+LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA, "gemma4_text": GEMMA4} | dict.fromkeys(
+    _DECODERS, DECODER
+)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -69,6 +74,8 @@ def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str,
             tensor = _transposed(tensor)
         if layout.less_one is not None and layout.less_one.fullmatch(name) and len(tensor.shape) == 1:
             tensor = _plus_one(tensor)
+        if layout.stacked is not None and layout.stacked.fullmatch(name) and len(tensor.shape) == 3:
+            name, tensor = f"{name}.weight", replace(tensor, shape=(tensor.n_rows, tensor.row_length))
         full_name = name if has_prefix or name.startswith("lm_head.") else layout.prefix + name
         normalized[full_name] = tensor.renamed(full_name)
     return experts_apart(normalized) if model_type == "gpt_oss" else normalized

@@ -44,6 +44,16 @@ class CountedWeight:
         self.data_type = target.multiplied_in(tensor.format)
 
 
+class CountedTable:
+    """A matrix that stays in its file: it takes no memory, and a row that is looked up is read from the file."""
+
+    n_bytes = 0
+
+    def __init__(self, tensor: StoredTensor) -> None:
+        self.name, self.width = tensor.name, tensor.row_length
+        self.row_bytes = tensor.format.row_bytes(tensor.row_length)
+
+
 class CountedVector:
     """A small parameter, kept as float32."""
 
@@ -148,6 +158,9 @@ class CountOps:
     def matrix(self, tensor: StoredTensor) -> CountedWeight:
         return CountedWeight(tensor, self.target)
 
+    def table(self, tensor: StoredTensor) -> CountedTable:
+        return CountedTable(tensor)
+
     def vector(self, tensor: StoredTensor) -> CountedVector:
         return CountedVector(tensor)
 
@@ -175,6 +188,10 @@ class CountOps:
         n_bytes = int(np.count_nonzero(np.asarray(ids) >= 0)) * table.format.row_bytes(width)
         return self._result("embed", len(ids), width, name=table.name, weight_bytes=n_bytes)
 
+    def look_up(self, table: CountedTable, ids: Array, scale: float = 1.0) -> Activation:
+        n_bytes = len(ids) * table.row_bytes
+        return self._result("look_up", len(ids), table.width, name=table.name, file_bytes=n_bytes)
+
     def linear(self, x: Activation, weight: CountedWeight, bias: CountedVector | None = None) -> Activation:
         n_out, n_in = weight.shape
         _expect(f"input of {weight.name}", (x.rows, n_in), x.shape)
@@ -192,7 +209,10 @@ class CountOps:
         x.quantize(weight.format, self.target.quantized_bytes(weight.format, x.rows, n_in))
         return result
 
-    def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:
+    def rms_norm(self, x: Activation, weight: CountedVector | None, eps: float, n: int | None = None) -> Activation:
+        if weight is None:
+            _expect_multiple("input of rms_norm", n or 0, x.width)
+            return self._by_value("rms_norm", NORM_OPERATIONS, x)
         _expect_multiple(f"input of {weight.name}", weight.size, x.width)
         return self._by_value("rms_norm", NORM_OPERATIONS, x, name=weight.name, weight_bytes=weight.n_bytes)
 
@@ -254,7 +274,7 @@ class CountOps:
             + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
         )
         scratch = self.target.attention_scratch_bytes(n_rows, n_heads // store.n_kv_heads, head_dim)
-        if scratch:
+        if scratch and n_rows:
             self.room.give_back(self.room.take(scratch))
         return result
 
@@ -402,7 +422,7 @@ class CountOps:
     def gelu(self, x: Activation, approximation: str) -> Activation:
         return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
 
-    def scale(self, x: Activation, factor: float) -> Activation:
+    def scale(self, x: Activation, factor: float | CountedVector) -> Activation:
         return self._by_value("scale", 1, x)
 
     def softcap(self, x: Activation, cap: float) -> Activation:
@@ -414,6 +434,16 @@ class CountOps:
 
     def take(self, x: Activation, indices: Array) -> Activation:
         return self._result("take", len(indices), x.width)
+
+    def columns(self, x: Activation, first: int, width: int) -> Activation:
+        if not 0 <= first < first + width <= x.width:
+            raise ShapeError("columns", expected=f"within {x.width}", found=[first, first + width])
+        return self._result("columns", x.rows, width)
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = np.asarray(rows.logit_rows, np.intp)
+        fields = (np.asarray(field)[chosen] for field in (rows.tokens, rows.positions, rows.sequences))
+        return Rows(*fields, None, rows.embeddings)
 
     # -- adding up -------------------------------------------------------------------------------------------------
 

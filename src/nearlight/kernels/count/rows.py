@@ -36,6 +36,8 @@ class Visible:
         return self._cached[window]
 
     def _tokens(self, window: int | None) -> int:
+        if self.n_rows == 0:  # no logits are wanted, and only rows of logits go on
+            return 0
         starts = np.concatenate([[0], self._ends[:-1] + 1]).astype(np.int64)
         last, first = self._seen[self._ends], self._seen[starts]
         oldest = np.zeros_like(first) if window is None else np.maximum(first - window, 0)
