@@ -20,6 +20,7 @@ RUN = [
     "glm4",
     "glm4_moe",
     "gemma3",
+    "gemma4",
     "gpt_oss_f32",
     "mamba",
     "mamba2",

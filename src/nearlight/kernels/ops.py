@@ -173,7 +173,7 @@ class Ops(Protocol):
         """
 
     def table(self, tensor: StoredTensor) -> Table:
-        """Take in a matrix [n, width] that `look_up` alone reads: it stays where it is stored, and nothing is copied."""
+        """Take in a matrix [n, width] that only `look_up` reads: it stays where it is stored, nothing is copied."""
 
     def vector(self, tensor: StoredTensor) -> Array:
         """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""

@@ -249,7 +249,7 @@ class ReferenceOps:
         return F.linear(x, weight.tensor, bias)
 
     def rms_norm(self, x: Array, weight: Array | None, eps: float, n: int | None = None) -> torch.Tensor:
-        heads = _split(x.float(), n if weight is None else len(weight))
+        heads = _split(x.float(), (n or 0) if weight is None else len(weight))
         scaled = heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + eps)
         normed: torch.Tensor = scaled if weight is None else scaled * weight
         return normed.flatten(-2)
@@ -442,8 +442,7 @@ class ReferenceOps:
 
     def rows_of_logits(self, rows: Rows) -> Rows:
         chosen = rows.logit_rows
-        fields = (field[chosen] for field in (rows.tokens, rows.positions, rows.sequences))
-        return Rows(*fields, None, rows.embeddings)
+        return Rows(rows.tokens[chosen], rows.positions[chosen], rows.sequences[chosen], None, rows.embeddings)
 
 
 def _split(x: torch.Tensor, width: int) -> torch.Tensor:

@@ -36,7 +36,10 @@ class PerLayerEmbedding(Layer):
 
 
 class PerLayerGate(Layer):
-    """norm(project(gelu(gate(h)) * given)): what the stream gains by a layer's vectors. Shapes: [R, M], [R, P] -> [R, M]."""
+    """What the stream gains by a layer's vectors: norm(project(gelu(gate(h)) * given)).
+
+    Shapes: h [R, M], given [R, P] -> [R, M].
+    """
 
     def __init__(self, ops: Ops, name: str, hidden_size: int, width: int, eps: float, approximation: str) -> None:
         self.ops, self.approximation = ops, approximation

@@ -48,9 +48,9 @@ class KeysAndValues(Layer):
 
 
 class SharedAttention(Layer):
-    """Attend over what `source` keeps: the layer's own keys and values, or an earlier layer's. Shapes: [R, M] -> [R, M].
+    """Attend over what `source` keeps: the layer's own keys and values, or an earlier layer's.
 
-    Scores are not scaled: the norm of the queries is all the scale there is.
+    Shapes: [R, M] -> [R, M]. Scores are not scaled: the norm of the queries is all the scale there is.
     """
 
     def __init__(

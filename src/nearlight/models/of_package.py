@@ -22,7 +22,7 @@ def bounds_of(package: Package) -> Bounds:
 
 
 def formats_of(package: Package, requantization: Requantization | None) -> FormatOf:
-    """Return what says the format that a parameter is kept in: `requantization`'s, but for tables, or the stored one."""
+    """Return what says the format that a parameter is kept in: the stored one, or, but for tables, another."""
     stored = stored_formats(package)
     if requantization is None:
         return stored

@@ -52,9 +52,8 @@ GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight")
 GEMMA4 = Layout("model.", DECODER.buffers, wrapped=_WRAPPED, stacked=_STACKED)
 _DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3"]
 _DECODERS += ["qwen2", "qwen3", "qwen3_moe", "smollm3"]
-LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA, "gemma4_text": GEMMA4} | dict.fromkeys(
-    _DECODERS, DECODER
-)
+LAYOUTS = {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA, "gemma4_text": GEMMA4}
+LAYOUTS |= dict.fromkeys(_DECODERS, DECODER)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

@@ -442,8 +442,10 @@ class CountOps:
 
     def rows_of_logits(self, rows: Rows) -> Rows:
         chosen = np.asarray(rows.logit_rows, np.intp)
-        fields = (np.asarray(field)[chosen] for field in (rows.tokens, rows.positions, rows.sequences))
-        return Rows(*fields, None, rows.embeddings)
+        tokens, positions, sequences = (
+            np.asarray(field)[chosen] for field in (rows.tokens, rows.positions, rows.sequences)
+        )
+        return Rows(tokens, positions, sequences, None, rows.embeddings)
 
     # -- adding up -------------------------------------------------------------------------------------------------
 
