@@ -8,6 +8,8 @@ Source: Gemma 3n's release (developers.googleblog.com, June 2025).
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.basic import Linear, RMSNorm
 from nearlight.layers.parameters import Layer, Parameter
@@ -21,7 +23,8 @@ class PerLayerEmbedding(Layer):
     ) -> None:
         self.ops, self.width = ops, width
         total = n_layers * width
-        self.table = Parameter(f"{name}.embed_tokens_per_layer.weight", (n_rows, total), "table")
+        one_row = Fraction(1, n_rows)
+        self.table = Parameter(f"{name}.embed_tokens_per_layer.weight", (n_rows, total), "table", active=one_row)
         self.projection = Linear(ops, f"{name}.per_layer_model_projection", total, hidden_size, "mlp")
         # Of the projection over sqrt(M): dividing by that before a norm is multiplying its eps.
         self.norm = RMSNorm(ops, f"{name}.per_layer_projection_norm", width, eps * hidden_size)

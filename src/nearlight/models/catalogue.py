@@ -3,8 +3,9 @@
 Each entry of `catalogue.json` is a repository of the Hugging Face hub with its config.json under current keys, cut down
 to what decides shapes, and the published number of parameters, which a test holds the families to. `names` are what
 people call it, where that is not the repository's own name; `also` has repositories of the same shape, with the values
-in which their configs differ; `weights` is the format it is published in, where that is not bf16. Gemma 3 is its text
-part, from 4B on without the part for pictures. Entries whose family is not written yet are there to say so.
+in which their configs differ; `weights` is the format it is published in, where that is not bf16. Gemma 3 and 4 are
+their text part, without those for pictures and sounds, and without keys and values that no layer uses. Entries whose
+family is not written yet are there to say so.
 
 `checked` says what an entry was held against in November 2026: "config", a copy of its config.json; "total", the
 published number of parameters, to the last of them; "tables", only published tables with rounded figures;

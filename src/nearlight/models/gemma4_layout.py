@@ -41,7 +41,7 @@ class Layout:
         own = set(self.kinds[: max(self.first_shared, 0)])
         expected = "so many that a layer of each kind is left which makes keys and values"
         config.require(own == set(self.kinds), "num_kv_shared_layers", expected, len(self.kinds) - self.first_shared)
-        sizes = [_of_layer(config, i, kind) for i, kind in enumerate(self.kinds)]
+        sizes = _of_layers(config, self.kinds)
         self.shapes = [attention_shape(config.replacing(**size)) for size in sizes]
         for kind in own:
             alike = {shape for shape, its in zip(self.shapes, self.kinds, strict=True) if its == kind}
@@ -57,16 +57,15 @@ class Layout:
         return {kind: rope_of(ops, config.replacing(head_dim=shapes[kind].head_dim), kind) for kind in kinds}
 
 
-def _of_layer(config: ConfigReader, index: int, kind: str) -> dict[str, int]:
-    """Return what a layer's heads have of their own, in either spelling: by layer, or of all that have no window."""
+def _of_layers(config: ConfigReader, kinds: list[str]) -> list[dict[str, int]]:
+    """Return what each layer's heads have of their own, in either spelling: by layer, or of all without a window."""
     if config.has("per_layer_config"):
-        return _overrides(config).get(index, {})
-    if kind != FULL:
-        return {}
+        overrides = _overrides(config)
+        return [overrides.get(i, {}) for i in range(len(kinds))]
     own = {"head_dim": config.size("global_head_dim", 512)}
     if config.flag("attention_k_eq_v", False) and config.has("num_global_key_value_heads"):
         own["num_key_value_heads"] = config.size("num_global_key_value_heads")
-    return own
+    return [own if kind == FULL else {} for kind in kinds]
 
 
 def _overrides(config: ConfigReader) -> dict[int, dict[str, int]]:
