@@ -26,6 +26,7 @@ RUN = {
     "glm4_moe",
     "gemma2",
     "gemma3",
+    "gemma4",
     "gpt_oss",
     "gpt_oss_f32",
     "mamba",

@@ -43,7 +43,8 @@ class ParameterCounts:
     """How many numbers a model has, and where.
 
     `lm_head` is 0 where the head is the embedding again (tied), `total` counts every parameter once. `active` are those
-    a token may meet: all but the experts that are not chosen for it.
+    a token may meet: all but the experts that are not chosen for it, and but the rows of tables that are not its own.
+    `experts` are those of all experts.
     """
 
     embedding: int
@@ -51,6 +52,7 @@ class ParameterCounts:
     lm_head: int
     total: int
     active: int
+    experts: int = 0
 
 
 class CountedModel:
@@ -105,7 +107,8 @@ class CountedModel:
         embedding, head = (sum(p.size for p in self._parameters if p.role == role) for role in ("embedding", "head"))
         total = sum(p.size for p in self._parameters)
         active = sum(int(p.size * p.active) for p in self._parameters)
-        return ParameterCounts(embedding, total - embedding - head, head, total, active)
+        experts = sum(p.size for p in self._parameters if p.role == "expert")
+        return ParameterCounts(embedding, total - embedding - head, head, total, active, experts)
 
     @cached_property
     def weight_bytes(self) -> int:
