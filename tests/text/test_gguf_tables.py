@@ -10,7 +10,7 @@ import pytest
 import sentencepiece
 import vocabularies as v
 from corpus import NASTY
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GemmaTokenizer
 
 from nearlight.errors import TextError, UnsupportedError
 from nearlight.package.package import TokenizerTables
@@ -135,7 +135,7 @@ def test_no_tokenizer_is_none_and_unknown_kinds_are_named():
     empty = TokenizerTables("none", [], [], [], [], {})
     assert build_tokenizer(empty) is None
     assert build_tokenizer(replace(empty, kind="no_vocab")) is None
-    with pytest.raises(UnsupportedError, match="kind of tokenizer: expected gpt2, llama or none, found bert"):
+    with pytest.raises(UnsupportedError, match="kind of tokenizer: expected gpt2, llama, gemma4 or none, found bert"):
         build_tokenizer(replace(empty, kind="bert"))
 
 
@@ -166,3 +166,23 @@ def test_merges_of_tokens_that_do_not_exist_are_left_out_and_warned_of():
     assert tokenizer.encode("ab") == [2]
     assert any("1 of 2 merges name tokens that do not exist" in warning for warning in tokenizer.warnings)
     assert any("254 of 256 bytes have no token" in warning for warning in tokenizer.warnings)
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_pieces_with_merges_equal_transformers(text):
+    """Gemma 4's: SentencePiece's spelling, but merges in their order in place of scores."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<|turn>"]
+    merges = ["t h", "th e", "▁ the", "▁ ▁", "i n", "\n ▁▁", "e r", "▁ w"]
+    pieces = [*"▁\n.,!abcdefghijklmnopqrstuvwxyzABCé", *(merge.replace(" ", "") for merge in merges)]
+    tokens = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
+    types = [3, 3, 3, 2, 3, 3] + [6] * 256 + [1] * len(pieces)
+    theirs = GemmaTokenizer(
+        vocab={token: id for id, token in enumerate(tokens)},
+        merges=[tuple(merge.split(" ")) for merge in merges],
+        additional_special_tokens=["<|turn>"],
+    )
+    ids = {"padding_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "unknown_token_id": 3}
+    scores = [-1000.0] * len(tokens)
+    tokenizer = built(TokenizerTables("gemma4", tokens, scores, types, merges, {**ids, "add_bos_token": False}))
+    assert tokenizer.encode(text) == theirs.encode(text, add_special_tokens=False)
+    assert "▁" in text or tokenizer.decode(tokenizer.encode(text), special=True) == text

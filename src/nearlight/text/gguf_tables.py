@@ -1,7 +1,7 @@
 """A GGUF file's tokenizer tables, rebuilt as the equivalent `tokenizers` pipeline.
 
-Two kinds matter: "gpt2" (byte-level BPE with merges and a named pre-tokenizer) and "llama" (SentencePiece pieces with
-scores). Control, unknown and user-defined tokens are found in a text before anything else, the longest first.
+Three kinds matter: "gpt2" (byte-level BPE with merges and a named pre-tokenizer), "llama" (SentencePiece pieces with
+scores) and "gemma4" (such pieces with merges instead, which nothing is cut before). Control, unknown and user-defined tokens are found in a text before anything else, the longest first.
 
 Source: the `tokenizer.ggml.*` keys as llama.cpp reads them.
 """
@@ -28,22 +28,23 @@ _WHERE = "tokenizer.ggml"
 _DEFAULT_IDS = {
     "gpt2": {"bos_token": 11, "eos_token": 11},
     "llama": SENTENCEPIECE_IDS,
+    "gemma4": {},
 }
 
 
 def build_from_tables(tables: TokenizerTables) -> BuiltTokenizer | None:
     """Build the pipeline the tables describe, or None where the file says there is no tokenizer.
 
-    Raises: TextError for tables that contradict each other; UnsupportedError for a kind other than gpt2 and llama.
+    Raises: TextError for tables that contradict each other; UnsupportedError for a kind other than those above.
     """
     if tables.kind in ("none", "no_vocab", ""):
         return None
     if tables.kind not in _DEFAULT_IDS:
         raise UnsupportedError(
-            "kind of tokenizer", where=f"{_WHERE}.model", expected="gpt2, llama or none", found=tables.kind
+            "kind of tokenizer", where=f"{_WHERE}.model", expected="gpt2, llama, gemma4 or none", found=tables.kind
         )
     _check(tables)
-    return _byte_level(tables) if tables.kind == "gpt2" else _sentencepiece(tables)
+    return {"gpt2": _byte_level, "llama": _sentencepiece, "gemma4": _merged_pieces}[tables.kind](tables)
 
 
 def _check(tables: TokenizerTables) -> None:
@@ -198,6 +199,21 @@ def _sentencepiece(tables: TokenizerTables) -> BuiltTokenizer:
         backend.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
         spelling = SENTENCEPIECE_PREFIXED if prefix else SENTENCEPIECE
         return _finish(tables, backend, True, spelling=spelling, warnings=tuple(warnings))
+
+
+def _merged_pieces(tables: TokenizerTables) -> BuiltTokenizer:
+    from tokenizers import Tokenizer, normalizers
+    from tokenizers.models import BPE
+
+    vocab, warnings = _vocabulary(tables)
+    unk = _special_ids(tables).get("unk_token")
+    with errors_as_text("tables cannot be built", where=_WHERE):
+        pairs = [pair for n, merge in enumerate(tables.merges) if _is_known(pair := _pair(merge, n), vocab)]
+        named = {} if unk is None else {"unk_token": tables.tokens[unk]}
+        backend = Tokenizer(BPE(vocab=vocab, merges=pairs, fuse_unk=True, byte_fallback=True, **named))
+        backend.add_tokens(_added_tokens(tables))
+        backend.normalizer = normalizers.Replace(" ", SPACE)
+        return _finish(tables, backend, True, spelling=SENTENCEPIECE, warnings=tuple(warnings))
 
 
 def _best_first(tables: TokenizerTables, types: list[int], vocab: Mapping[str, int]) -> list[str]:
