@@ -1,7 +1,8 @@
 """A GGUF file's tokenizer tables, rebuilt as the equivalent `tokenizers` pipeline.
 
 Three kinds matter: "gpt2" (byte-level BPE with merges and a named pre-tokenizer), "llama" (SentencePiece pieces with
-scores) and "gemma4" (such pieces with merges instead, which nothing is cut before). Control, unknown and user-defined tokens are found in a text before anything else, the longest first.
+scores) and "gemma4" (such pieces with merges instead, and nothing is cut before). Control, unknown and user-defined
+tokens are found in a text before anything else, the longest first.
 
 Source: the `tokenizer.ggml.*` keys as llama.cpp reads them.
 """
