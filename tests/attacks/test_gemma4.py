@@ -90,10 +90,6 @@ GGUF_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"feed_forward_length": [96, 96, 96, 96, 192]}, "feed_forward_length: expected one width, or twice that"),
     ({"attention.head_count_kv": [2, 1, 2, 2, 1]}, "head_count_kv: expected one number for each kind of layer"),
     ({"attention.shared_kv_layers": 6}, "shared_kv_layers.*: expected a whole number from 0 to 5, found 6"),
-    (
-        {"attention.shared_kv_layers": 4, "feed_forward_length": 96},
-        "num_kv_shared_layers: expected so many that a layer of each kind is left",
-    ),
 ]
 
 
