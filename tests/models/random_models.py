@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,52 @@ GEMMA: dict[str, Any] = {
     "sliding_window": 5,
     "query_pre_attn_scalar": 9,
 }
+GEMMA4: dict[str, Any] = {
+    **{key: value for key, value in GEMMA.items() if key != "query_pre_attn_scalar"},
+    "pad_token_id": 0,
+    "num_hidden_layers": 9,
+    "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 3,
+    "global_head_dim": 22,
+    "vocab_size_per_layer_input": 103,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "proportional", "rope_theta": 7000.0, "partial_rotary_factor": 0.4},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+    },
+}
+SHARED: dict[str, Any] = {
+    "hidden_size_per_layer_input": 10,
+    "num_kv_shared_layers": 4,
+    "use_double_wide_mlp": True,
+    "final_logit_softcapping": 6.0,
+}
+MIXED: dict[str, Any] = {
+    "enable_moe_block": True,
+    "num_experts": 5,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 13,
+    "attention_k_eq_v": True,
+    "num_global_key_value_heads": 3,
+}
 EXPERTS: dict[str, Any] = {**SIZES, "head_dim": 14, "num_experts_per_tok": 2}
+
+DELTA_NET: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": 4,
+    "head_dim": 24,
+    "partial_rotary_factor": 0.25,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 10,
+    "linear_value_head_dim": 22,
+}
+DELTA_EXPERTS: dict[str, Any] = {
+    **DELTA_NET,
+    "num_experts": 5,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 13,
+    "shared_expert_intermediate_size": 17,
+}
+THREE_AXES = {"rope_type": "default", "rope_theta": 700.0, "mrope_section": [1, 1, 1], "mrope_interleaved": True}
 
 CONFIGS: dict[str, Any] = {
     "llama": transformers.LlamaConfig(**SIZES, head_dim=14),
@@ -116,12 +162,72 @@ CONFIGS: dict[str, Any] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         },
     ),
+    "gemma4_text": transformers.Gemma4TextConfig(**GEMMA4, **SHARED),
+    "gemma4_text-experts": transformers.Gemma4TextConfig(**GEMMA4, **MIXED, hidden_size_per_layer_input=0),
+    "gemma4_text-all": transformers.Gemma4TextConfig(**GEMMA4, **SHARED, **MIXED),
     "granite": transformers.GraniteConfig(
         **{**SIZES, "hidden_size": 36},
         attention_multiplier=0.3,
         embedding_multiplier=2.5,
         residual_multiplier=0.7,
         logits_scaling=3.0,
+    ),
+    "phi3": transformers.Phi3Config(**{**SIZES, "hidden_size": 36, "pad_token_id": 0}, sliding_window=5),
+    "phi3-longrope": transformers.Phi3Config(
+        **{**SIZES, "hidden_size": 96, "pad_token_id": 0},
+        original_max_position_embeddings=24,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 500.0,
+            "partial_rotary_factor": 0.75,
+            "short_factor": [1.0, 1.1, 1.3, 1.7, 2.1, 2.2],
+            "long_factor": [1.5, 2.0, 3.1, 4.7, 7.0, 9.0],
+        },
+    ),
+    "ministral": transformers.MinistralConfig(
+        **SIZES,
+        head_dim=14,
+        sliding_window=5,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
+    "ministral3": transformers.Ministral3Config(
+        **SIZES,
+        head_dim=14,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 500.0,
+            "factor": 6.0,
+            "original_max_position_embeddings": 7,
+            "mscale": 1.0,
+            "mscale_all_dim": 0.7,
+            "llama_4_scaling_beta": 0.9,
+        },
+    ),
+    "llama4_text": transformers.Llama4TextConfig(
+        **{**EXPERTS, "num_hidden_layers": 5, "num_experts_per_tok": 1},
+        num_local_experts=3,
+        intermediate_size_mlp=26,
+        interleave_moe_layer_step=2,
+        attention_chunk_size=5,
+        no_rope_layers=[1, 0, 1, 1, 0],
+        floor_scale=6,
+        attn_scale=0.9,
+    ),
+    "llama4_text-plain": transformers.Llama4TextConfig(
+        **{**EXPERTS, "num_hidden_layers": 5},
+        num_local_experts=3,
+        intermediate_size_mlp=26,
+        attention_chunk_size=16,
+        use_qk_norm=False,
+        attn_temperature_tuning=False,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            **LONG,
+        },
     ),
     "gpt_oss": transformers.GptOssConfig(**EXPERTS, num_local_experts=5, sliding_window=5),
     "mixtral": transformers.MixtralConfig(**EXPERTS, num_local_experts=5, sliding_window=None),
@@ -136,6 +242,22 @@ CONFIGS: dict[str, Any] = {
             "full_attention": {"rope_type": "yarn", "rope_theta": 700.0, "factor": 6.0, **LONG},
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         },
+    ),
+    "qwen3_next": transformers.Qwen3NextConfig(**DELTA_EXPERTS, full_attention_interval=2),
+    "qwen3_next-as-is": transformers.Qwen3NextConfig(
+        **{**DELTA_EXPERTS, "linear_num_value_heads": 2, "linear_value_head_dim": 70},
+        attention_bias=True,
+        linear_conv_kernel_dim=3,
+        norm_topk_prob=False,
+        mlp_only_layers=[1],
+        layer_types=["full_attention", "linear_attention", "linear_attention", "full_attention"],
+    ),
+    "qwen3_5": transformers.Qwen3_5TextConfig(
+        **DELTA_NET, rope_parameters={**THREE_AXES, "partial_rotary_factor": 0.25}
+    ),
+    "qwen3_5-long-keys": transformers.Qwen3_5TextConfig(**{**DELTA_NET, "linear_key_head_dim": 50}),
+    "qwen3_5_moe": transformers.Qwen3_5MoeTextConfig(
+        **DELTA_EXPERTS, layer_types=["linear_attention", "full_attention", "linear_attention", "linear_attention"]
     ),
     "qwen3_moe-as-is": transformers.Qwen3MoeConfig(
         **EXPERTS, num_experts=5, moe_intermediate_size=13, norm_topk_prob=False, mlp_only_layers=[1]
@@ -266,6 +388,7 @@ HYBRIDS: dict[str, Any] = {
 }
 """Layers of several kinds: convolutions, recurrences, attention, or two of them side by side."""
 
+HYBRIDS |= {name: CONFIGS[name] for name in ("qwen3_5", "qwen3_5_moe", "qwen3_next")}
 CONFIGS |= HYBRIDS
 CONFIGS["granitemoe"] = transformers.GraniteMoeConfig(**GRANITE, num_local_experts=5)
 CONFIGS["olmoe"] = transformers.OlmoeConfig(
@@ -276,7 +399,7 @@ CONFIGS["olmoe"] = transformers.OlmoeConfig(
 def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     """Make a model whose every parameter matters: norms and biases are random too."""
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(config)).eval()
     scramble(model)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
@@ -293,7 +416,9 @@ def scramble(model: Any) -> None:
                 parameter.normal_(mean=0.7, std=0.3)
         stored = model.state_dict()
         for name, buffer in model.named_buffers():
-            if name in stored:  # a correction of what experts are chosen by
+            if name.endswith("layer_scalar"):  # a weight in all but name
+                buffer.normal_(mean=0.9, std=0.2)
+            elif name in stored:  # a correction of what experts are chosen by
                 buffer.normal_(std=0.1)
     model.tie_weights()
 

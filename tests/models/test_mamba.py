@@ -1,6 +1,6 @@
 """Mamba and Mamba-2 against transformers, and what a recurrence's state must stand: any chunks, going back, copies.
 
-That must also hold where layers with attention keep keys and values beside.
+Models that have keys and values besides must stand the same.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
 BACKENDS = ("reference", "cpu")
 
 
-KEPT_BESIDE = ("lfm2", "nemotron_h", "falcon_h1", "granitemoehybrid")
+KEPT_BESIDE = ("lfm2", "nemotron_h", "falcon_h1", "granitemoehybrid", "qwen3_5", "qwen3_next")
 ENGINES = [(name, backend) for name in CONFIGS for backend in BACKENDS]
-ENGINES += [(name, "cpu") for name in KEPT_BESIDE] + [("lfm2", "reference")]
+ENGINES += [(name, "cpu") for name in KEPT_BESIDE] + [(name, "reference") for name in ("lfm2", "qwen3_5")]
 
 
 @pytest.fixture(params=ENGINES, ids="-".join)
@@ -202,24 +202,25 @@ def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str, backend: s
 
 
 @pytest.mark.parametrize("name", HYBRIDS)
-def test_bytes_counted_of_both_kinds_of_cache_are_those_allocated(tmp_path: Path, name: str) -> None:
+def test_bytes_beside_keys_and_values_are_counted(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, HYBRIDS[name])
     model = nearlight.load(tmp_path)
-    cache, sequence = model.engine.cache, model.engine.open()
-    for ids in (IDS[:21], IDS[21:23], IDS[23:25], IDS[25:27], IDS[27:29]):
-        logits(model.engine, sequence, ids)
-    assert cache.n_bytes == model.counted.kv_bytes(29)
-    assert 0 < model.counted.kv_bytes_per_token < model.counted.kv_bytes(1)
-    kept = sum(4 * state.size for state in model.engine.model.declared(RecurrentState))
+    for n_tokens in (1, 9, 29):
+        sequence, sizes = model.engine.open(), (n_tokens - 8, 2, 2, 2, 2) if n_tokens > 8 else (n_tokens,)
+        for size in sizes:
+            logits(model.engine, sequence, IDS[:size])
+        assert model.counted.kv_bytes(n_tokens) == model.engine.cache.n_bytes
+        model.engine.close(sequence)
+    states = sum(4 * state.size for state in model.engine.model.declared(RecurrentState))
     decode = model.counted.decode(5)
-    assert decode.bytes_written == model.counted.kv_bytes_per_token + kept
-    assert decode.kv_read_bytes == 6 * model.counted.kv_bytes_per_token + kept
+    assert decode.kv_read_bytes == states + 6 * model.counted.kv_bytes_per_token
+    assert decode.bytes_written == states + model.counted.kv_bytes_per_token
 
 
 def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:
     """On the CPU kernels, as with attention: greedy answers must not hang on how a prompt was cut."""
-    for name in ("mamba", "mamba2-groups"):
-        write_model(tmp_path / name, CONFIGS[name])
+    for name in ("mamba", "mamba2-groups", "qwen3_5_moe", "qwen3_next"):
+        write_model(tmp_path / name, {**CONFIGS, **HYBRIDS}[name])
         whole = nearlight.load(tmp_path / name, threads=1).logits(IDS)
         for threads in (1, 2, 3):
             engine = nearlight.load(tmp_path / name, threads=threads).engine

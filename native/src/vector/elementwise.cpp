@@ -87,6 +87,10 @@ void clamped_swiglu(const float* gate, const float* up, float* out, int64_t n, f
   });
 }
 
+void sigmoid_gate(const float* x, const float* gate, float* out, int64_t n) {
+  map(x, gate, out, n, [](const f32x16& a, const f32x16& g) { return gated(a, g); });
+}
+
 void gelu_erf(const float* x, float* out, int64_t n) {
   map(x, out, n, [](const f32x16& a) { return gelu_erf_of(a); });
 }

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from nearlight.kernels.ops import Array, ExpertOps, Routing
+from nearlight.kernels.ops import Array, ExpertOps, Ops, Routing
 from nearlight.layers.basic import Linear
 from nearlight.layers.mlp import GatedMLP
-from nearlight.layers.parameters import Layer, Parameter, Role
+from nearlight.layers.parameters import Layer, Parameter, Part, Role
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,37 @@ class ExpertNames:
 
 
 class ExpertLinear(Layer):
-    """A matrix for each expert. Shapes: rows or pairs [.., n_in] -> pairs [k * R, n_out]."""
+    """A matrix for each expert, or a `part` of each one's. Shapes: rows or pairs [.., n_in] -> pairs [k * R, n_out]."""
 
     def __init__(
-        self, ops: ExpertOps, name: str, n_experts: int, n_out: int, n_in: int, active: Fraction, bias: bool = False
+        self,
+        ops: ExpertOps,
+        name: str,
+        n_experts: int,
+        n_out: int,
+        n_in: int,
+        active: Fraction,
+        bias: bool = False,
+        part: Part | None = None,
     ) -> None:
         self.ops = ops
         role: Role = "expert"
-        self.weight = Parameter(f"{name}.weight", (n_experts * n_out, n_in), role, active=active, stack=n_experts)
+        self.weight = Parameter(f"{name}.weight", (n_experts * n_out, n_in), role, part, active, stack=n_experts)
         self.bias = Parameter(f"{name}.bias", (n_experts * n_out,), role, active=active) if bias else None
 
     def __call__(self, x: Array, routes: Array) -> Array:
         return self.ops.expert_linear(x, self.weight.value, routes, self.bias.value if self.bias else None)
+
+
+class GatedExpert(GatedMLP):
+    """An MLP for every row that is weighted by the row itself: logistic(gate(x)) * mlp(x). Shapes: [R, M] -> [R, M]."""
+
+    def __init__(self, ops: Ops, name: str, gate: str, hidden_size: int, intermediate_size: int) -> None:
+        super().__init__(ops, name, hidden_size, intermediate_size)
+        self.gate = Linear(ops, gate, 1, hidden_size, "router")
+
+    def __call__(self, x: Array) -> Array:
+        return self.ops.sigmoid_gate(super().__call__(x), self.gate(x))
 
 
 class SparseMLP(Layer):

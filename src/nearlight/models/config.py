@@ -74,7 +74,7 @@ class ConfigReader:
 
     def count(self, key: str, default: Any = _MISSING) -> int:
         """Return an integer as `positions` does, or 0."""
-        value = self._config.get(key)
+        value = self._value(key, default)
         return 0 if value == 0 and not isinstance(value, bool) else self.positions(key, default)
 
     def number(self, key: str, default: Any = _MISSING) -> float:
@@ -90,6 +90,11 @@ class ConfigReader:
         if not isinstance(value, bool):
             self._refuse(key, "true or false", value)
         return value
+
+    def switch(self, key: str, default: bool) -> bool:
+        """Return a flag that some write as a number, of which 0 is false."""
+        value = self._value(key, default)
+        return self.count(key) > 0 if type(value) is int else self.flag(key, default)
 
     def has(self, key: str) -> bool:
         return self._config.get(key) is not None

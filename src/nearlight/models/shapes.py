@@ -10,7 +10,7 @@ from nearlight.layers.attention import AttentionShape
 from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 _LAYER_TYPES = {FULL, SLIDING}
 
 
@@ -37,6 +37,8 @@ def rope_of(
     parameters = {**defaults, **{key: value for key, value in parameters.items() if value is not None}}
     rotary = ConfigReader(parameters, "config.json: rope_parameters").number("partial_rotary_factor", 1.0)
     config.require(rotary <= 1, "partial_rotary_factor", "at most 1", rotary)
+    if parameters.get("rope_type") == "proportional":  # which of all pairs turn is said by their frequencies
+        rotary = 1.0
     rotary_dim = int(attention_shape(config).head_dim * rotary + 1e-6)  # the factor may be a rounded quotient
     return Rope(ops, parameters, rotary_dim, config.positions("max_position_embeddings"))
 
@@ -96,14 +98,27 @@ def window_of_layer(config: ConfigReader, index: int) -> int | None:
     return window if types[index] == "sliding_attention" else None
 
 
-def kinds_of_layers(config: ConfigReader, usual: Callable[[int], str]) -> list[str]:
-    """Return FULL or SLIDING for each layer, by `layer_types` or else as is `usual` for a layer's number.
+def kinds_of_layers(
+    config: ConfigReader, usual: Callable[[int], str], known: tuple[str, ...] = (FULL, SLIDING)
+) -> list[str]:
+    """Return one of the `known` kinds for each layer, by `layer_types` or else as is `usual` for a layer's number.
 
-    Raises: PackageError for a list of another length than the model, or with other types of attention.
+    Raises: PackageError for a list of another length than the model, or with other kinds.
     """
     kinds = layer_types(config) or [usual(i) for i in range(config.layers("num_hidden_layers"))]
-    config.require(set(kinds) <= _LAYER_TYPES, "layer_types", f"a list of {FULL} and {SLIDING}", kinds)
+    config.require(set(kinds) <= {*known}, "layer_types", "a list of " + " and ".join(known), kinds)
     return kinds
+
+
+def rotating_layers(config: ConfigReader) -> list[bool]:
+    """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
+    n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
+    listed = config.items("no_rope_layers", int)
+    if not listed:
+        return [(i + 1) % interval != 0 for i in range(n_layers)]
+    fits = len(listed) == n_layers and set(listed) <= {0, 1}
+    config.require(fits, "no_rope_layers", f"{n_layers} of 0 and 1", listed)
+    return [bool(each) for each in listed]
 
 
 def layer_types(config: ConfigReader) -> list[str]:

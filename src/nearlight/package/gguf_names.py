@@ -22,7 +22,7 @@ from nearlight.dtypes import F32
 from nearlight.errors import PackageError
 from nearlight.package.tensors import Bytes, StoredTensor
 
-_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>[\w.]+?)(?:\.(?P<kind>weight|bias))?")
+_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>[\w.]+?)(?:\.(?P<kind>weight|bias|scale))?")
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,30 @@ GPT_OSS = _decoder(
 )
 OLMO2 = _decoder(**_FOUR_NORMS)
 GEMMA = _decoder(**_FOUR_NORMS, ffn_norm="pre_feedforward_layernorm")
+GEMMA4 = Names(
+    {
+        **DECODER.outside,
+        "per_layer_token_embd": "model.embed_tokens_per_layer",
+        "per_layer_model_proj": "model.per_layer_model_projection",
+        "per_layer_proj_norm": "model.per_layer_projection_norm",
+    },
+    DECODER.layer,
+    {
+        **GEMMA.inside,
+        "inp_gate": "per_layer_input_gate",
+        "proj": "per_layer_projection",
+        "post_norm": "post_per_layer_input_norm",
+        "layer_output_scale.weight": "layer_scalar",
+        "post_ffw_norm_1": "post_feedforward_layernorm_1",
+        "pre_ffw_norm_2": "pre_feedforward_layernorm_2",
+        "post_ffw_norm_2": "post_feedforward_layernorm_2",
+        "ffn_gate_inp": "router.proj",
+        "ffn_gate_inp.scale": "router.scale",
+        "ffn_gate_up_exps": "experts.gate_up_proj",
+        "ffn_down_exps": "experts.down_proj",
+        "ffn_down_exps.scale": "router.per_expert_scale",
+    },
+)
 GLM4 = _decoder(
     post_attention_norm="post_self_attn_layernorm", post_ffw_norm="post_mlp_layernorm", ffn_up="mlp.gate_up_proj"
 )
@@ -93,6 +117,31 @@ GLM4_MOE = _decoder(
     **{f"ffn_{part}_shexp": f"mlp.shared_experts.{part}_proj" for part in ("gate", "up", "down")},
     **{"exp_probs_b.bias": "mlp.gate.e_score_correction_bias"},
     post_attention_norm="post_attention_layernorm",
+)
+_SHARED = {f"ffn_{part}_shexp": f"mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")}
+_DELTA_NET = {
+    "attn_qkv": "linear_attn.in_proj_qkv",
+    "attn_gate": "linear_attn.in_proj_z",
+    "ssm_ba": "linear_attn.in_proj_ba",
+    "ssm_alpha": "linear_attn.in_proj_a",
+    "ssm_beta": "linear_attn.in_proj_b",
+    "ssm_conv1d": "linear_attn.conv1d",
+    "ssm_a": "linear_attn.A_log",
+    "ssm_dt.bias": "linear_attn.dt_bias",
+    "ssm_norm": "linear_attn.norm",
+    "ssm_out": "linear_attn.out_proj",
+}
+QWEN3_NEXT = _decoder(
+    post_attention_norm="post_attention_layernorm",
+    ffn_gate_inp_shexp="mlp.shared_expert_gate",
+    **_experts("mlp.gate", *_STACKED),
+    **_SHARED,
+    **_DELTA_NET,
+)
+LLAMA4 = _decoder(
+    **_experts("feed_forward.router", *(f"feed_forward.experts.*.{part}_proj" for part in ("gate", "up", "down"))),
+    **{f"ffn_{part}": f"feed_forward.{part}_proj" for part in ("gate", "up", "down")},
+    **{f"ffn_{part}_shexp": f"feed_forward.shared_expert.{part}_proj" for part in ("gate", "up", "down")},
 )
 PHI3 = _decoder(attn_qkv="self_attn.qkv_proj", ffn_up="mlp.gate_up_proj")
 UNKNOWN = Names({}, "", {})
@@ -182,7 +231,7 @@ NEMOTRON_H = Names(
         "ffn_latent_up": "mixer.fc2_latent_proj",
     },
 )
-_USED_OTHERWISE = {"rope_freqs.weight"}
+_USED_OTHERWISE = {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"}
 """Tensors that become part of the config."""
 
 
