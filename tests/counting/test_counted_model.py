@@ -20,7 +20,9 @@ from nearlight.models import build_model
 from nearlight.models.model import Model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
-from tests.kernels.counted_models import CONFIGS, LLAMA, counted
+from tests.kernels.counted_models import CONFIGS, DELTA_NET, LLAMA, counted
+
+ALL_CONFIGS = CONFIGS | {"qwen3_5": DELTA_NET}
 
 
 def zeros(tensor: StoredTensor) -> StoredTensor:
@@ -29,7 +31,7 @@ def zeros(tensor: StoredTensor) -> StoredTensor:
 
 
 def bound_model(ops: CpuOps, name: str, format: Format) -> Model:
-    model = build_model(ops, CONFIGS[name])
+    model = build_model(ops, ALL_CONFIGS[name])
     for parameter in model.parameters():
         parameter.bind(ops, zeros(shape_tensor(parameter, format)))
     return model
@@ -40,10 +42,10 @@ def allocated_bytes(model: Model) -> int:
 
 
 @pytest.mark.parametrize("format", ALL, ids=str)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ALL_CONFIGS)
 def test_counted_weights_are_the_allocated_ones(name, format):
     ops = CpuOps(1)
-    assert counted(CONFIGS[name], format, target=cpu_target(ops.isa)).weight_bytes == allocated_bytes(
+    assert counted(ALL_CONFIGS[name], format, target=cpu_target(ops.isa)).weight_bytes == allocated_bytes(
         bound_model(ops, name, format)
     )
 
@@ -67,19 +69,19 @@ def test_counted_cache_is_the_allocated_one(name, n_tokens, kv_format):
 
 
 @pytest.mark.parametrize("format", [F32, Q8_0], ids=str)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ALL_CONFIGS)
 def test_counted_activations_are_the_arena(name, format):
     ops = CpuOps(1)
     engine = Engine(bound_model(ops, name, format), ops)
     sequence = engine.open()
     engine.extend(sequence, [1] * 512)
     engine.step([sequence])
-    assert counted(CONFIGS[name], format, target=cpu_target(ops.isa)).activation_bytes(512) == pytest.approx(
+    assert counted(ALL_CONFIGS[name], format, target=cpu_target(ops.isa)).activation_bytes(512) == pytest.approx(
         ops.runtime.arena_bytes, rel=0.03
     )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ALL_CONFIGS)
 def test_ledger_has_the_names_of_the_tape(name):
     ops = CpuOps(1)
     model = bound_model(ops, name, Q8_0)
@@ -89,13 +91,21 @@ def test_ledger_has_the_names_of_the_tape(name):
     engine.step([sequence])
     tape = next(iter(engine._program._recordings.values())).tape
     names = {name for name, _ in tape.profile()} - {"quantize", "sort pairs"}
-    assert set(counted(CONFIGS[name], Q8_0).prefill(3)[0].by_name()) == names
+    assert set(counted(ALL_CONFIGS[name], Q8_0).prefill(3)[0].by_name()) == names
 
 
 def package_of(config: dict, formats: dict[str, Format], without: str = "") -> Package:
     model = counted(config)
     tensors = {p.name: shape_tensor(p, formats.get(p.name, F16)) for p in model.model.parameters() if p.name != without}
     return Package(source="small", kind="test", name="small", config=config, tensors=tensors)
+
+
+def test_a_delta_rule_reads_and_writes_its_state_once_and_multiplies_it_four_times():
+    rule = counted(DELTA_NET).decode(1000, batch=2).by_name()["gated_delta_rule"]
+    state = 6 * 10 * 22
+    assert rule.kv_read_bytes == rule.bytes_written == 2 * 2 * 4 * state  # layers, sequences
+    assert rule.operations == {"fp32": 2 * 2 * 7 * state}
+    assert rule.weight_bytes == 2 * 2 * 6 * 4
 
 
 def test_package_is_counted_in_its_stored_bits():

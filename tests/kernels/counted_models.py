@@ -32,6 +32,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gpt2": {"model_type": "gpt2", "vocab_size": V, "n_embd": 42, "n_layer": L, "n_head": 3, "n_positions": 900},
 }
 
+DELTA_NET: dict[str, Any] = LLAMA | {
+    "model_type": "qwen3_5_text",
+    "head_dim": 24,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 10,
+    "linear_value_head_dim": 22,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
+"""Whose layers keep more than keys and values."""
+
 
 def counted(
     config: dict[str, Any], format: Format = F32, *, kv_format: Format = F16, target: Target = ACCELERATOR

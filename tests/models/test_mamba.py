@@ -157,6 +157,13 @@ def test_what_continues_a_conversation_is_computed_alone(engine: Engine) -> None
     assert relative_error(engine.logits(sequence), wanted) <= SAME
 
 
+def test_a_sequence_of_which_nothing_is_held_begins_with_zeros(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.cache.hold(sequence.number, 0)
+    found = logits(engine, sequence, IDS[:5])
+    assert relative_error(found, logits(engine, engine.open(), IDS[:5])) <= SAME
+
+
 def test_the_state_does_not_grow(engine: Engine) -> None:
     sequence = engine.open()
     logits(engine, sequence, IDS[:1])
