@@ -68,6 +68,13 @@ def test_this_machine_as_measured(nearlight: Command, chat_model: Path):
     assert report["params"]["embedding"] == 303 * 48
 
 
+def test_states_beside_keys_and_values_are_told(capsys: pytest.CaptureFixture[str]):
+    _, hybrid = text_of(capsys, "qwen3.5-0.8b", "--hardware", "epyc9755")
+    _, plain = text_of(capsys, "qwen3-0.6b", "--hardware", "epyc9755")
+    assert "each, and states that do not grow" in hybrid
+    assert "states" not in plain
+
+
 def test_text_in_a_pipe_is_plain(nearlight: Command):
     result = nearlight("plan", "qwen1.5-7b", "--hardware", "rtx4090", "--context", "32768")
     assert result.returncode == 1

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 import nearlight
 from nearlight.errors import RequestError
-from tests.models.random_models import HYBRIDS, SIZES, write_model
+from tests.models.random_models import DELTA_NET, HYBRIDS, SIZES, write_model
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -31,11 +31,15 @@ def write_tokenizer(directory: Path, template: str | None) -> int:
     return tokenizer.get_vocab_size()
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> nearlight.LanguageModel:
+@pytest.fixture(params=["keys and values", "states beside them"])
+def model(tmp_path: Path, request: pytest.FixtureRequest) -> nearlight.LanguageModel:
     n_tokens = write_tokenizer(tmp_path, CHATML)
-    sizes = {**SIZES, "vocab_size": n_tokens, "eos_token_id": n_tokens - 1, "max_position_embeddings": 400}
-    write_model(tmp_path, transformers.Qwen3Config(**sizes, head_dim=10))
+    sizes = {"vocab_size": n_tokens, "eos_token_id": n_tokens - 1, "max_position_embeddings": 400}
+    if request.param == "keys and values":
+        config = transformers.Qwen3Config(**{**SIZES, **sizes}, head_dim=10)
+    else:
+        config = transformers.Qwen3_5TextConfig(**{**DELTA_NET, **sizes})
+    write_model(tmp_path, config)
     return nearlight.load(tmp_path)
 
 

@@ -59,6 +59,17 @@ HYBRIDS: dict[str, dict[str, Any]] = {
 }
 """Whose layers also keep states, which do not grow with a sequence."""
 
+DELTA_NET: dict[str, Any] = LLAMA | {
+    "model_type": "qwen3_5_text",
+    "head_dim": 24,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 10,
+    "linear_value_head_dim": 22,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
+"""Whose layers keep more than keys and values."""
+
 
 def counted(
     config: dict[str, Any], format: Format = F32, *, kv_format: Format = F16, target: Target = ACCELERATOR

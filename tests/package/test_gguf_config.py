@@ -163,3 +163,49 @@ def test_files_of_unknown_architectures_show_what_they_have(tmp_path: Path) -> N
     assert {"token_embd.weight", "blk.0.attn_q.weight"} <= package.tensors.keys()
     with pytest.raises(UnsupportedError, match="neither run nor plan models of the family perceptron"):
         build_model(CountOps(), package.config)
+
+
+QWEN35 = {
+    "ssm.conv_kernel": 4,
+    "ssm.state_size": 16,
+    "ssm.group_count": 2,
+    "ssm.time_step_rank": 6,
+    "ssm.inner_size": 96,
+    "full_attention_interval": 2,
+    "rope.dimension_count": 16,
+}
+
+
+@pytest.mark.parametrize("architecture", ["qwen35", "qwen3next"])
+def test_layers_of_gated_delta_nets(tmp_path: Path, architecture: str) -> None:
+    """Blocks behind the layers guess further tokens; a list says which layers are recurrent, before any interval."""
+
+    def add(writer: gguf.GGUFWriter, layers: list[bool] | None) -> None:
+        for key, size in QWEN35.items():
+            writer.add_uint32(f"{architecture}.{key}", size)
+        writer.add_uint32(f"{architecture}.nextn_predict_layers", 1)
+        if layers:
+            writer.add_array(f"{architecture}.attention.recurrent_layers", layers)
+
+    for name, layers in (("list", [True, False]), ("interval", None)):
+        path = tmp_path / f"{name}.gguf"
+        write_decoder(path, architecture, Q8_0, {}, lambda writer, layers=layers: add(writer, layers))
+        config = open_package(path).config
+        assert (config["num_hidden_layers"], config["full_attention_interval"]) == (1, 2)
+        assert config.get("layer_types") == (["linear_attention"] if layers else None)
+        heads = ("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim")
+        assert [config[key] for key in heads] == [2, 6, 16, 16]
+        assert config["rope_parameters"]["partial_rotary_factor"] == 0.25
+        assert (config["linear_heads_tiled"], config["linear_gates_alone"]) == (
+            architecture == "qwen35",
+            architecture == "qwen3next",
+        )
+
+
+def test_windows_of_olmo_3_are_read(tmp_path: Path) -> None:
+    def add(writer: gguf.GGUFWriter) -> None:
+        writer.add_array("olmo2.attention.sliding_window_pattern", [True, False])
+
+    write_decoder(tmp_path / "model.gguf", "olmo2", Q8_0, {}, add)
+    config = open_package(tmp_path / "model.gguf").config
+    assert (config["model_type"], config["layer_types"]) == ("olmo3", ["sliding_attention", "full_attention"])

@@ -8,10 +8,14 @@
 
 namespace nearlight {
 
+std::shared_ptr<std::byte[]> RecurrentStore::zeros() const {
+  return runtime_->segments.allocate(sizeof(float) * static_cast<size_t>(size_));
+}
+
 RecurrentStore::Pair& RecurrentStore::pair(int64_t sequence) {
   Pair& found = pairs_[sequence];
   auto& used = found.places[found.in_use];
-  if (!used) used = std::make_unique<float[]>(static_cast<size_t>(size_));  // zeros
+  if (!used) used = zeros();
   return found;
 }
 
@@ -19,7 +23,7 @@ void RecurrentStore::reserve(int64_t sequence) {
   const std::lock_guard lock(runtime_->mutex);
   Pair& places = pair(sequence);
   auto& other = places.places[1 - places.in_use];
-  if (!other) other = std::make_unique<float[]>(static_cast<size_t>(size_));
+  if (!other) other = zeros();
 }
 
 void RecurrentStore::use(int64_t sequence, int place) {

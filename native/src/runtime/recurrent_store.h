@@ -39,16 +39,18 @@ class RecurrentStore {
   }
   // Of a sequence that is reserved; valid until the next of the calls above.
   const float* state(int64_t sequence) const { return pairs_.at(sequence).used(); }
-  float* next(int64_t sequence) const { return pairs_.at(sequence).places[1 - pairs_.at(sequence).in_use].get(); }
+  float* next(int64_t sequence) const { return pairs_.at(sequence).place(1 - pairs_.at(sequence).in_use); }
 
  private:
   struct Pair {
-    std::unique_ptr<float[]> places[2];
+    std::shared_ptr<std::byte[]> places[2];  // in huge pages, each from a cache line on
     int in_use = 0;
 
-    float* used() const { return places[in_use].get(); }
+    float* place(int i) const { return reinterpret_cast<float*>(places[i].get()); }
+    float* used() const { return place(in_use); }
   };
   Pair& pair(int64_t sequence);
+  std::shared_ptr<std::byte[]> zeros() const;
 
   std::shared_ptr<Runtime> runtime_;  // whose lock keeps storage in place while a step runs
   int64_t size_;

@@ -56,7 +56,7 @@ NEARLIGHT_INLINE void fetch_next(const DeltaTile& tile, int64_t row) {
 
 // Advance N blocks of channels, from `first` on. With S a head's state, for every row:
 //     S = decay * S;  S = S + k (beta * (v - S^T k))^T;  out = scale * S^T q
-template <int N, typename L>
+template <int N, bool kStreams = false, typename L>
 NEARLIGHT_INLINE void advance(const DeltaTile& tile, int64_t first, const L& lanes) {
   const float* state = tile.state + first;  // before the row
   float* const next = tile.next + first;
@@ -85,7 +85,11 @@ NEARLIGHT_INLINE void advance(const DeltaTile& tile, int64_t first, const L& lan
       for (int n = 0; n < N; n++) {
         const int64_t place = i * tile.n_lanes + 16 * n;
         const f32x16 value = fma(decay, lanes.load(state + place), key * update[n]);
-        lanes.store(next + place, value);
+        if constexpr (kStreams) {
+          stream(next + place, value);
+        } else {
+          lanes.store(next + place, value);
+        }
         out_sums[n] = fma(value, query, out_sums[n]);
         ahead_sums[n] = fma(value, next_key, ahead_sums[n]);
       }
@@ -101,6 +105,11 @@ NEARLIGHT_INLINE void advance(const DeltaTile& tile, int64_t first, const L& lan
 
 void gated_delta_rule(const DeltaTile& tile) {
   int64_t first = 0;
+  // A single row's state is not read again before all the model's weights have been.
+  if (tile.n_rows == 1 && tile.n_lanes == kDeltaChannels && begins_a_line(tile.next)) {
+    for (; first < tile.n_lanes; first += 16 * kBlocks) advance<kBlocks, true>(tile, first, AllLanes{});
+    streamed();
+  }
   for (; first + 16 * kBlocks <= tile.n_lanes; first += 16 * kBlocks) advance<kBlocks>(tile, first, AllLanes{});
   for (; first < tile.n_lanes; first += 16) {
     advance<1>(tile, first, Lanes{static_cast<int>(std::min<int64_t>(16, tile.n_lanes - first))});

@@ -21,6 +21,8 @@ _BAR_CELLS = 24
 _NONE = "–"
 _FLAT_TOKENS_PER_MS = 1e6
 """A decode line that rises less than a millisecond over so many tokens is called flat."""
+_SEGMENT_TOKENS = 256
+"""By which caches grow: what is kept beyond these is no token's."""
 
 
 def report_text(report: PlanReport, stream: TextIO) -> str:
@@ -106,6 +108,8 @@ def _memory(plan: Plan, stream: TextIO) -> str:
     kept, cache = "KV cache", f"{plan.context} tokens at {plan.kv}, {_size(plan.kv_bytes_per_token)} each"
     if not plan.kv_bytes_per_token:
         kept, cache = "state", "the same for any number of tokens"
+    elif memory.kv > (plan.context + _SEGMENT_TOKENS) * plan.kv_bytes_per_token:
+        cache += ", and states that do not grow"
     notes = {"weights": plan.weights, kept: cache, "overhead": "activations, libraries"}
     sizes = {"weights": memory.weights, kept: memory.kv, "overhead": memory.overhead}
     rows = [(name, _size(size), *_bar(size / whole, stream), notes[name]) for name, size in sizes.items() if size]
