@@ -124,7 +124,8 @@ class ThinkingSplitter:
         if closed:
             pieces = self._emit(before.rstrip("\n"), "thinking")
             self._held, self._state, self._trim = after, "answer", True
-            self._wrapped = "perhaps" if any(self._markers.response) else "no"
+            opening, closing = self._markers.response
+            self._wrapped = "perhaps" if opening else "yes" if closing else "no"
             return pieces
         # Line ends before the closing marker go with it, so they wait too.
         ready = len(self._held) - held_back(self._held, [self._markers.close])
