@@ -329,6 +329,10 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x);
     return rms_norm(*t, x, weight, eps);
   });
+  tape.def("l2_norm", [](TapeRef t, X x, int64_t head_dim, float eps) {
+    expect_own(*t, x);
+    return l2_norm(*t, x, head_dim, eps);
+  }, "x"_a, "head_dim"_a, "eps"_a);
   tape.def("layer_norm", [](TapeRef t, X x, VectorRef weight, VectorRef bias, float eps) {
     expect_own(*t, x);
     return layer_norm(*t, x, weight, bias, eps);
@@ -344,27 +348,32 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, k), expect_own(*t, v);
     append(*t, k, v, store);
   });
-  tape.def("attend", [](TapeRef t, X q, std::shared_ptr<KVStore> store, float scale, int64_t window, float softcap,
-                        std::optional<VectorRef> sinks) {
+  tape.def("attend", [](TapeRef t, X q, std::shared_ptr<KVStore> store, float scale, int64_t window, bool chunked,
+                        float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q);
-    return attend(*t, q, store, {scale, window, softcap, sinks ? *sinks : nullptr});
-  }, "q"_a, "store"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+    return attend(*t, q, store, {scale, {window, chunked}, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "store"_a, "scale"_a, "window"_a, "chunked"_a, "softcap"_a, "sinks"_a.none());
   tape.def("attend_whole", [](TapeRef t, X q, X k, X v, int64_t length, int64_t head_dim, float scale, int64_t window,
-                              float softcap, std::optional<VectorRef> sinks) {
+                              bool chunked, float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
-    return attend_whole(*t, q, k, v, length, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
-  }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+    return attend_whole(*t, q, k, v, length, head_dim, {scale, {window, chunked}, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "chunked"_a, "softcap"_a, "sinks"_a.none());
   tape.def("causal_conv", [](TapeRef t, X x, VectorRef weight, std::optional<VectorRef> bias,
-                             std::shared_ptr<RecurrentStore> store) {
+                             std::shared_ptr<RecurrentStore> store, bool silu) {
     expect_own(*t, x);
-    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store);
-  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a);
+    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store, silu);
+  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a, "silu"_a);
   tape.def("selective_scan", [](TapeRef t, X x, X dt, X b, X c, VectorRef a_log, VectorRef d,
                                 std::optional<VectorRef> dt_bias, std::shared_ptr<RecurrentStore> store,
                                 int64_t n_heads, int64_t n_groups) {
     expect_own(*t, x), expect_own(*t, dt), expect_own(*t, b), expect_own(*t, c);
     return selective_scan(*t, x, dt, b, c, a_log, d, dt_bias ? *dt_bias : nullptr, store, n_heads, n_groups);
   }, "x"_a, "dt"_a, "b"_a, "c"_a, "a_log"_a, "d"_a, "dt_bias"_a.none(), "store"_a, "n_heads"_a, "n_groups"_a);
+  tape.def("gated_delta_rule", [](TapeRef t, X q, X k, X v, X a, X b, VectorRef a_log, VectorRef dt_bias,
+                                  std::shared_ptr<RecurrentStore> store, int64_t n_key_heads, bool tiled, float scale) {
+    for (X x : {std::cref(q), std::cref(k), std::cref(v), std::cref(a), std::cref(b)}) expect_own(*t, x);
+    return gated_delta_rule(*t, {q, k, v, a, b}, a_log, dt_bias, store, {n_key_heads, tiled, scale});
+  }, "q"_a, "k"_a, "v"_a, "a"_a, "b"_a, "a_log"_a, "dt_bias"_a, "store"_a, "n_key_heads"_a, "tiled"_a, "scale"_a);
   tape.def("grouped_rms_norm", [](TapeRef t, X x, VectorRef weight, float eps, int64_t n_groups) {
     expect_own(*t, x);
     return grouped_rms_norm(*t, x, weight, eps, n_groups);
@@ -381,9 +390,21 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x), expect_own(*t, routes.slot);
     return expert_linear(*t, x, {weights.begin(), weights.end()}, routes, bias ? *bias : nullptr);
   }, "x"_a, "weights"_a, "routes"_a, "bias"_a.none());
-  tape.def("combine", [](TapeRef t, X y, const Routes& routes) {
+  tape.def("weigh", [](TapeRef t, X y, const Routes& routes) {
     expect_own(*t, y), expect_own(*t, routes.slot);
-    return combine(*t, y, routes);
+    return weigh(*t, y, routes);
+  });
+  tape.def("combine", [](TapeRef t, X y, const Routes& routes, bool weighted) {
+    expect_own(*t, y), expect_own(*t, routes.slot);
+    return combine(*t, y, routes, weighted);
+  });
+  tape.def("multiply", [](TapeRef t, X x, X y) {
+    expect_own(*t, x), expect_own(*t, y);
+    return multiply(*t, x, y);
+  });
+  tape.def("squared_relu", [](TapeRef t, X x) {
+    expect_own(*t, x);
+    return squared_relu(*t, x);
   });
   tape.def("swiglu", [](TapeRef t, X gate, X up) {
     expect_own(*t, gate), expect_own(*t, up);
@@ -393,6 +414,10 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, gate), expect_own(*t, up);
     return clamped_swiglu(*t, gate, up, alpha, limit);
   });
+  tape.def("sigmoid_gate", [](TapeRef t, X x, X gate) {
+    expect_own(*t, x), expect_own(*t, gate);
+    return sigmoid_gate(*t, x, gate);
+  });
   tape.def("geglu", [](TapeRef t, X gate, X up, bool tanh) {
     expect_own(*t, gate), expect_own(*t, up);
     return geglu(*t, gate, up, tanh);
@@ -400,6 +425,10 @@ void bind_tape(nb::module_& m) {
   tape.def("scale", [](TapeRef t, X x, float factor) {
     expect_own(*t, x);
     return scale(*t, x, factor);
+  });
+  tape.def("scale_by_position", [](TapeRef t, X x, Input positions, float strength, int64_t period, int64_t offset) {
+    expect_own(*t, x);
+    return scale_by_position(*t, x, positions, strength, period, offset);
   });
   tape.def("softcap", [](TapeRef t, X x, float cap) {
     expect_own(*t, x);

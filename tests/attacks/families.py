@@ -90,6 +90,17 @@ _RECURRENT: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 _EXPERTS: dict[str, Any] = _ROTARY | {"num_experts_per_tok": 2, "sliding_window": 24}
+_HYBRID: dict[str, Any] = _ROTARY | {"num_experts_per_tok": 2, "time_step_limit": [0.0, float("inf")]}
+_STATES = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_d_state": 8, "mamba_expand": 2}
+_DELTA_NET: dict[str, Any] = _ROTARY | {
+    "partial_rotary_factor": 0.5,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 12,
+    "linear_conv_kernel_dim": 4,
+}
+_EXPERT_SIZES = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 DIRECTORIES: dict[str, dict[str, Any]] = {
     "mamba": _RECURRENT | {"intermediate_size": 2 * HIDDEN, "time_step_rank": 3},
     "mamba2": _RECURRENT | {"num_heads": 4, "head_dim": 16, "n_groups": 2, "chunk_size": 8},
@@ -105,7 +116,76 @@ DIRECTORIES: dict[str, dict[str, Any]] = {
     },
     "granite": _ROTARY | {"attention_multiplier": 0.2, "embedding_multiplier": 2.0, "logits_scaling": 4.0},
     "gpt_oss": _EXPERTS | {"num_local_experts": 3, "swiglu_limit": 7.0, "swiglu_alpha": 1.702},
+    "qwen3_5_text": _DELTA_NET | {"layer_types": ["full_attention", "linear_attention"]},
+    "qwen3_next": _DELTA_NET
+    | _EXPERT_SIZES
+    | {"layer_types": ["full_attention", "linear_attention"], "shared_expert_intermediate_size": 24},
+    "phi3": _ROTARY
+    | {
+        "original_max_position_embeddings": 6,
+        "sliding_window": 24,
+        "rope_scaling": {"type": "su", "short_factor": [1.0] * 8, "long_factor": [1.5] * 7 + [9.0]},
+    },
+    "ministral3": _ROTARY
+    | {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 5,
+            "llama_4_scaling_beta": 0.1,
+        }
+    },
+    "llama4_text": _EXPERTS
+    | {
+        "num_experts_per_tok": 1,
+        "num_local_experts": 3,
+        "intermediate_size_mlp": 64,
+        "interleave_moe_layer_step": 2,
+        "no_rope_layers": [1, 0],
+        "attention_chunk_size": 5,
+        "attn_temperature_tuning": 4,
+        "floor_scale": 3,
+    },
     "qwen3_moe": _EXPERTS | {"num_experts": 3, "moe_intermediate_size": 16, "decoder_sparse_step": 2},
+    "lfm2": _ROTARY
+    | {
+        "layer_types": ["conv", "full_attention"],
+        "conv_L_cache": 3,
+        "norm_eps": 1e-5,
+        "block_auto_adjust_ff_dim": True,
+        "block_multiple_of": 8,
+    },
+    "nemotron_h": _HYBRID
+    | {
+        "num_hidden_layers": 4,
+        "hybrid_override_pattern": "M-*E",
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 8,
+        "ssm_state_size": 8,
+        "n_groups": 2,
+        "n_routed_experts": 3,
+        "moe_intermediate_size": 16,
+        "moe_shared_expert_intermediate_size": 24,
+    },
+    "falcon_h1": _HYBRID
+    | _STATES
+    | {
+        "mamba_d_ssm": 64,
+        "mamba_rms_norm": True,
+        "mamba_norm_before_gate": False,
+        "mlp_multipliers": [0.5, 2.0],
+        "ssm_multipliers": [0.5, 0.6, 0.7, 0.8, 0.9],
+        "key_multiplier": 0.5,
+    },
+    "granitemoehybrid": _HYBRID
+    | _STATES
+    | {
+        "layer_types": ["mamba", "attention"],
+        "num_local_experts": 3,
+        "shared_intermediate_size": 24,
+        "logits_scaling": 4.0,
+        "position_embedding_type": "nope",
+    },
 }
 """Those made as directories only."""
 GENERATION = {
@@ -175,6 +255,8 @@ def directory(family: str) -> Parts:
     tensors = weights(family)
     if family == "gpt2":
         tensors = {n: v.T if v.ndim == 2 and ".c_" in n else v for n, v in tensors.items()}
+    if family == "granitemoehybrid":
+        tensors = with_halves_together(tensors)
     names = sorted(tensors)
     if family == "qwen2":
         halves = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
@@ -228,6 +310,19 @@ def gguf(family: str) -> Parts:
         values += [(scaling + "type", STRING, "yarn"), (scaling + "factor", F32, 4.0)]
         values += [(scaling + "original_context_length", U32, 24), (f"{family}.rope.freq_base", F32, 5000.0)]
     return Parts(gguf=Gguf(values, tensors, data))
+
+
+def with_halves_together(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Put gates and what they gate into one tensor, and those of all experts, as Granite's packages have them."""
+    together = {name: values for name, values in tensors.items() if "mlp." not in name and ".experts." not in name}
+    for place in {name.rpartition(".gate_proj.")[0] for name in tensors if ".gate_proj." in name}:
+        gate, up, down = (tensors[f"{place}.{part}_proj.weight"] for part in ("gate", "up", "down"))
+        layer, _, expert = place.partition(".experts.")
+        for name, values in (("input_linear", np.concatenate([gate, up])), ("output_linear", down)):
+            stack = together.setdefault(f"{layer}.{name}.weight", np.zeros((3, *values.shape)) if expert else values)
+            if expert:
+                stack[int(expert)] = values
+    return {name: values.astype(np.float32) for name, values in together.items()}
 
 
 _FAMILIES = {directory: [*CONFIGS, *DIRECTORIES], gguf: [*CONFIGS]}

@@ -94,6 +94,18 @@ def test_window_caps_what_is_seen_and_read():
     assert attention.kv_read_bytes == 6 * 2 * K * D * 2  # positions 0 … 5: the first row still sees 0
 
 
+def test_chunks_begin_anew():
+    ops = CountOps()
+    store = ops.kv_store(K, D, F16)
+    store.reserve(0, 64)
+    q, kv = (counted_activation(ops, 4, heads * D) for heads in (H, K))
+    ops.append(kv, kv, store, rows([8, 9, 10, 11]))
+    ops.attend(q, store, rows([8, 9, 10, 11]), scale=1.0, window=5, chunked=True)
+    attention = ops.cost.by_kind()["attend"]
+    assert attention.operations["bf16"] == (4 + 5 + 1 + 2) * 4 * H * D
+    assert attention.kv_read_bytes == 7 * 2 * K * D * 2  # positions 5 … 11
+
+
 def test_windows_of_a_config_cap_what_decoding_reads():
     windowed = counted(LLAMA | {"sliding_window": 5, "use_sliding_window": True})
     assert windowed.decode(3).kv_read_bytes == L * 4 * 2 * K * D * 2
@@ -220,3 +232,13 @@ def test_operands_that_do_not_fit_are_refused():
 def test_a_step_needs_rows():
     with pytest.raises(RequestError, match="rows of a step"):
         counted(LLAMA).step([])
+
+
+def test_products_and_squares_are_counted_by_value():
+    ops = CountOps()
+    x = counted_activation(ops, 3, 5)
+    ops.multiply(ops.squared_relu(x), x)
+    assert ops.cost.by_kind()["multiply"].operations == {"fp32": 15}
+    assert ops.cost.by_kind()["squared_relu"].operations == {"fp32": 30}
+    with pytest.raises(ShapeError, match="second input of multiply"):
+        ops.multiply(x, counted_activation(ops, 3, 4))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 import nearlight
 from tests.models.random_models import (
     CONFIGS,
+    HYBRIDS,
     WINDOWED,
     relative_error,
     rms_error,
@@ -34,8 +36,15 @@ def test_fp32_logits_equal(tmp_path: Path, name: str, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite", "qwen3_5-long-keys"),
+        *("lfm2", "falcon_h1", "falcon_h1-norm-first", "granitemoehybrid", "nemotron_h-latent"),
+    ],
+)
 def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> None:
+    """Where no row's second and third best experts are so near that their order is another in 16 bits."""
     theirs = write_model(tmp_path, CONFIGS[name], torch.bfloat16).float()
     model = nearlight.load(tmp_path, backend=backend)
     assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 2e-2
@@ -114,7 +123,10 @@ def test_q8_cache_stays_close(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "gpt2", "gemma3_text", "gpt_oss", "granite"])
+@pytest.mark.parametrize(
+    "name",
+    ["llama", "qwen2", "qwen3", "gpt2", "gemma3_text", "gpt_oss", "granite", *HYBRIDS],
+)
 def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     write_model(tmp_path, CONFIGS[name], dtype)
     model = nearlight.load(tmp_path)
@@ -130,7 +142,7 @@ def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, d
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss", *HYBRIDS])
 def test_batched_equals_single_bit_for_bit(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, CONFIGS[name])
     engine = nearlight.load(tmp_path).engine
@@ -160,3 +172,42 @@ def test_the_text_of_a_model_that_sees(tmp_path: Path) -> None:
     scramble(theirs)
     theirs.save_pretrained(tmp_path)
     assert relative_error(nearlight.load(tmp_path).logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
+
+
+@pytest.mark.parametrize("kind", ["Qwen3_5", "Qwen3_5Moe"])
+def test_the_text_of_a_qwen_that_sees(tmp_path: Path, kind: str) -> None:
+    """Beside the part for pictures lies one that guesses further tokens; both are left alone."""
+    text = CONFIGS["qwen3_5" if kind == "Qwen3_5" else "qwen3_5_moe"]
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "depth": 1,
+        "num_heads": 2,
+        "out_hidden_size": text.hidden_size,
+    }
+    config = getattr(transformers, f"{kind}Config")(text_config=text.to_dict(), vision_config=sizes)
+    theirs = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval()
+    scramble(theirs)
+    if kind == "Qwen3_5Moe":
+        theirs.set_experts_implementation("eager")
+    theirs.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"mtp.fc.weight": torch.ones(3, 5)}, tmp_path / "model.safetensors", {"format": "pt"})
+    assert any("visual" in name for name in tensors)
+    assert relative_error(nearlight.load(tmp_path).logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
+
+
+def test_experts_that_lie_in_one_tensor(tmp_path: Path) -> None:
+    """As published Qwen3.5 has them: those of a layer together, each one's gate before its up."""
+    write_model(tmp_path, CONFIGS["qwen3_5_moe"])
+    apart = nearlight.load(tmp_path).logits(IDS)
+    tensors = load_file(tmp_path / "model.safetensors")
+    for layer in range(4):
+        name = f"model.layers.{layer}.mlp.experts."
+        gates, ups, downs = (
+            torch.stack([tensors.pop(f"{name}{expert}.{part}_proj.weight") for expert in range(5)])
+            for part in ("gate", "up", "down")
+        )
+        tensors |= {f"{name}gate_up_proj": torch.cat([gates, ups], 1), f"{name}down_proj": downs}
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    np.testing.assert_array_equal(nearlight.load(tmp_path).logits(IDS), apart)

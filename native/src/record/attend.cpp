@@ -118,10 +118,10 @@ struct Attention {
 };
 
 // Every row must have room in the store, and what it sees must be there still.
-void check_room(const KVStore& store, const Step& step, int64_t window = 1) {
+void check_room(const KVStore& store, const Step& step, Window window = {1}) {
   for (const Span& span : step.spans) {
-    const int64_t first = step.positions[static_cast<size_t>(span.first_row)] + 1 - window;
-    if (std::max<int64_t>(first, 0) < store.first_kept(span.sequence)) {
+    const int64_t first = window.first_token(step.positions[static_cast<size_t>(span.first_row)]);
+    if (first < store.first_kept(span.sequence)) {
       throw std::invalid_argument("sequence " + std::to_string(span.sequence) + ": position " + std::to_string(first) +
                                   " was given back, as all before " + std::to_string(store.first_kept(span.sequence)));
     }

@@ -75,16 +75,20 @@ Routes route(Tape& tape, const Activation& scores, const Routing& routing);
 // Each pair by its expert's matrix, of which all are alike; x has rows or pairs, biases lie one after the other.
 Activation expert_linear(Tape& tape, Activation& x, const std::vector<MatrixRef>& weights, const Routes& routes,
                          VectorRef bias);
-Activation combine(Tape& tape, const Activation& y, const Routes& routes);
+Activation weigh(Tape& tape, const Activation& y, const Routes& routes);  // each pair by its weight
+Activation combine(Tape& tape, const Activation& y, const Routes& routes, bool weighted);
 Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
+// Each head of head_dim values divided by its length, the root of the sum of its squares and eps.
+Activation l2_norm(Tape& tape, const Activation& x, int64_t head_dim, float eps);
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
-// `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].
+// `frequencies` of `half` pairs, the same for all rows or each row's, are given anew with every step, as
+// step.frequencies[the number of earlier calls].
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude);
 Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim, bool interleaved);
 // How scores are made and what they include; see AttendTile in vector/kernels.h. `sinks` may be null.
 struct AttendOptions {
   float scale;
-  int64_t window;
+  Window window;
   float softcap;
   VectorRef sinks;
 };
@@ -95,18 +99,37 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options);
 Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias,
-                       std::shared_ptr<RecurrentStore> store);
+                       std::shared_ptr<RecurrentStore> store, bool silu);
 Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt, const Activation& b,
                           const Activation& c, VectorRef a_log, VectorRef d, VectorRef dt_bias,
                           std::shared_ptr<RecurrentStore> store, int64_t n_heads, int64_t n_groups);
+// What the rows of a gated delta rule bring: q and k by key head, v by head, a and b one value a head.
+struct DeltaInputs {
+  const Activation &q, &k, &v, &a, &b;
+};
+// Head h uses key head h / (heads / n_keys) or, where they are tiled, h % n_keys; results are scaled.
+struct DeltaHeads {
+  int64_t n_keys;
+  bool tiled;
+  float scale;
+};
+Activation gated_delta_rule(Tape& tape, const DeltaInputs& in, VectorRef a_log, VectorRef dt_bias,
+                            std::shared_ptr<RecurrentStore> store, const DeltaHeads& heads);
 Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups);
+Activation multiply(Tape& tape, const Activation& x, const Activation& y);
+Activation squared_relu(Tape& tape, const Activation& x);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
 Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& up, float alpha, float limit);
+// x * logistic(gate), gate having x's width or one value a row
+Activation sigmoid_gate(Tape& tape, const Activation& x, const Activation& gate);
 Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh);
 Activation gelu(Tape& tape, const Activation& x, bool tanh);
 // x + scale * y
 Activation add(Tape& tape, const Activation& x, const Activation& y, float scale);
 Activation scale(Tape& tape, const Activation& x, float factor);
+// Row by row times 1 + strength * log(1 + (position + offset) / period), the quotient an integer.
+Activation scale_by_position(Tape& tape, const Activation& x, Input positions, float strength, int64_t period,
+                             int64_t offset);
 Activation softcap(Tape& tape, const Activation& x, float cap);
 Activation take(Tape& tape, const Activation& x, Input indices);
 

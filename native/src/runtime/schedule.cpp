@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "../vector/kernels.h"
-
 namespace nearlight {
 
 void AttendSchedule::make(const Step& step) {
@@ -29,18 +27,23 @@ int64_t AttendSchedule::with_split(int64_t split) const {
 }
 
 int64_t AttendSchedule::split_tokens(const Step& step, int64_t row) const {
-  const int64_t n = int64_t{step.positions[static_cast<size_t>(row)]} + 1;
-  return nearlight::split_tokens(std::min(n, window_));
+  const int64_t position = step.positions[static_cast<size_t>(row)];
+  return nearlight::split_tokens(position + 1 - window_.first_token(position));
 }
 
 // The rows of `span` from `begin` on, as far as they have splits alike and lie so near each other that together they
-// see kMostSplits at most.
+// see kMostSplits at most. Within a chunk, as without chunks, later rows see no fewer tokens: so the last row's splits
+// tell of those between.
 TileRows AttendSchedule::cut(const Step& step, const Span& span, int64_t begin) const {
   const int64_t first_row = span.first_row + begin, tokens = split_tokens(step, first_row);
   const int32_t* const position = step.positions.data() + first_row;
   int64_t n = std::min(most_rows_, span.n_rows - begin);
-  while (position[n - 1] - position[0] >= kLeastSplitTokens || split_tokens(step, first_row + n - 1) != tokens) n--;
-  const int64_t first_token = std::max<int64_t>(position[0] - window_ + 1, 0), first_split = first_token / tokens;
+  const int64_t first_token = window_.first_token(position[0]), first_split = first_token / tokens;
+  const auto together = [&](int64_t last) {
+    return position[last] - position[0] < kLeastSplitTokens && split_tokens(step, first_row + last) == tokens &&
+           !(window_.chunked && window_.first_token(position[last]) != first_token);
+  };
+  while (!together(n - 1)) n--;
   return {.sequence = span.sequence,
           .first_row = first_row,
           .n_rows = n,

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../vector/kernels.h"
 #include "step.h"
 
 namespace nearlight {
@@ -23,7 +24,7 @@ struct TileRows {
 
 class AttendSchedule {
  public:
-  AttendSchedule(int64_t most_rows, int64_t window) : most_rows_(most_rows), window_(window) {}
+  AttendSchedule(int64_t most_rows, Window window) : most_rows_(most_rows), window_(window) {}
 
   // Cut the rows of a step. Later rows of a sequence come first: they see more tokens, and what is left for the end is
   // short.
@@ -39,7 +40,8 @@ class AttendSchedule {
   int64_t split_tokens(const Step& step, int64_t row) const;
   TileRows cut(const Step& step, const Span& span, int64_t begin) const;
 
-  int64_t most_rows_, window_;
+  int64_t most_rows_;
+  Window window_;
   std::vector<TileRows> tiles_;  // not given back between steps: nothing is allocated for one as large as before
 };
 

@@ -22,7 +22,7 @@ struct Step {
   std::vector<int32_t> logit_rows;                    // [W], row numbers
   Embeddings embeddings;
   std::vector<Span> spans;                            // the rows by sequence
-  std::vector<std::vector<float>> frequencies;        // of each rope, for this step's length
+  std::vector<std::vector<float>> frequencies;        // of each rope: [half], or [R, half]
 
   int64_t n_rows() const { return static_cast<int64_t>(tokens.size()); }
 };

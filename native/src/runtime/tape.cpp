@@ -32,7 +32,7 @@ size_t Tape::add_frequencies() {
 
 Place Tape::workplace(size_t n_bytes) { return workplaces_.try_emplace(n_bytes, slots_, n_bytes).first->second.place(); }
 
-const AttendSchedule& Tape::schedule(int64_t most_rows, int64_t window) {
+const AttendSchedule& Tape::schedule(int64_t most_rows, Window window) {
   return schedules_.try_emplace({most_rows, window}, most_rows, window).first->second;
 }
 

@@ -115,7 +115,7 @@ class Tape {
   // Equal parts to cut n units (heads, tiles) of a step's single row into: the same number for most n; 1 of more rows.
   int64_t row_parts(int64_t n) const;
   // How attention cuts the rows of every step, into tiles of so many at most; the same for all that ask for the same.
-  const AttendSchedule& schedule(int64_t most_rows, int64_t window);
+  const AttendSchedule& schedule(int64_t most_rows, Window window);
   // Add what is done before every run: it verifies the step, raising std::invalid_argument, or makes something ready.
   void before_run(std::function<void(const Step&)> hook) { before_run_.push_back(std::move(hook)); }
 
@@ -157,7 +157,7 @@ class Tape {
   RowCount rows_, logit_rows_;
   std::shared_ptr<Slots> slots_ = std::make_shared<Slots>();
   std::map<size_t, Slot> workplaces_;  // by their bytes
-  std::map<std::pair<int64_t, int64_t>, AttendSchedule> schedules_;  // by the most rows of a tile, and the window
+  std::map<std::pair<int64_t, Window>, AttendSchedule> schedules_;  // by the most rows of a tile, and the window
   Step step_;
   std::vector<Entry> commands_;
   std::vector<Stage> stages_;

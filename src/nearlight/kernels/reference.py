@@ -211,6 +211,7 @@ class ReferenceOps:
                         tensor(rows.sequences),
                         tensor(rows.logit_rows),
                         None if rows.embeddings is None else tensor(rows.embeddings, torch.float32),
+                        None if rows.lengths is None else tensor(rows.lengths),
                     )
                 )
             result: Float32 = logits.float().cpu().numpy()
@@ -240,19 +241,19 @@ class ReferenceOps:
             raise ShapeError(f"input of {weight.name}", expected=[x.shape[0], weight.shape[1]], found=list(x.shape))
         return F.linear(x, weight.tensor, bias)
 
-    def rms_norm(self, x: Array, weight: Array, eps: float) -> torch.Tensor:
-        heads = _split(x.float(), len(weight))
+    def rms_norm(self, x: Array, weight: Array | None, eps: float, n: int | None = None) -> torch.Tensor:
+        heads = _split(x.float(), (n or 0) if weight is None else len(weight))
         scaled = heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + eps)
-        normed: torch.Tensor = scaled * weight
+        normed: torch.Tensor = scaled if weight is None else scaled * weight
         return normed.flatten(-2)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> torch.Tensor:
         return F.layer_norm(x.float(), (len(weight),), weight, bias, eps)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> tuple[Array, Array]:
-        longest = int(positions.max()) + 1
-        per_position = torch.from_numpy(np.asarray(frequencies(longest), dtype=np.float32)).to(self.device)
-        angles = positions.float()[:, None] * per_position
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> tuple[Array, Array]:
+        lengths = rows.positions + 1 if rows.lengths is None else rows.lengths
+        per_position = np.asarray(frequencies(lengths.tolist()), dtype=np.float32)
+        angles = rows.positions.float()[:, None] * torch.from_numpy(per_position).to(self.device)
         return angles.cos() * magnitude, angles.sin() * magnitude
 
     def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> torch.Tensor:
@@ -280,6 +281,7 @@ class ReferenceOps:
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: Array | None = None,
     ) -> torch.Tensor:
@@ -290,9 +292,10 @@ class ReferenceOps:
             mine = rows.sequences == sequence
             positions = rows.positions[mine]
             seen = int(positions.max()) + 1
-            first = 0 if window is None else max(int(positions.min()) + 1 - window, 0)
+            whole = _visible(positions, seen, window, chunked)
+            first = int(whole[0].nonzero()[0])
             keys, values = (x.to(q.dtype) for x in store.entry(sequence, first, seen))
-            visible = _visible(positions, seen, window)[:, first:]
+            visible = whole[:, first:]
             out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
         return out.flatten(-2)
 
@@ -306,14 +309,22 @@ class ReferenceOps:
         head_dim: int,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: Array | None = None,
     ) -> torch.Tensor:
         q, k, v = (_split(x, head_dim) for x in (q, k, v))
-        return _attend_whole(q, k, v, length, scale, window, softcap, sinks)
+        return _attend_whole(q, k, v, length, scale, window, chunked, softcap, sinks)
 
     def causal_conv(
-        self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        silu: bool = True,
     ) -> torch.Tensor:
         assert isinstance(store, TorchRecurrentStore)
         channels = x.shape[-1]
@@ -325,7 +336,7 @@ class ReferenceOps:
             windows = inputs.unfold(0, width, 1)  # [rows, channels, width]
             out[mine] = (windows * kernel).sum(-1) + (0 if bias is None else bias)
             store.write(sequence, inputs[len(inputs) - (width - 1) :].clone())
-        return F.silu(out)
+        return F.silu(out) if silu else out
 
     def grouped_rms_norm(self, x: Array, weight: Array, eps: float, n_groups: int) -> torch.Tensor:
         groups = _split(x, x.shape[-1] // n_groups)
@@ -365,6 +376,46 @@ class ReferenceOps:
             store.write(sequence, state)
         return out.flatten(-2)
 
+    def l2_norm(self, x: Array, head_dim: int, eps: float) -> torch.Tensor:
+        heads = _split(x, head_dim)
+        scaled: torch.Tensor = heads * torch.rsqrt(heads.square().sum(-1, keepdim=True) + eps)
+        return scaled.flatten(-2)
+
+    def gated_delta_rule(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        a: Array,
+        b: Array,
+        a_log: Array,
+        dt_bias: Array,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> torch.Tensor:
+        assert isinstance(store, TorchRecurrentStore)
+        n_heads = len(a_log)
+        repeats = n_heads // n_key_heads
+        q, k = (_split(x, x.shape[-1] // n_key_heads) for x in (q, k))
+        q, k = (x.repeat(1, repeats, 1) if tiled else x.repeat_interleave(repeats, 1) for x in (q, k))  # [R, H, D]
+        v = _split(v, v.shape[-1] // n_heads)
+        decay, step = torch.exp(-torch.exp(a_log) * F.softplus(a + dt_bias)), torch.sigmoid(b)
+        out = torch.empty_like(v)
+        for sequence in rows.sequences.unique().tolist():
+            state = store.read(sequence).reshape(n_heads, k.shape[-1], v.shape[-1])
+            for row in torch.nonzero(rows.sequences == sequence)[:, 0].tolist():
+                state = decay[row, :, None, None] * state
+                recalled = torch.einsum("hde,hd->he", state, k[row])
+                update = step[row, :, None] * (v[row] - recalled)
+                state = state + k[row][..., None] * update[:, None, :]
+                out[row] = scale * torch.einsum("hde,hd->he", state, q[row])
+            store.write(sequence, state)
+        return out.flatten(-2)
+
     def swiglu(self, gate: Array, up: Array) -> torch.Tensor:
         gated: torch.Tensor = F.silu(gate) * up
         return gated
@@ -372,6 +423,9 @@ class ReferenceOps:
     def clamped_swiglu(self, gate: torch.Tensor, up: torch.Tensor, *, alpha: float, limit: float) -> torch.Tensor:
         low = gate.clamp(max=limit)
         return low * torch.sigmoid(alpha * low) * (up.clamp(-limit, limit) + 1)
+
+    def sigmoid_gate(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(gate)
 
     def geglu(self, gate: torch.Tensor, up: torch.Tensor, approximation: str) -> torch.Tensor:
         return F.gelu(gate, approximate=approximation) * up
@@ -407,11 +461,21 @@ class ReferenceOps:
             result[mine] = F.linear(pairs[mine], weights[expert].tensor, None if biases is None else biases[expert])
         return result
 
-    def combine(self, y: torch.Tensor, routes: TorchRoutes) -> torch.Tensor:
-        return (y.view(*routes.weights.shape, -1) * routes.weights[..., None]).sum(1)
+    def weigh(self, y: torch.Tensor, routes: TorchRoutes) -> torch.Tensor:
+        return y * routes.weights.reshape(-1, 1)
+
+    def combine(self, y: torch.Tensor, routes: TorchRoutes, *, weighted: bool = True) -> torch.Tensor:
+        return (self.weigh(y, routes) if weighted else y).view(*routes.weights.shape, -1).sum(1)
 
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)
+
+    def squared_relu(self, x: Array) -> torch.Tensor:
+        return F.relu(x).square()
+
+    def multiply(self, x: Array, y: Array) -> torch.Tensor:
+        result: torch.Tensor = x * y
+        return result
 
     def add(self, x: Array, y: Array, scale: float = 1.0) -> torch.Tensor:
         result: torch.Tensor = x + scale * y
@@ -420,6 +484,12 @@ class ReferenceOps:
     def scale(self, x: Array, factor: float) -> torch.Tensor:
         result: torch.Tensor = x * factor
         return result
+
+    def scale_by_position(
+        self, x: torch.Tensor, rows: Rows, *, strength: float, period: int, offset: int = 0
+    ) -> torch.Tensor:
+        periods = (rows.positions + offset) // period
+        return x * (1 + strength * torch.log1p(periods.float()))[:, None]
 
     def softcap(self, x: Array, cap: float) -> torch.Tensor:
         return cap * torch.tanh(x / cap)
@@ -445,11 +515,13 @@ def _eight_bits(x: torch.Tensor, group_size: int) -> torch.Tensor:
     return torch.cat(groups, dim=-1)
 
 
-def _visible(positions: torch.Tensor, n_tokens: int, window: int | None) -> torch.Tensor:
+def _visible(positions: torch.Tensor, n_tokens: int, window: int | None, chunked: bool) -> torch.Tensor:
     """Tell what rows at these positions see. Shapes: positions [T] -> [T, n_tokens]."""
     tokens, own = torch.arange(n_tokens, device=positions.device), positions[:, None]
     visible = tokens <= own
-    return visible if window is None else visible & (tokens > own - window)
+    if window is None:
+        return visible
+    return visible & (tokens // window == own // window if chunked else tokens > own - window)
 
 
 def _attend(
@@ -481,6 +553,7 @@ def _attend_whole(
     length: int,
     scale: float,
     window: int | None,
+    chunked: bool,
     softcap: float | None,
     sinks: torch.Tensor | None,
 ) -> torch.Tensor:
@@ -490,5 +563,5 @@ def _attend_whole(
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         fused = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
         return fused.transpose(1, 2).flatten(0, 1).flatten(-2)
-    visible = _visible(torch.arange(length, device=q.device), length, window)
+    visible = _visible(torch.arange(length, device=q.device), length, window, chunked)
     return _attend(q, k, v, visible, scale, softcap, sinks).flatten(0, 1).flatten(-2)

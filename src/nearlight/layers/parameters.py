@@ -7,7 +7,7 @@ to shapes instead of tensors can be counted without weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -24,10 +24,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Part:
-    """Where a parameter begins in a stored tensor that holds `total` entries along its first axis."""
+    """Where a parameter begins in a stored tensor that holds `total` entries along its first axis.
+
+    With `run` it lies there in pieces: so many entries of every `stride`, one piece for each head.
+    """
 
     start: int
     total: int
+    run: int = 0
+    stride: int = 0
 
 
 @dataclass(eq=False)
@@ -68,6 +73,8 @@ class Parameter:
 
     def own_parts(self, tensor: StoredTensor) -> list[StoredTensor]:
         """Cut what this parameter is made of from a tensor of `stored_shape`: one tensor, or those of its stack."""
+        if self.part and self.part.run:
+            return [tensor.runs(self.part.start, self.part.run, self.part.stride)]
         if self.part:
             return [tensor.part(self.part.start, self.part.start + self.shape[0])]
         if not self.stack:
@@ -96,6 +103,13 @@ class Parameter:
         return self.value if self.stack else [self.value]
 
 
+def _members(value: object) -> Iterable[object]:
+    """Return the parts of a layer that an attribute of it holds."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 class Layer:
     """A part of a model: it holds parameters, states and other layers, and is called with activations."""
 
@@ -112,8 +126,8 @@ class Layer:
                 yield found
 
     def _walk(self, kind: type[_T] | tuple[type[_T], ...]) -> Iterator[_T]:
-        for member in vars(self).values():
-            for part in member if isinstance(member, list | tuple) else (member,):
+        for member in list(vars(self).values()):
+            for part in _members(member):
                 if isinstance(part, kind):
                     yield part
                 elif isinstance(part, Layer):

@@ -113,6 +113,10 @@ def _stored_parts(parameter: Parameter, package: Package) -> list[StoredTensor]:
         shape = (parameter.shape[0] // parameter.stack, *parameter.shape[1:])
         names = [parameter.name.replace("*", str(i)) for i in range(parameter.stack)]
         parts = [_tensor_of(name, shape, package) for name in names]
+        beyond = parameter.name.replace("*", str(parameter.stack))
+        if beyond in package.tensors:
+            expected = f"{parameter.stack} experts, by its config"
+            raise PackageError(f"tensor {beyond}", where=package.source, expected=expected, found="more of them")
         for part in parts:
             if part.format is not parts[0].format:
                 raise PackageError(

@@ -86,7 +86,7 @@ class Gemma2(Model):
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.embedding(rows)
-        angles = {kind: rope.angles(rows.positions) for kind, rope in self.ropes.items()}
+        angles = {kind: rope.angles(rows) for kind, rope in self.ropes.items()}
         for block in self.blocks:
             h = block(h, rows, angles[block.kind], cache)
         return self.norm(self.ops.take(h, rows.logit_rows))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from nearlight.kernels.ops import Ops
+from nearlight.kernels.ops import Ops, Routing
 from nearlight.layers.attention import AttentionShape
 from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 _LAYER_TYPES = {FULL, SLIDING}
 
 
@@ -48,6 +48,21 @@ def chosen_experts(config: ConfigReader, n_experts: int, default: int) -> int:
     return n_chosen
 
 
+def sigmoid_routing(config: ConfigReader, n_experts: int, default: int) -> Routing:
+    """Read how a router chooses by sigmoids, perhaps in groups of experts, as DeepSeek-V3's does."""
+    n_groups, n_chosen_groups = config.size("n_group", 1), config.size("topk_group", 1)
+    fits = n_experts % n_groups == 0 and n_chosen_groups <= n_groups
+    config.require(fits, "n_group", f"a divisor of {n_experts}, of which topk_group are chosen", n_groups)
+    return Routing(
+        chosen_experts(config, n_chosen_groups * (n_experts // n_groups), default),
+        normalize=config.flag("norm_topk_prob", True),
+        scoring="sigmoid",
+        scale=config.number("routed_scaling_factor", 1.0),
+        n_groups=n_groups,
+        n_chosen_groups=n_chosen_groups,
+    )
+
+
 def optional_number(config: ConfigReader, key: str) -> float | None:
     """Read a positive number that a config may leave out, or switch off by null."""
     return config.number(key) if config.has(key) else None
@@ -81,14 +96,27 @@ def window_of_layer(config: ConfigReader, index: int) -> int | None:
     return window if types[index] == "sliding_attention" else None
 
 
-def kinds_of_layers(config: ConfigReader, usual: Callable[[int], str]) -> list[str]:
-    """Return FULL or SLIDING for each layer, by `layer_types` or else as is `usual` for a layer's number.
+def kinds_of_layers(
+    config: ConfigReader, usual: Callable[[int], str], known: tuple[str, ...] = (FULL, SLIDING)
+) -> list[str]:
+    """Return one of the `known` kinds for each layer, by `layer_types` or else as is `usual` for a layer's number.
 
-    Raises: PackageError for a list of another length than the model, or with other types of attention.
+    Raises: PackageError for a list of another length than the model, or with other kinds.
     """
     kinds = layer_types(config) or [usual(i) for i in range(config.layers("num_hidden_layers"))]
-    config.require(set(kinds) <= _LAYER_TYPES, "layer_types", f"a list of {FULL} and {SLIDING}", kinds)
+    config.require(set(kinds) <= {*known}, "layer_types", "a list of " + " and ".join(known), kinds)
     return kinds
+
+
+def rotating_layers(config: ConfigReader) -> list[bool]:
+    """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
+    n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
+    listed = config.items("no_rope_layers", int)
+    if not listed:
+        return [(i + 1) % interval != 0 for i in range(n_layers)]
+    fits = len(listed) == n_layers and set(listed) <= {0, 1}
+    config.require(fits, "no_rope_layers", f"{n_layers} of 0 and 1", listed)
+    return [bool(each) for each in listed]
 
 
 def layer_types(config: ConfigReader) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,27 @@ import numpy as np
 
 from nearlight import formats
 from nearlight.errors import PackageError, UnsupportedError
+from nearlight.package import gguf_hybrids as hybrids
 from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.gguf_names import (
     DECODER,
+    FALCON_H1,
     GEMMA,
     GLM4,
     GLM4_MOE,
     GPT2,
     GPT_OSS,
+    GRANITE_MOE,
+    LFM2,
+    LLAMA4,
     MAMBA,
     MAMBA2,
     MIXTRAL,
+    NEMOTRON_H,
     OLMO2,
     PHI3,
     QWEN3_MOE,
+    QWEN3_NEXT,
     UNKNOWN,
     Names,
 )
@@ -69,9 +76,12 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         raise UnsupportedError(
             f"{architecture}.attention.value_length", where=where, expected=expected, found=value_dim
         )
+    expert_size = (
+        metadata.integer(f"{architecture}.expert_feed_forward_length", 0) or None
+    )  # where all layers have some
     config = {
         "hidden_size": hidden_size,
-        "intermediate_size": size("feed_forward_length"),
+        "intermediate_size": size("feed_forward_length", expert_size),  # left out where all layers have experts
         "num_hidden_layers": size("block_count", most=MAX_LAYERS),
         "num_attention_heads": n_heads,
         "num_key_value_heads": n_kv_heads,
@@ -124,6 +134,64 @@ def _gpt_oss_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
     return config | {"rope_parameters": {**config["rope_parameters"], "truncate": False}}
 
 
+def _phi3_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Models for long texts have two tensors of divisors, and no key that says so."""
+    config = _decoder_config(metadata, architecture, tensors)
+    if "rope_factors_long.weight" not in tensors:
+        return config
+    prefix, rope, trained = (
+        f"{architecture}.rope.scaling.",
+        config["rope_parameters"],
+        config["max_position_embeddings"],
+    )
+    n_rotated = metadata.integer(f"{architecture}.rope.dimension_count", config["head_dim"], least=1)
+    factors = {}
+    for which in ("short", "long"):
+        name = f"rope_factors_{which}.weight"
+        if name not in tensors:
+            raise PackageError(f"tensor '{name}' is missing", where=metadata.path)
+        factors[f"{which}_factor"] = _divisors(metadata.path, tensors[name], n_rotated)
+    return config | {
+        "rope_parameters": {
+            **rope,
+            **factors,
+            "rope_type": "longrope",
+            "attention_factor": metadata.number(prefix + "attn_factor", 1.0, above=0),
+        },
+        "original_max_position_embeddings": metadata.integer(prefix + "original_context_length", trained, least=1),
+    }
+
+
+def _mistral3_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Ministral 3, and Mistral models of its time, whose queries do not grow."""
+    config = _decoder_config(metadata, architecture, tensors)
+    strength = metadata.number(f"{architecture}.attention.temperature_scale", 0.0)
+    sharpness = metadata.number(f"{architecture}.rope.scaling.yarn_log_multiplier", 0.0)
+    more = {"llama_4_scaling_beta": strength} if strength else {}
+    if sharpness:
+        more |= {"mscale": 1.0, "mscale_all_dim": sharpness}
+    return config | {"rope_parameters": {**config["rope_parameters"], **more}}
+
+
+def _llama4_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Files do not say how large chunks are, and the number of experts tells whether heads are normed.
+
+    A window of 0 is of models without chunks, all of whose layers rotate.
+    """
+    n_experts = metadata.integer(f"{architecture}.expert_count", least=1)
+    config = _decoder_config(metadata, architecture, tensors)
+    found: dict[str, Any] = {
+        "use_qk_norm": n_experts != 128,
+        "intermediate_size_mlp": config["intermediate_size"],
+        "intermediate_size": config["moe_intermediate_size"],
+        "interleave_moe_layer_step": metadata.integer(f"{architecture}.interleave_moe_layer_step", 1, least=1),
+    }
+    if metadata.integer(f"{architecture}.attention.sliding_window", 1, least=0) == 0:
+        n_layers = config["num_hidden_layers"]
+        found |= {"layer_types": [FULL] * n_layers, "no_rope_layers": [1] * n_layers}
+    return config | found
+
+
 def _glm4_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """The last blocks predict further tokens, and are no layers of the model."""
     config = _decoder_config(metadata, architecture, tensors)
@@ -141,11 +209,37 @@ def _glm4_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) ->
     }
 
 
+def _qwen3_next_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Of Qwen3-Next's projections only the gates lie together; in Qwen3.5's files heads of values are tiled over those
+    of keys. The last blocks may predict further tokens, and are no layers of the model.
+    """
+    size = _sizes(metadata, architecture)
+    config = _decoder_config(metadata, architecture, tensors)
+    n_ahead = metadata.integer(f"{architecture}.nextn_predict_layers", 0, least=0)
+    n_layers = max(config["num_hidden_layers"] - n_ahead, 1)
+    recurrent = metadata.numbers(f"{architecture}.attention.recurrent_layers")
+    if recurrent:
+        config["layer_types"] = [LINEAR if linear else FULL for linear in recurrent[:n_layers]]
+    n_heads, n_key_heads = size("ssm.time_step_rank"), size("ssm.group_count")
+    return config | {
+        "num_hidden_layers": n_layers,
+        "full_attention_interval": size("full_attention_interval", 4),
+        "linear_num_key_heads": n_key_heads,
+        "linear_num_value_heads": n_heads,
+        "linear_key_head_dim": size("ssm.state_size"),
+        "linear_value_head_dim": max(size("ssm.inner_size") // n_heads, 1),
+        "linear_conv_kernel_dim": size("ssm.conv_kernel"),
+        "linear_gates_alone": architecture == "qwen3next",
+        "linear_heads_tiled": architecture != "qwen3next",
+        "shared_expert_intermediate_size": size("expert_shared_feed_forward_length", config["intermediate_size"]),
+    }
+
+
 def _olmo_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """OLMo 3's files are of the same architecture, and have a window."""
     config = _decoder_config(metadata, architecture, tensors)
-    pattern = metadata.values.get(f"{architecture}.attention.sliding_window_pattern")
-    if not isinstance(pattern, list):
+    pattern = metadata.numbers(f"{architecture}.attention.sliding_window_pattern")
+    if not pattern:
         return config
     theta = metadata.number(f"{architecture}.rope.freq_base_swa", config["rope_parameters"]["rope_theta"], above=0)
     return config | {
@@ -158,7 +252,7 @@ def _olmo_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dic
     }
 
 
-FULL, SLIDING = "full_attention", "sliding_attention"
+FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
 
 
 def _granite_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
@@ -174,6 +268,42 @@ def _granite_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         if factor:
             config[ours] = factor
     return {"attention_multiplier": config["head_dim"] ** -0.5, **config}
+
+
+def _granite_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Those with a shared expert are of another family, which also has recurrences."""
+    if "blk.0.ffn_up_shexp.weight" not in tensors:
+        return _granite_config(metadata, architecture, tensors)
+    return _granite_hybrid_config(metadata, architecture, tensors) | {"model_type": "granitemoehybrid"}
+
+
+def _granite_hybrid_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _granite_config(hybrids.uniform(metadata, architecture), architecture, tensors)
+    return config | hybrids.granite(metadata, architecture, tensors, config)
+
+
+def _lfm2_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _decoder_config(hybrids.uniform(metadata, architecture), architecture, tensors)
+    return config | hybrids.lfm2(metadata, architecture, tensors, config)
+
+
+def _falcon_h1_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _decoder_config(metadata, architecture, tensors)
+    return config | hybrids.falcon_h1(metadata, architecture, tensors, config)
+
+
+def _nemotron_h_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Its norms are others' by another key, and its attention has no rotation that a size in the file could be of."""
+    values = dict(hybrids.uniform(metadata, architecture).values)
+    values.pop(f"{architecture}.rope.dimension_count", None)
+    usual = f"{architecture}.attention.layer_norm_rms_epsilon"
+    values[usual] = metadata.number(f"{architecture}.attention.layer_norm_epsilon", values.get(usual), above=0)
+    config = _decoder_config(replace(metadata, values=values), architecture, tensors)
+    return config | hybrids.nemotron_h(metadata, architecture, tensors, config)
+
+
+def _olmoe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    return _decoder_config(metadata, architecture, tensors) | {"norm_topk_prob": False}
 
 
 def _unknown_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
@@ -250,16 +380,29 @@ ARCHITECTURES = {
     "qwen2": Architecture("qwen2", _decoder_config, DECODER),
     "qwen3": Architecture("qwen3", _decoder_config, DECODER),
     "gpt2": Architecture("gpt2", _gpt2_config, GPT2),
+    "falcon-h1": Architecture("falcon_h1", _falcon_h1_config, FALCON_H1),
     "gemma2": Architecture("gemma2", _gemma_config, GEMMA),
     "gemma3": Architecture("gemma3_text", _gemma_config, GEMMA),
     "glm4": Architecture("glm4", _decoder_config, GLM4),
     "glm4moe": Architecture("glm4_moe", _glm4_moe_config, GLM4_MOE),
     "gpt-oss": Architecture("gpt_oss", _gpt_oss_config, GPT_OSS),
     "granite": Architecture("granite", _granite_config, DECODER, permuted=True),
+    "granitehybrid": Architecture("granitemoehybrid", _granite_hybrid_config, GRANITE_MOE, permuted=True),
+    "granitemoe": Architecture("granitemoe", _granite_moe_config, GRANITE_MOE, permuted=True),
+    "lfm2": Architecture("lfm2", _lfm2_config, LFM2),
+    "lfm2moe": Architecture("lfm2_moe", _lfm2_config, LFM2),
+    "llama4": Architecture("llama4_text", _llama4_config, LLAMA4),
     "mamba": Architecture("mamba", _mamba_config, MAMBA),
     "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
+    "mistral3": Architecture("ministral3", _mistral3_config, DECODER, permuted=True),
+    "nemotron_h": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
+    "nemotron_h_moe": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
+    "olmoe": Architecture("olmoe", _olmoe_config, QWEN3_MOE),
     "olmo2": Architecture("olmo2", _olmo_config, OLMO2),
-    "phi3": Architecture("phi3", _decoder_config, PHI3),
+    "phi3": Architecture("phi3", _phi3_config, PHI3),
+    "qwen3next": Architecture("qwen3_next", _qwen3_next_config, QWEN3_NEXT),
+    "qwen35": Architecture("qwen3_5_text", _qwen3_next_config, QWEN3_NEXT),
+    "qwen35moe": Architecture("qwen3_5_moe_text", _qwen3_next_config, QWEN3_NEXT),
     "qwen3moe": Architecture("qwen3_moe", _decoder_config, QWEN3_MOE),
     "smollm3": Architecture("smollm3", _decoder_config, DECODER, permuted=True),
 }
@@ -323,11 +466,11 @@ def _yarn(metadata: Metadata, architecture: str, factor: float) -> dict[str, Any
 
 
 def _divisors(path: Path, tensor: StoredTensor, n_rotated: int) -> list[float]:
-    """Read what each rotary frequency is to be divided by; llama 3's scaling survives in this form only."""
+    """Read what each rotary frequency is to be divided by, the form in which llama 3's scaling and longrope survive."""
     if tensor.shape != (n_rotated // 2,):
         expected, found = [n_rotated // 2], list(tensor.shape)
-        raise PackageError("shape of tensor 'rope_freqs.weight'", where=path, expected=expected, found=found)
+        raise PackageError(f"shape of tensor '{tensor.name}'", where=path, expected=expected, found=found)
     divisors = formats.dequantize(tensor.format, tensor.read(), tensor.row_length)[0]
     if not (np.isfinite(divisors).all() and (divisors > 0).all()):
-        raise PackageError("tensor 'rope_freqs.weight'", where=path, expected="finite numbers above 0")
+        raise PackageError(f"tensor '{tensor.name}'", where=path, expected="finite numbers above 0")
     return [float(divisor) for divisor in divisors]

@@ -41,12 +41,14 @@ _STRIDE = 256
 class KVState:
     """What an attention layer declares to keep of every token; layers that hold the same one share it.
 
-    With a `window` a token is no longer seen by the rows so many tokens behind it.
+    With a `window` a token is no longer seen by the rows so many tokens behind it or, where it is `chunked`, by those
+    behind its chunk of so many.
     """
 
     n_kv_heads: int
     head_dim: int
     window: int | None = None
+    chunked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,8 @@ class Cache:
         self.ops.append(k, v, self._stores[kv], rows)
 
     def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
-        return self.ops.attend(q, self._stores[kv], rows, scale=scale, window=kv.window, **options)
+        store = self._stores[kv]
+        return self.ops.attend(q, store, rows, scale=scale, window=kv.window, chunked=kv.chunked, **options)
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         return self._recurrences[state]
@@ -203,6 +206,8 @@ class Cache:
 
     def hold(self, sequence: int, n_tokens: int) -> None:
         """Count n_tokens of an empty sequence without computing them: it holds zeros."""
+        if not n_tokens:  # there is no room for recurrences yet
+            return
         self.extend(sequence, n_tokens)
         for store in self.stores:
             store.clear(sequence)
@@ -335,7 +340,15 @@ class NoCache:
     def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
         k, v = self._appended[kv]
         return self.ops.attend_whole(
-            q, k, v, self.length, head_dim=kv.head_dim, scale=scale, window=kv.window, **options
+            q,
+            k,
+            v,
+            self.length,
+            head_dim=kv.head_dim,
+            scale=scale,
+            window=kv.window,
+            chunked=kv.chunked,
+            **options,
         )
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:

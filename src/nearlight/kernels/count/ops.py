@@ -192,7 +192,10 @@ class CountOps:
         x.quantize(weight.format, self.target.quantized_bytes(weight.format, x.rows, n_in))
         return result
 
-    def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:
+    def rms_norm(self, x: Activation, weight: CountedVector | None, eps: float, n: int | None = None) -> Activation:
+        if weight is None:
+            _expect_multiple("input of rms_norm", n or 0, x.width)
+            return self._by_value("rms_norm", NORM_OPERATIONS, x)
         _expect_multiple(f"input of {weight.name}", weight.size, x.width)
         return self._by_value("rms_norm", NORM_OPERATIONS, x, name=weight.name, weight_bytes=weight.n_bytes)
 
@@ -202,9 +205,8 @@ class CountOps:
         read = weight.n_bytes + bias.n_bytes
         return self._by_value("layer_norm", 2 * NORM_OPERATIONS, x, name=weight.name, weight_bytes=read)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Activation:
-        half = len(frequencies(int(np.max(positions)) + 1))
-        return self._result("rope_angles", len(positions), 2 * half)
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> Activation:
+        return self._result("rope_angles", len(rows.positions), 2 * frequencies([1]).shape[-1])
 
     def rope(self, x: Activation, angles: Activation, head_dim: int, *, interleaved: bool = False) -> Activation:
         _expect_multiple("input of rope", head_dim, x.width)
@@ -229,6 +231,7 @@ class CountOps:
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: CountedVector | None = None,
     ) -> Activation:
@@ -241,7 +244,7 @@ class CountOps:
         if sinks is not None:
             _expect(f"sinks {sinks.name}", n_heads, sinks.size)
         visible = self._visible_to(rows)
-        pairs = visible.pairs(window)
+        pairs = visible.pairs(window, chunked)
         products = store.operations.items()
         result = self._result(
             "attend",
@@ -249,7 +252,7 @@ class CountOps:
             q.width,
             q,
             weight_bytes=sinks.n_bytes if sinks else 0,
-            kv_read_bytes=visible.tokens(window) * store.token_bytes,
+            kv_read_bytes=visible.tokens(window, chunked) * store.token_bytes,
             operations=Counter({data_type: n * pairs * n_heads * head_dim for data_type, n in products})
             + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
         )
@@ -274,6 +277,10 @@ class CountOps:
 
     def clamped_swiglu(self, gate: Activation, up: Activation, *, alpha: float, limit: float) -> Activation:
         return self.swiglu(gate, up)
+
+    def sigmoid_gate(self, x: Activation, gate: Activation) -> Activation:
+        _expect("gates", (x.rows, 1 if gate.width == 1 else x.width), gate.shape)
+        return self._by_value("sigmoid_gate", ACTIVATION_OPERATIONS, x, gate)
 
     def geglu(self, gate: Activation, up: Activation, approximation: str) -> Activation:
         _expect("second input of geglu", gate.shape, up.shape)
@@ -327,7 +334,11 @@ class CountOps:
             expected=True,
         )
 
-    def combine(self, y: Activation, routes: CountedRoutes) -> Activation:
+    def weigh(self, y: Activation, routes: CountedRoutes) -> Activation:
+        _expect("pairs to weigh", routes.n_rows * routes.n_chosen, y.rows)
+        return self._by_value("weigh", 1, y)
+
+    def combine(self, y: Activation, routes: CountedRoutes, *, weighted: bool = True) -> Activation:
         _expect("pairs to combine", routes.n_rows * routes.n_chosen, y.rows)
         return self._result("combine", routes.n_rows, y.width, y, operations={"fp32": 2 * y.rows * y.width})
 
@@ -338,6 +349,8 @@ class CountOps:
         bias: CountedVector | None,
         store: CountedRecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> Activation:
         _expect_multiple(f"factors of {weight.name}", x.width, weight.size)
         kernel = weight.size // x.width
@@ -370,6 +383,42 @@ class CountOps:
         _expect("state of selective_scan", 4 * state, store.state_bytes)
         read = a_log.n_bytes + d.n_bytes + (dt_bias.n_bytes if dt_bias else 0)
         return self._advanced("selective_scan", (x, dt, b, c), store, rows, 6 * x.rows * state, read)
+
+    def l2_norm(self, x: Activation, head_dim: int, eps: float) -> Activation:
+        _expect_multiple("input of l2_norm", head_dim, x.width)
+        return self._by_value("l2_norm", NORM_OPERATIONS, x)
+
+    def gated_delta_rule(
+        self,
+        q: Activation,
+        k: Activation,
+        v: Activation,
+        a: Activation,
+        b: Activation,
+        a_log: CountedVector,
+        dt_bias: CountedVector,
+        store: CountedRecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> Activation:
+        """Count the state read and written once for every sequence; each of its values is multiplied by the decay, and
+        has a multiply-add for what it recalls, for its update and for the result.
+        """
+        n_heads = a_log.size
+        _expect("keys", q.shape, k.shape)
+        _expect_multiple("keys", n_key_heads, k.width)
+        _expect_multiple("heads", n_key_heads, n_heads)
+        _expect_multiple("values", n_heads, v.width)
+        for what, gates in (("decays", a), ("steps", b)):
+            _expect(f"{what} of gated_delta_rule", (v.rows, n_heads), gates.shape)
+        _expect(f"values of {dt_bias.name}", n_heads, dt_bias.size)
+        state = v.width * k.width // n_key_heads
+        _expect("state of gated_delta_rule", 4 * state, store.state_bytes)
+        read = a_log.n_bytes + dt_bias.n_bytes
+        return self._advanced("gated_delta_rule", (v, q, k, a, b), store, rows, 7 * v.rows * state, read)
 
     def grouped_rms_norm(self, x: Activation, weight: CountedVector, eps: float, n_groups: int) -> Activation:
         _expect(f"input of {weight.name}", weight.size, x.width)
@@ -405,8 +454,21 @@ class CountOps:
     def scale(self, x: Activation, factor: float) -> Activation:
         return self._by_value("scale", 1, x)
 
+    def scale_by_position(
+        self, x: Activation, rows: Rows, *, strength: float, period: int, offset: int = 0
+    ) -> Activation:
+        _expect("rows to scale by position", len(rows.positions), x.rows)
+        return self._by_value("scale", 1, x)
+
     def softcap(self, x: Activation, cap: float) -> Activation:
         return self._by_value("softcap", ACTIVATION_OPERATIONS, x)
+
+    def squared_relu(self, x: Activation) -> Activation:
+        return self._by_value("squared_relu", 2, x)
+
+    def multiply(self, x: Activation, y: Activation) -> Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._by_value("multiply", 1, x, y)
 
     def add(self, x: Activation, y: Activation, scale: float = 1.0) -> Activation:
         _expect("second input of add", x.shape, y.shape)

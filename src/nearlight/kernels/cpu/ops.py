@@ -186,7 +186,12 @@ class CpuOps:
             _expect(f"bias {bias.name}", n_out, bias.size)
         return self._tape.linear(x, weight, bias)
 
-    def rms_norm(self, x: _native.Activation, weight: _native.Vector, eps: float) -> _native.Activation:
+    def rms_norm(
+        self, x: _native.Activation, weight: _native.Vector | None, eps: float, n: int | None = None
+    ) -> _native.Activation:
+        if weight is None:
+            ones = np.ones(n or 0, np.float32)
+            weight = _native.Vector("rms_norm", ones)
         _expect_multiple(f"input of {weight.name}", weight.size, x.shape[1])
         return self._tape.rms_norm(x, weight, eps)
 
@@ -197,11 +202,10 @@ class CpuOps:
         _expect(f"bias {bias.name}", weight.size, bias.size)
         return self._tape.layer_norm(x, weight, bias, eps)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> _native.Activation:
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> _native.Activation:
         tape = self._tape
         assert self.recording is not None
-        half = len(self.recording.ask(frequencies))
-        return tape.rope_angles(positions, half, magnitude)
+        return tape.rope_angles(rows.positions, self.recording.ask(frequencies), magnitude)
 
     def rope(
         self, x: _native.Activation, angles: _native.Activation, head_dim: int, *, interleaved: bool = False
@@ -227,13 +231,14 @@ class CpuOps:
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: _native.Vector | None = None,
     ) -> _native.Activation:
         store = _own(store)
         _expect("rows of the queries", rows.positions.shape[0], q.shape[0])
         _expect_multiple("queries", store.native.n_kv_heads * store.head_dim, q.shape[1])
-        options = _attend_options(q.shape[1] // store.head_dim, window, softcap, sinks)
+        options = _attend_options(q.shape[1] // store.head_dim, window, chunked, softcap, sinks)
         return self._tape.attend(q, store.native, scale, *options)
 
     def attend_whole(
@@ -246,6 +251,7 @@ class CpuOps:
         head_dim: int,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: _native.Vector | None = None,
     ) -> _native.Activation:
@@ -253,7 +259,7 @@ class CpuOps:
         _expect_multiple("keys", head_dim, k.shape[1])
         _expect("rows of the queries", k.shape[0], q.shape[0])
         _expect_multiple("queries", k.shape[1], q.shape[1])
-        options = _attend_options(q.shape[1] // head_dim, window, softcap, sinks)
+        options = _attend_options(q.shape[1] // head_dim, window, chunked, softcap, sinks)
         return self._tape.attend_whole(q, k, v, length, head_dim, scale, *options)
 
     def causal_conv(
@@ -263,13 +269,15 @@ class CpuOps:
         bias: _native.Vector | None,
         store: RecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> _native.Activation:
         width = x.shape[1]
         _expect_multiple(f"factors of {weight.name}", width, weight.size)
         if bias is not None:
             _expect(f"bias {bias.name}", width, bias.size)
         native = _own_recurrence(store, weight.size - width)
-        return self._tape.causal_conv(x, weight, bias, native)
+        return self._tape.causal_conv(x, weight, bias, native, silu)
 
     def selective_scan(
         self,
@@ -301,6 +309,39 @@ class CpuOps:
             _expect(f"values of {vector.name}", n_heads, vector.size)
         native = _own_recurrence(store, width * state_size)
         return self._tape.selective_scan(x, dt, b, c, a_log, d, dt_bias, native, n_heads, n_groups)
+
+    def l2_norm(self, x: _native.Activation, head_dim: int, eps: float) -> _native.Activation:
+        _expect_multiple("input of l2_norm", head_dim, x.shape[1])
+        return self._tape.l2_norm(x, head_dim, eps)
+
+    def gated_delta_rule(
+        self,
+        q: _native.Activation,
+        k: _native.Activation,
+        v: _native.Activation,
+        a: _native.Activation,
+        b: _native.Activation,
+        a_log: _native.Vector,
+        dt_bias: _native.Vector,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> _native.Activation:
+        n_rows, width = v.shape
+        n_heads = a_log.size
+        _expect("rows of the keys", n_rows, k.shape[0])
+        _expect("queries", k.shape, q.shape)
+        _expect_multiple("keys of a delta rule", n_key_heads, k.shape[1])
+        _expect_multiple("heads of a delta rule", n_key_heads, n_heads)
+        _expect_multiple("values of a delta rule", n_heads, width)
+        for what, gates in (("decays", a), ("steps", b)):
+            _expect(f"{what} of a delta rule", (n_rows, n_heads), gates.shape)
+        _expect(f"values of {dt_bias.name}", n_heads, dt_bias.size)
+        native = _own_recurrence(store, width * (k.shape[1] // n_key_heads))
+        return self._tape.gated_delta_rule(q, k, v, a, b, a_log, dt_bias, native, n_key_heads, tiled, scale)
 
     def grouped_rms_norm(
         self, x: _native.Activation, weight: _native.Vector, eps: float, n_groups: int
@@ -356,9 +397,13 @@ class CpuOps:
             _expect(f"biases {bias.name}", len(weights) * n_out, bias.size)
         return self._tape.expert_linear(x, list(weights), routes, bias)
 
-    def combine(self, y: _native.Activation, routes: _native.Routes) -> _native.Activation:
+    def weigh(self, y: _native.Activation, routes: _native.Routes) -> _native.Activation:
+        _expect("pairs to weigh", routes.pairs, y.shape[0])
+        return self._tape.weigh(y, routes)
+
+    def combine(self, y: _native.Activation, routes: _native.Routes, *, weighted: bool = True) -> _native.Activation:
         _expect("pairs to combine", routes.pairs, y.shape[0])
-        return self._tape.combine(y, routes)
+        return self._tape.combine(y, routes, weighted)
 
     def swiglu(self, gate: _native.Activation, up: _native.Activation) -> _native.Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
@@ -370,6 +415,10 @@ class CpuOps:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._tape.clamped_swiglu(gate, up, alpha, limit)
 
+    def sigmoid_gate(self, x: _native.Activation, gate: _native.Activation) -> _native.Activation:
+        _expect("gates", (x.shape[0], 1 if gate.shape[1] == 1 else x.shape[1]), gate.shape)
+        return self._tape.sigmoid_gate(x, gate)
+
     def geglu(self, gate: _native.Activation, up: _native.Activation, approximation: str) -> _native.Activation:
         _expect("second input of geglu", gate.shape, up.shape)
         return self._tape.geglu(gate, up, _is_tanh(approximation))
@@ -377,12 +426,25 @@ class CpuOps:
     def gelu(self, x: _native.Activation, approximation: str) -> _native.Activation:
         return self._tape.gelu(x, _is_tanh(approximation))
 
+    def squared_relu(self, x: _native.Activation) -> _native.Activation:
+        return self._tape.squared_relu(x)
+
+    def multiply(self, x: _native.Activation, y: _native.Activation) -> _native.Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._tape.multiply(x, y)
+
     def add(self, x: _native.Activation, y: _native.Activation, scale: float = 1.0) -> _native.Activation:
         _expect("second input of add", x.shape, y.shape)
         return self._tape.add(x, y, scale)
 
     def scale(self, x: _native.Activation, factor: float) -> _native.Activation:
         return self._tape.scale(x, factor)
+
+    def scale_by_position(
+        self, x: _native.Activation, rows: Rows, *, strength: float, period: int, offset: int = 0
+    ) -> _native.Activation:
+        _expect("rows to scale by position", rows.positions.shape[0], x.shape[0])
+        return self._tape.scale_by_position(x, rows.positions, strength, period, offset)
 
     def softcap(self, x: _native.Activation, cap: float) -> _native.Activation:
         return self._tape.softcap(x, cap)
@@ -411,15 +473,15 @@ def _is_tanh(approximation: str) -> bool:
 
 
 def _attend_options(
-    n_heads: int, window: int | None, softcap: float | None, sinks: _native.Vector | None
-) -> tuple[int, float, _native.Vector | None]:
+    n_heads: int, window: int | None, chunked: bool, softcap: float | None, sinks: _native.Vector | None
+) -> tuple[int, bool, float, _native.Vector | None]:
     if window is not None and window < 1:
         raise ShapeError("attention window", expected="at least 1 token", found=window)
     if softcap is not None and not softcap > 0:
         raise ShapeError("attention softcap", expected="above 0", found=softcap)
     if sinks is not None:
         _expect(f"sinks {sinks.name}", n_heads, sinks.size)
-    return min(window or _UNLIMITED, _UNLIMITED), softcap or 0.0, sinks
+    return min(window or _UNLIMITED, _UNLIMITED), chunked, softcap or 0.0, sinks
 
 
 def _expect(what: str, expected: object, found: object) -> None:
