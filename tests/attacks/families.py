@@ -114,6 +114,28 @@ DIRECTORIES: dict[str, dict[str, Any]] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
         },
     },
+    "gemma4_text": _ROTARY
+    | {
+        "num_hidden_layers": 5,
+        "layer_types": ["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+        "sliding_window": 24,
+        "global_head_dim": 24,
+        "num_kv_shared_layers": 2,
+        "use_double_wide_mlp": True,
+        "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": VOCAB,
+        "enable_moe_block": True,
+        "num_experts": 3,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 16,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+        "tie_word_embeddings": True,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.5},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    },
     "granite": _ROTARY | {"attention_multiplier": 0.2, "embedding_multiplier": 2.0, "logits_scaling": 4.0},
     "gpt_oss": _EXPERTS | {"num_local_experts": 3, "swiglu_limit": 7.0, "swiglu_alpha": 1.702},
     "qwen3_5_text": _DELTA_NET | {"layer_types": ["full_attention", "linear_attention"]},
@@ -241,7 +263,10 @@ def weights(family: str) -> dict[str, np.ndarray]:
     """Make random weights under Hugging Face names, as [out, in]; each expert's by themselves."""
     rng, shapes = np.random.default_rng(7), dict[str, tuple[int, ...]]()
     for parameter in build_model(CountOps(), config_of(family)).parameters():
-        if parameter.stack:
+        if parameter.stack and "*" not in parameter.name:  # all of them in one, along an axis of their own
+            rows, width = parameter.stored_shape
+            shapes[parameter.name.removesuffix(".weight")] = (parameter.stack, rows // parameter.stack, width)
+        elif parameter.stack:
             shape = (parameter.shape[0] // parameter.stack, *parameter.shape[1:])
             shapes |= {parameter.name.replace("*", str(i)): shape for i in range(parameter.stack)}
         else:
@@ -249,14 +274,18 @@ def weights(family: str) -> dict[str, np.ndarray]:
     return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+def tensors_of(family: str) -> dict[str, np.ndarray]:
+    """Make a family's weights as its directories hold them."""
+    tensors = weights(family)
+    if family == "gpt2":
+        return {n: v.T if v.ndim == 2 and ".c_" in n else v for n, v in tensors.items()}
+    return with_halves_together(tensors) if family == "granitemoehybrid" else tensors
+
+
 def directory(family: str) -> Parts:
     """Make a Hugging Face package; qwen2's weights lie in two files with an index."""
     parts = Parts({"config.json": config_of(family), "generation_config.json": dict(GENERATION)})
-    tensors = weights(family)
-    if family == "gpt2":
-        tensors = {n: v.T if v.ndim == 2 and ".c_" in n else v for n, v in tensors.items()}
-    if family == "granitemoehybrid":
-        tensors = with_halves_together(tensors)
+    tensors = tensors_of(family)
     names = sorted(tensors)
     if family == "qwen2":
         halves = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}

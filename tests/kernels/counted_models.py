@@ -29,6 +29,18 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mistral": LLAMA | {"model_type": "mistral", "sliding_window": None},
     "qwen2": LLAMA | {"model_type": "qwen2"},
     "qwen3": LLAMA | {"model_type": "qwen3"},
+    "gemma4": LLAMA
+    | {
+        "model_type": "gemma4_text",
+        "num_hidden_layers": 5,
+        "layer_types": ["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+        "sliding_window": 900,
+        "global_head_dim": 22,
+        "num_kv_shared_layers": 2,
+        "use_double_wide_mlp": True,
+        "hidden_size_per_layer_input": 10,
+        "vocab_size_per_layer_input": V,
+    },
     "gpt2": {"model_type": "gpt2", "vocab_size": V, "n_embd": 42, "n_layer": L, "n_head": 3, "n_positions": 900},
 }
 _STATES: dict[str, Any] = {"mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 5}

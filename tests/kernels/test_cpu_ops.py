@@ -71,6 +71,15 @@ def test_rms_norm_of_each_head(ops: CpuOps, n: int, heads: int) -> None:
     close(found, expected.reshape(4, -1))
 
 
+def test_rms_norm_without_a_weight(ops: CpuOps) -> None:
+    x, ones = random(4, 3 * 19, scale=3), ops.vector(stored(np.ones(19, np.float32)))
+    found = compute(ops, lambda h, rows: ops.rms_norm(h, None, 1e-5, 19), x)
+    np.testing.assert_array_equal(found, compute(ops, lambda h, rows: ops.rms_norm(h, ones, 1e-5), x))
+    for senseless in (None, 0, 18):
+        with pytest.raises(ShapeError, match="input of rms_norm: expected a multiple of"):
+            compute(ops, lambda h, rows, n=senseless: ops.rms_norm(h, None, 1e-5, n), x)
+
+
 @pytest.mark.parametrize("n", [2, 16, 45])
 def test_layer_norm(ops: CpuOps, n: int) -> None:
     x, weight, bias = random(5, n) + 7, random(n, seed=1), random(n, seed=2)
@@ -218,6 +227,10 @@ def test_sigmoid_gate(ops: CpuOps, shape: tuple[int, int], width: int) -> None:
 def test_scale_softcap_and_scaled_sums(ops: CpuOps) -> None:
     x, y = random(3, 71, scale=20), random(3, 71, seed=1)
     np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, 0.3), x), x * np.float32(0.3))
+    factor, more = ops.vector(stored(np.float32([0.3]))), ops.vector(stored(np.float32([1, 2]), "more"))
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, factor), x), x * np.float32(0.3))
+    with pytest.raises(ShapeError, match="values of more: expected 1, found 2"):
+        compute(ops, lambda h, rows: ops.scale(h, more), x)
     close(compute(ops, lambda h, rows: ops.softcap(h, 7.5), x), 7.5 * np.tanh(x.astype(np.float64) / 7.5))
     close(compute(ops, lambda a, b, rows: ops.add(a, b, -1.25), x, y), x - 1.25 * y.astype(np.float64))
 
@@ -280,6 +293,15 @@ def test_take_picks_rows(ops: CpuOps) -> None:
     for logit_rows in ([6], [5, 0, 5], []):
         found = compute(ops, lambda h, rows: ops.take(h, rows.logit_rows), x, rows=rows_of(7, logit_rows=logit_rows))
         np.testing.assert_array_equal(found, x[logit_rows])
+
+
+@pytest.mark.parametrize("n_rows", [1, 6])
+def test_columns_are_picked_of_every_row(ops: CpuOps, n_rows: int) -> None:
+    x = random(n_rows, 23)
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.columns(h, 5, 7), x), x[:, 5:12])
+    for first, width in ((-1, 2), (20, 4), (3, 0)):
+        with pytest.raises(ShapeError, match="columns: expected within 23"):
+            compute(ops, lambda h, rows, cut=(first, width): ops.columns(h, *cut), x)
 
 
 def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:

@@ -31,6 +31,32 @@ GEMMA: dict[str, Any] = {
     "sliding_window": 5,
     "query_pre_attn_scalar": 9,
 }
+GEMMA4: dict[str, Any] = {
+    **{key: value for key, value in GEMMA.items() if key != "query_pre_attn_scalar"},
+    "pad_token_id": 0,
+    "num_hidden_layers": 9,
+    "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 3,
+    "global_head_dim": 22,
+    "vocab_size_per_layer_input": 103,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "proportional", "rope_theta": 7000.0, "partial_rotary_factor": 0.4},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+    },
+}
+SHARED: dict[str, Any] = {
+    "hidden_size_per_layer_input": 10,
+    "num_kv_shared_layers": 4,
+    "use_double_wide_mlp": True,
+    "final_logit_softcapping": 6.0,
+}
+MIXED: dict[str, Any] = {
+    "enable_moe_block": True,
+    "num_experts": 5,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 13,
+    "attention_k_eq_v": True,
+    "num_global_key_value_heads": 3,
+}
 EXPERTS: dict[str, Any] = {**SIZES, "head_dim": 14, "num_experts_per_tok": 2}
 
 DELTA_NET: dict[str, Any] = {
@@ -136,6 +162,9 @@ CONFIGS: dict[str, Any] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         },
     ),
+    "gemma4_text": transformers.Gemma4TextConfig(**GEMMA4, **SHARED),
+    "gemma4_text-experts": transformers.Gemma4TextConfig(**GEMMA4, **MIXED, hidden_size_per_layer_input=0),
+    "gemma4_text-all": transformers.Gemma4TextConfig(**GEMMA4, **SHARED, **MIXED),
     "granite": transformers.GraniteConfig(
         **{**SIZES, "hidden_size": 36},
         attention_multiplier=0.3,
@@ -387,7 +416,9 @@ def scramble(model: Any) -> None:
                 parameter.normal_(mean=0.7, std=0.3)
         stored = model.state_dict()
         for name, buffer in model.named_buffers():
-            if name in stored:  # a correction of what experts are chosen by
+            if name.endswith("layer_scalar"):  # a weight in all but name
+                buffer.normal_(mean=0.9, std=0.2)
+            elif name in stored:  # a correction of what experts are chosen by
                 buffer.normal_(std=0.1)
     model.tie_weights()
 

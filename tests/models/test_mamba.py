@@ -208,7 +208,7 @@ def test_bytes_beside_keys_and_values_are_counted(tmp_path: Path, name: str) -> 
 def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:
     """On the CPU kernels, as with attention: greedy answers must not hang on how a prompt was cut."""
     for name in ("mamba", "mamba2-groups", "qwen3_5_moe", "qwen3_next"):
-        write_model(tmp_path / name, CONFIGS[name])
+        write_model(tmp_path / name, {**CONFIGS, **HYBRIDS}[name])
         whole = nearlight.load(tmp_path / name, threads=1).logits(IDS)
         for threads in (1, 2, 3):
             engine = nearlight.load(tmp_path / name, threads=threads).engine

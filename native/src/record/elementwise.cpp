@@ -114,14 +114,14 @@ Activation new_activation(Tape& tape, RowCount rows, int64_t width) {
   return {rows, width, std::make_shared<Slot>(tape.slots(), n_bytes)};
 }
 
-Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps) {
+Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, int64_t n, float eps) {
   Activation out = new_activation(tape, x.rows, x.width);
-  const int64_t width = x.width, n = weight->size;
-  add_by_head(tape, weight->name, x.place(), out, {}, width / n,
+  const int64_t width = x.width;
+  add_by_head(tape, weight ? weight->name : "rms_norm", x.place(), out, {}, width / n,
               [=, from = x.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
                 const int64_t at = rows.begin * width + heads.begin * n;
-                level().vector->rms_norm(from.in<float>(arena) + at, weight->data(), to.in<float>(arena) + at,
-                                         rows.size() * heads.size(), n, eps);
+                level().vector->rms_norm(from.in<float>(arena) + at, weight ? weight->data() : nullptr,
+                                         to.in<float>(arena) + at, rows.size() * heads.size(), n, eps);
               });
   return out;
 }
@@ -281,6 +281,18 @@ Activation add(Tape& tape, const Activation& x, const Activation& y, float scale
   const auto function = level().vector->add_scaled;
   return by_value(tape, "add", y, x, kFewSums,
                   [=](const float* b, const float* a, float* sum, int64_t n) { function(a, scale, b, sum, n); });
+}
+
+Activation columns(Tape& tape, const Activation& x, int64_t first, int64_t width) {
+  Activation out = new_activation(tape, x.rows, width);
+  const int64_t from_width = x.width;
+  add_by_row(tape, "columns", {x.place()}, out,
+             [=, from = x.place(), to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
+               for (int64_t r = row; r < row + n_rows; r++) {
+                 std::copy_n(from.in<float>(arena) + r * from_width + first, width, to.in<float>(arena) + r * width);
+               }
+             });
+  return out;
 }
 
 Activation take(Tape& tape, const Activation& x, Input indices) {

@@ -133,7 +133,7 @@ constexpr int64_t kDeltaChannels = 32;  // whose states of 128 dimensions take h
 constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
 
 struct VectorKernels {
-  // y = x / rms(x) * weight for n_vectors of n values each.
+  // y = x / rms(x) * weight for n_vectors of n values each; weight may be null.
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n_vectors, int64_t n, float eps);
   // y = (x - mean) / deviation * weight + bias, likewise.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float* y, int64_t n_vectors, int64_t n,

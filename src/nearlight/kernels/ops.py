@@ -27,6 +27,10 @@ Matrix: TypeAlias = Any
 Float32 = NDArray[np.float32]
 
 
+Table: TypeAlias = Any
+"""What the same kernel set's `table` gave."""
+
+
 class Weight(Protocol):
     """A matrix [out, in] as the kernel set keeps it."""
 
@@ -171,6 +175,9 @@ class Ops(Protocol):
         through for those; NaN in them is noticed in the logits.
         """
 
+    def table(self, tensor: StoredTensor) -> Table:
+        """Take in a matrix [n, width] that only `look_up` reads: it stays where it is stored, nothing is copied."""
+
     def vector(self, tensor: StoredTensor) -> Array:
         """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""
 
@@ -194,6 +201,12 @@ class Ops(Protocol):
         """Look rows up, times `scale`: ids [R], table [V, M] -> [R, M].
 
         With `given`, the rows' embeddings [E, M], an id of -1 - i is the i-th of these, as it is.
+        """
+
+    def look_up(self, table: Table, ids: Array, scale: float = 1.0) -> Array:
+        """Look rows up where they are stored, times `scale`: ids [R], table [n, N] -> [R, N].
+
+        An id that is none of its rows has the first, which is padding's: so have rows that are given as embeddings.
         """
 
     def linear(self, x: Array, weight: Matrix, bias: Array | None = None) -> Array:
@@ -294,8 +307,8 @@ class Ops(Protocol):
     def add(self, x: Array, y: Array, scale: float = 1.0) -> Array:
         """Compute x + scale * y, of equal shape."""
 
-    def scale(self, x: Array, factor: float) -> Array:
-        """Multiply all values by a factor."""
+    def scale(self, x: Array, factor: float | Array) -> Array:
+        """Multiply all values by a factor: a number, or a vector of one."""
 
     def scale_by_position(self, x: Array, rows: Rows, *, strength: float, period: int, offset: int = 0) -> Array:
         """Multiply a row by 1 + strength * log(1 + (position + offset) // period), so that many scores stay sharp.
@@ -308,6 +321,15 @@ class Ops(Protocol):
 
     def take(self, x: Array, indices: Array) -> Array:
         """Pick rows: x [R, width], indices [W] -> [W, width]."""
+
+    def columns(self, x: Array, first: int, width: int) -> Array:
+        """Pick the values first … first + width - 1 of every row: x [R, …] -> [R, width]."""
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        """Pick the rows whose logits are asked for, to go on with these alone: for layers that only attend.
+
+        They must be asked for in the order of the rows. All are logit rows then, and `logit_rows` is None.
+        """
 
 
 EXTRA_OPS: dict[str, frozenset[str]] = {

@@ -189,6 +189,9 @@ class ReferenceOps:
                 )
         return TorchWeight(tensor.name, floats.reshape(tensor.shape))
 
+    def table(self, tensor: StoredTensor) -> StoredTensor:
+        return tensor
+
     def vector(self, tensor: StoredTensor) -> torch.Tensor:
         return self._floats(tensor).reshape(-1)
 
@@ -236,6 +239,11 @@ class ReferenceOps:
         found[~own] = F.embedding(-1 - ids[~own], given)
         return found
 
+    def look_up(self, table: StoredTensor, ids: Array, scale: float = 1.0) -> torch.Tensor:
+        stored = torch.where((ids < 0) | (ids >= table.n_rows), 0, ids).numpy(force=True)
+        values = dequantize(table.format, np.ascontiguousarray(table.read()[stored]), table.row_length)
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device) * scale
+
     def linear(self, x: torch.Tensor, weight: TorchWeight, bias: Array | None = None) -> torch.Tensor:
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"input of {weight.name}", expected=[x.shape[0], weight.shape[1]], found=list(x.shape))
@@ -250,14 +258,14 @@ class ReferenceOps:
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> torch.Tensor:
         return F.layer_norm(x.float(), (len(weight),), weight, bias, eps)
 
-    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> tuple[Array, Array]:
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> torch.Tensor:
         lengths = rows.positions + 1 if rows.lengths is None else rows.lengths
         per_position = np.asarray(frequencies(lengths.tolist()), dtype=np.float32)
         angles = rows.positions.float()[:, None] * torch.from_numpy(per_position).to(self.device)
-        return angles.cos() * magnitude, angles.sin() * magnitude
+        return torch.cat([angles.cos(), angles.sin()], dim=-1) * magnitude
 
     def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> torch.Tensor:
-        cos, sin = (part[:, None, :] for part in angles)  # [R, 1, rotary/2]
+        cos, sin = angles[:, None, :].chunk(2, -1)  # [R, 1, rotary/2]
         half = cos.shape[-1]
         heads = _split(x.float(), head_dim)
         rotary, rest = heads[..., : 2 * half], heads[..., 2 * half :]
@@ -481,7 +489,7 @@ class ReferenceOps:
         result: torch.Tensor = x + scale * y
         return result
 
-    def scale(self, x: Array, factor: float) -> torch.Tensor:
+    def scale(self, x: Array, factor: float | Array) -> torch.Tensor:
         result: torch.Tensor = x * factor
         return result
 
@@ -497,6 +505,14 @@ class ReferenceOps:
     def take(self, x: Array, indices: Array) -> torch.Tensor:
         result: torch.Tensor = x[indices]
         return result
+
+    def columns(self, x: Array, first: int, width: int) -> torch.Tensor:
+        result: torch.Tensor = x[:, first : first + width]
+        return result
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = rows.logit_rows
+        return Rows(rows.tokens[chosen], rows.positions[chosen], rows.sequences[chosen], None, rows.embeddings)
 
 
 def _split(x: torch.Tensor, width: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from nearlight.kernels.ops import Array, ExpertOps, Ops, Routing
 from nearlight.layers.basic import Linear
 from nearlight.layers.mlp import GatedMLP
-from nearlight.layers.parameters import Layer, Parameter, Role
+from nearlight.layers.parameters import Layer, Parameter, Part, Role
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,22 @@ class ExpertNames:
 
 
 class ExpertLinear(Layer):
-    """A matrix for each expert. Shapes: rows or pairs [.., n_in] -> pairs [k * R, n_out]."""
+    """A matrix for each expert, or a `part` of each one's. Shapes: rows or pairs [.., n_in] -> pairs [k * R, n_out]."""
 
     def __init__(
-        self, ops: ExpertOps, name: str, n_experts: int, n_out: int, n_in: int, active: Fraction, bias: bool = False
+        self,
+        ops: ExpertOps,
+        name: str,
+        n_experts: int,
+        n_out: int,
+        n_in: int,
+        active: Fraction,
+        bias: bool = False,
+        part: Part | None = None,
     ) -> None:
         self.ops = ops
         role: Role = "expert"
-        self.weight = Parameter(f"{name}.weight", (n_experts * n_out, n_in), role, active=active, stack=n_experts)
+        self.weight = Parameter(f"{name}.weight", (n_experts * n_out, n_in), role, part, active, stack=n_experts)
         self.bias = Parameter(f"{name}.bias", (n_experts * n_out,), role, active=active) if bias else None
 
     def __call__(self, x: Array, routes: Array) -> Array:

@@ -65,8 +65,8 @@ def bind(
     """
     bound = [(parameter, _parts_of(parameter, package, formats)) for parameter in model.parameters()]
     matrices = [(parameter, parts) for parameter, parts in bound if parameter.is_matrix]
-    vectors = [(parameter, parts) for parameter, parts in bound if not parameter.is_matrix]
-    done, total = 0, sum(part.n_bytes for _, parts in bound for part in parts)
+    others = [(parameter, parts) for parameter, parts in bound if not parameter.is_matrix]
+    done, total = 0, sum(part.n_bytes for parameter, parts in bound if not parameter.is_table for part in parts)
 
     def took(n_bytes: int) -> None:
         nonlocal done
@@ -93,7 +93,10 @@ def bind(
         if kept:
             made = [(part.format, value) for p, parts in matrices for part, value in zip(parts, p.values, strict=True)]
             kept.keep(made, (clock() - started) / ops.threads)
-    for parameter, parts in vectors:
+    for parameter, parts in others:
+        if parameter.is_table:  # none of it is read
+            parameter.bind(ops, parts[0])
+            continue
         _check_finite(parameter, parts[0], package)
         take(parameter, parts, ops.vector)
 

@@ -17,6 +17,7 @@ from nearlight.models.exaone4 import Exaone4
 from nearlight.models.falcon_h1 import FalconH1
 from nearlight.models.gemma2 import Gemma2
 from nearlight.models.gemma3_text import Gemma3
+from nearlight.models.gemma4_text import Gemma4
 from nearlight.models.glm4 import Glm4
 from nearlight.models.glm4_moe import Glm4Moe
 from nearlight.models.gpt2 import GPT2
@@ -52,6 +53,7 @@ FAMILIES: dict[str, Family] = {
     "falcon_h1": FalconH1,
     "gemma2": Gemma2,
     "gemma3_text": Gemma3,
+    "gemma4_text": Gemma4,
     "glm4": Glm4,
     "glm4_moe": Glm4Moe,
     "gpt2": GPT2,

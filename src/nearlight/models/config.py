@@ -74,7 +74,7 @@ class ConfigReader:
 
     def count(self, key: str, default: Any = _MISSING) -> int:
         """Return an integer as `positions` does, or 0."""
-        value = self._config.get(key)
+        value = self._value(key, default)
         return 0 if value == 0 and not isinstance(value, bool) else self.positions(key, default)
 
     def number(self, key: str, default: Any = _MISSING) -> float:

@@ -37,6 +37,8 @@ def rope_of(
     parameters = {**defaults, **{key: value for key, value in parameters.items() if value is not None}}
     rotary = ConfigReader(parameters, "config.json: rope_parameters").number("partial_rotary_factor", 1.0)
     config.require(rotary <= 1, "partial_rotary_factor", "at most 1", rotary)
+    if parameters.get("rope_type") == "proportional":  # which of all pairs turn is said by their frequencies
+        rotary = 1.0
     rotary_dim = int(attention_shape(config).head_dim * rotary + 1e-6)  # the factor may be a rounded quotient
     return Rope(ops, parameters, rotary_dim, config.positions("max_position_embeddings"))
 

@@ -25,6 +25,7 @@ from nearlight.package.gguf_names import (
     DECODER,
     FALCON_H1,
     GEMMA,
+    GEMMA4,
     GLM4,
     GLM4_MOE,
     GPT2,
@@ -238,18 +239,75 @@ def _qwen3_next_config(metadata: Metadata, architecture: str, tensors: Tensors) 
 def _olmo_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """OLMo 3's files are of the same architecture, and have a window."""
     config = _decoder_config(metadata, architecture, tensors)
-    pattern = metadata.numbers(f"{architecture}.attention.sliding_window_pattern")
-    if not pattern:
+    if f"{architecture}.attention.sliding_window_pattern" not in metadata:
         return config
     theta = metadata.number(f"{architecture}.rope.freq_base_swa", config["rope_parameters"]["rope_theta"], above=0)
     return config | {
         "model_type": "olmo3",
-        "layer_types": [SLIDING if slides else FULL for slides in pattern],
+        "layer_types": _kinds_by_pattern(metadata, architecture, config["num_hidden_layers"]),
         "rope_parameters": {
             FULL: config["rope_parameters"],
             SLIDING: {"rope_type": "default", "rope_theta": theta},
         },
     }
+
+
+def _gemma4_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Layers without a window have heads of their own size, and those that share keys and values may have wider MLPs.
+
+    That values are made of keys is seen by the matrix that is missing.
+    """
+    n_layers = _sizes(metadata, architecture)("block_count", most=MAX_LAYERS)
+    n_shared = metadata.integer(f"{architecture}.attention.shared_kv_layers", 0, most=n_layers)
+    kinds = _kinds_by_pattern(metadata, architecture, n_layers)
+    kinds[-1] = FULL  # whatever is said of it
+    widths = metadata.by_layer(f"{architecture}.feed_forward_length", n_layers)
+    heads = metadata.by_layer(f"{architecture}.attention.head_count_kv", n_layers)
+    wide = n_shared > 0 and widths[-1] == 2 * widths[0]
+    by_kind = dict(zip(kinds, heads, strict=True))
+    if [widths[0]] * (n_layers - n_shared) + [(1 + wide) * widths[0]] * n_shared != widths:
+        expected = "one width, or twice that in the layers that share keys and values"
+        raise UnsupportedError(
+            f"{architecture}.feed_forward_length", where=metadata.path, expected=expected, found=str(widths)[:60]
+        )
+    if [by_kind[kind] for kind in kinds] != heads:
+        expected = "one number for each kind of layer"
+        raise UnsupportedError(
+            f"{architecture}.attention.head_count_kv", where=metadata.path, expected=expected, found=str(heads)[:60]
+        )
+    uniform = {"feed_forward_length": widths[0], "attention.head_count_kv": by_kind[FULL]}
+    plain = metadata.replacing({f"{architecture}.{key}": value for key, value in uniform.items()})
+    config = _decoder_config(plain, architecture, tensors)
+    size, full = _sizes(metadata, architecture), kinds.index(FULL)
+    cap = metadata.number(f"{architecture}.final_logit_softcapping", 0.0)
+    theta = metadata.number(f"{architecture}.rope.freq_base_swa", 10_000.0, above=0)
+    table = tensors.get("per_layer_token_embd.weight")
+    return config | {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "final_logit_softcapping": cap if cap > 0 else None,
+        "layer_types": kinds,
+        "head_dim": size("attention.key_length_swa", config["head_dim"]),
+        "global_head_dim": config["head_dim"],
+        "num_key_value_heads": by_kind.get(SLIDING, by_kind[FULL]),
+        "num_global_key_value_heads": by_kind[FULL],
+        "attention_k_eq_v": f"blk.{full}.attn_v.weight" not in tensors,
+        "num_kv_shared_layers": n_shared,
+        "use_double_wide_mlp": wide,
+        "hidden_size_per_layer_input": metadata.integer(f"{architecture}.embedding_length_per_layer_input", 0),
+        "vocab_size_per_layer_input": table.shape[0] if table and table.shape else config["vocab_size"],
+        "enable_moe_block": "num_experts" in config,
+        "top_k_experts": config.get("num_experts_per_tok"),
+        "rope_parameters": {
+            FULL: config["rope_parameters"],
+            SLIDING: {"rope_type": "default", "rope_theta": theta},
+        },
+    }
+
+
+def _kinds_by_pattern(metadata: Metadata, architecture: str, n_layers: int) -> list[str]:
+    """Read which layers have a window."""
+    flags = metadata.flags(f"{architecture}.attention.sliding_window_pattern", n_layers)
+    return [SLIDING if slides else FULL for slides in flags]
 
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
@@ -383,6 +441,7 @@ ARCHITECTURES = {
     "falcon-h1": Architecture("falcon_h1", _falcon_h1_config, FALCON_H1),
     "gemma2": Architecture("gemma2", _gemma_config, GEMMA),
     "gemma3": Architecture("gemma3_text", _gemma_config, GEMMA),
+    "gemma4": Architecture("gemma4_text", _gemma4_config, GEMMA4),
     "glm4": Architecture("glm4", _decoder_config, GLM4),
     "glm4moe": Architecture("glm4_moe", _glm4_moe_config, GLM4_MOE),
     "gpt-oss": Architecture("gpt_oss", _gpt_oss_config, GPT_OSS),

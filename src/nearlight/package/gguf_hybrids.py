@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from nearlight.errors import PackageError, UnsupportedError
 from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.tensors import StoredTensor
@@ -40,15 +38,7 @@ def uniform(metadata: Metadata, architecture: str) -> Metadata:
 def by_layer(metadata: Metadata, key: str) -> list[int]:
     """Read a number for each layer, or one for all. Raises: PackageError for more or fewer of them than layers."""
     n_layers = metadata.integer(f"{key.partition('.')[0]}.block_count", least=1, most=10_000)
-    value = metadata.values.get(key)
-    if not isinstance(value, np.ndarray):
-        return [metadata.integer(key)] * n_layers
-    if value.dtype.kind not in "iu" or len(value) != n_layers or not ((value >= 0) & (value < 2**31)).all():
-        expected = f"{n_layers} whole numbers, one for each layer"
-        raise PackageError(
-            f"metadata '{key}'", where=metadata.path, expected=expected, found=f"an array of {len(value)}"
-        )
-    return [int(size) for size in value]
+    return metadata.by_layer(key, n_layers)
 
 
 def lfm2(metadata: Metadata, architecture: str, tensors: Tensors, decoder: Mapping[str, Any]) -> dict[str, Any]:

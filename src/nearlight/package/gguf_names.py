@@ -22,7 +22,7 @@ from nearlight.dtypes import F32
 from nearlight.errors import PackageError
 from nearlight.package.tensors import Bytes, StoredTensor
 
-_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>[\w.]+?)(?:\.(?P<kind>weight|bias))?")
+_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>[\w.]+?)(?:\.(?P<kind>weight|bias|scale))?")
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,30 @@ GPT_OSS = _decoder(
 )
 OLMO2 = _decoder(**_FOUR_NORMS)
 GEMMA = _decoder(**_FOUR_NORMS, ffn_norm="pre_feedforward_layernorm")
+GEMMA4 = Names(
+    {
+        **DECODER.outside,
+        "per_layer_token_embd": "model.embed_tokens_per_layer",
+        "per_layer_model_proj": "model.per_layer_model_projection",
+        "per_layer_proj_norm": "model.per_layer_projection_norm",
+    },
+    DECODER.layer,
+    {
+        **GEMMA.inside,
+        "inp_gate": "per_layer_input_gate",
+        "proj": "per_layer_projection",
+        "post_norm": "post_per_layer_input_norm",
+        "layer_output_scale.weight": "layer_scalar",
+        "post_ffw_norm_1": "post_feedforward_layernorm_1",
+        "pre_ffw_norm_2": "pre_feedforward_layernorm_2",
+        "post_ffw_norm_2": "post_feedforward_layernorm_2",
+        "ffn_gate_inp": "router.proj",
+        "ffn_gate_inp.scale": "router.scale",
+        "ffn_gate_up_exps": "experts.gate_up_proj",
+        "ffn_down_exps": "experts.down_proj",
+        "ffn_down_exps.scale": "router.per_expert_scale",
+    },
+)
 GLM4 = _decoder(
     post_attention_norm="post_self_attn_layernorm", post_ffw_norm="post_mlp_layernorm", ffn_up="mlp.gate_up_proj"
 )

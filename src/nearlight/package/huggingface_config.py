@@ -28,6 +28,7 @@ _READABLE_METHODS = {("gpt_oss", "mxfp4")}
 
 _TEXT_PARTS = {
     "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
     "llama4": "llama4_text",
     "mistral3": "mistral",
     "qwen3_5": "qwen3_5_text",

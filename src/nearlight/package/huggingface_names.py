@@ -29,8 +29,8 @@ class Layout:
 
     `prefix` precedes every name but the output head's; names matching `buffers` are no weights; those matching
     `transposed` are stored [in, out], those matching `less_one` less one. `wrapped` matches the names in a
-    model that also sees, whose part for text this is. `taken_apart` is done to tensors of which several are one in the
-    files.
+    model that also sees, whose part for text this is; `stacked` those of all experts' matrices [E, out, in] in one.
+    `taken_apart` is done to tensors of which several are one in the files.
     """
 
     prefix: str
@@ -38,6 +38,7 @@ class Layout:
     transposed: re.Pattern[str] | None = None
     less_one: re.Pattern[str] | None = None
     wrapped: re.Pattern[str] | None = None
+    stacked: re.Pattern[str] | None = None
     taken_apart: Callable[[Mapping[str, StoredTensor]], dict[str, StoredTensor]] = dict
 
 
@@ -50,7 +51,9 @@ GPT2 = Layout(
 _WRAPPED = re.compile(
     r"(?:language_model\.model|model\.language_model)\.(?P<name>.+)|(?:language_model\.)?(?P<head>lm_head\..+)"
 )
+_STACKED = re.compile(r".*\.experts\.(gate_up_proj|down_proj)")
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"), wrapped=_WRAPPED)
+GEMMA4 = Layout("model.", DECODER.buffers, wrapped=_WRAPPED, stacked=_STACKED)
 WRAPPED = replace(DECODER, wrapped=_WRAPPED)
 LLAMA4 = replace(WRAPPED, taken_apart=partial(experts_apart, in_turns=False))
 GPT_OSS = replace(DECODER, taken_apart=partial(experts_apart, in_turns=True))
@@ -64,6 +67,7 @@ LAYOUTS = {
     "gpt2": GPT2,
     "gemma2": GEMMA,
     "gemma3_text": GEMMA,
+    "gemma4_text": GEMMA4,
     "gpt_oss": GPT_OSS,
     "granitemoe": GRANITE_MOE,
     "granitemoehybrid": GRANITE_MOE,
@@ -94,6 +98,8 @@ def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str,
             tensor = _transposed(tensor)
         if layout.less_one is not None and layout.less_one.fullmatch(name) and len(tensor.shape) == 1:
             tensor = _plus_one(tensor)
+        if layout.stacked is not None and layout.stacked.fullmatch(name) and len(tensor.shape) == 3:
+            name, tensor = f"{name}.weight", replace(tensor, shape=(tensor.n_rows, tensor.row_length))
         full_name = name if has_prefix or name.startswith("lm_head.") else layout.prefix + name
         normalized[full_name] = tensor.renamed(full_name)
     return layout.taken_apart(normalized)

@@ -44,6 +44,16 @@ class CountedWeight:
         self.data_type = target.multiplied_in(tensor.format)
 
 
+class CountedTable:
+    """A matrix that stays in its file: it takes no memory, and a row that is looked up is read from the file."""
+
+    n_bytes = 0
+
+    def __init__(self, tensor: StoredTensor) -> None:
+        self.name, self.width = tensor.name, tensor.row_length
+        self.row_bytes = tensor.format.row_bytes(tensor.row_length)
+
+
 class CountedVector:
     """A small parameter, kept as float32."""
 
@@ -148,6 +158,9 @@ class CountOps:
     def matrix(self, tensor: StoredTensor) -> CountedWeight:
         return CountedWeight(tensor, self.target)
 
+    def table(self, tensor: StoredTensor) -> CountedTable:
+        return CountedTable(tensor)
+
     def vector(self, tensor: StoredTensor) -> CountedVector:
         return CountedVector(tensor)
 
@@ -174,6 +187,10 @@ class CountOps:
             _expect("width of the embeddings", width, given.shape[1])
         n_bytes = int(np.count_nonzero(np.asarray(ids) >= 0)) * table.format.row_bytes(width)
         return self._result("embed", len(ids), width, name=table.name, weight_bytes=n_bytes)
+
+    def look_up(self, table: CountedTable, ids: Array, scale: float = 1.0) -> Activation:
+        n_bytes = len(ids) * table.row_bytes
+        return self._result("look_up", len(ids), table.width, name=table.name, file_bytes=n_bytes)
 
     def linear(self, x: Activation, weight: CountedWeight, bias: CountedVector | None = None) -> Activation:
         n_out, n_in = weight.shape
@@ -257,7 +274,7 @@ class CountOps:
             + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
         )
         scratch = self.target.attention_scratch_bytes(n_rows, n_heads // store.n_kv_heads, head_dim)
-        if scratch:
+        if scratch and n_rows:
             self.room.give_back(self.room.take(scratch))
         return result
 
@@ -451,7 +468,7 @@ class CountOps:
     def gelu(self, x: Activation, approximation: str) -> Activation:
         return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
 
-    def scale(self, x: Activation, factor: float) -> Activation:
+    def scale(self, x: Activation, factor: float | CountedVector) -> Activation:
         return self._by_value("scale", 1, x)
 
     def scale_by_position(
@@ -476,6 +493,18 @@ class CountOps:
 
     def take(self, x: Activation, indices: Array) -> Activation:
         return self._result("take", len(indices), x.width)
+
+    def columns(self, x: Activation, first: int, width: int) -> Activation:
+        if not 0 <= first < first + width <= x.width:
+            raise ShapeError("columns", expected=f"within {x.width}", found=[first, first + width])
+        return self._result("columns", x.rows, width)
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = np.asarray(rows.logit_rows, np.intp)
+        tokens, positions, sequences = (
+            np.asarray(field)[chosen] for field in (rows.tokens, rows.positions, rows.sequences)
+        )
+        return Rows(tokens, positions, sequences, None, rows.embeddings)
 
     # -- adding up -------------------------------------------------------------------------------------------------
 

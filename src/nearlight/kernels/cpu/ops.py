@@ -151,6 +151,11 @@ class CpuOps:
             raise ShapeError(tensor.name, expected="a matrix [out, in]", found=list(tensor.shape))
         return _native.Matrix(self.runtime, tensor.name, _FORMAT_NUMBERS[tensor.format], *tensor.shape)
 
+    def table(self, tensor: StoredTensor) -> _native.StoredTable:
+        if len(tensor.shape) != 2 or 0 in tensor.shape:
+            raise ShapeError(tensor.name, expected="a matrix [n, width]", found=list(tensor.shape))
+        return _native.StoredTable(tensor.name, _FORMAT_NUMBERS[tensor.format], tensor.row_length, tensor.read())
+
     def vector(self, tensor: StoredTensor) -> _native.Vector:
         values = dequantize(tensor.format, tensor.read(), tensor.row_length)
         return _native.Vector(tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
@@ -177,6 +182,9 @@ class CpuOps:
     ) -> _native.Activation:
         return self._tape.embed(table, ids, given, scale)
 
+    def look_up(self, table: _native.StoredTable, ids: Array, scale: float = 1.0) -> _native.Activation:
+        return self._tape.look_up(table, ids, scale)
+
     def linear(
         self, x: _native.Activation, weight: _native.Matrix, bias: _native.Vector | None = None
     ) -> _native.Activation:
@@ -189,11 +197,9 @@ class CpuOps:
     def rms_norm(
         self, x: _native.Activation, weight: _native.Vector | None, eps: float, n: int | None = None
     ) -> _native.Activation:
-        if weight is None:
-            ones = np.ones(n or 0, np.float32)
-            weight = _native.Vector("rms_norm", ones)
-        _expect_multiple(f"input of {weight.name}", weight.size, x.shape[1])
-        return self._tape.rms_norm(x, weight, eps)
+        what, n = ("rms_norm", n or 0) if weight is None else (weight.name, weight.size)
+        _expect_multiple(f"input of {what}", n, x.shape[1])
+        return self._tape.rms_norm(x, weight, n, eps)
 
     def layer_norm(
         self, x: _native.Activation, weight: _native.Vector, bias: _native.Vector, eps: float
@@ -437,7 +443,9 @@ class CpuOps:
         _expect("second input of add", x.shape, y.shape)
         return self._tape.add(x, y, scale)
 
-    def scale(self, x: _native.Activation, factor: float) -> _native.Activation:
+    def scale(self, x: _native.Activation, factor: float | _native.Vector) -> _native.Activation:
+        if isinstance(factor, _native.Vector):
+            _expect(f"values of {factor.name}", 1, factor.size)
         return self._tape.scale(x, factor)
 
     def scale_by_position(
@@ -451,6 +459,16 @@ class CpuOps:
 
     def take(self, x: _native.Activation, indices: Array) -> _native.Activation:
         return self._tape.take(x, indices)
+
+    def columns(self, x: _native.Activation, first: int, width: int) -> _native.Activation:
+        if not 0 <= first < first + width <= x.shape[1]:
+            raise ShapeError("columns", expected=f"within {x.shape[1]}", found=[first, first + width])
+        return self._tape.columns(x, first, width)
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        tape = self._tape
+        tape.use_logit_rows()
+        return Rows(tape.logit_tokens, tape.logit_positions, tape.logit_sequences, None, rows.embeddings)
 
 
 def _own(store: KVStore) -> CpuKVStore:
