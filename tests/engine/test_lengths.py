@@ -148,8 +148,9 @@ def test_logits_wait_for_keys_that_are_computed_again(engine: Engine, monkeypatc
     sequence = new(engine, IDS[:TRAINED])
     next_logits(engine, sequence)
     engine.extend(sequence, IDS[TRAINED : TRAINED + 2])
-    monkeypatch.setattr(engine, "step", partial(engine.step, max_rows=5))
-    found = engine.logits(sequence)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "step", partial(engine.step, max_rows=5))
+        found = engine.logits(sequence)
     assert len(found) == 2
     other = new(engine, IDS[:TRAINED])
     next_logits(engine, other)
