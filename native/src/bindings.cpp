@@ -84,6 +84,15 @@ nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> packed_bytes(std::shared_ptr<
   return {m.data, {m.n_bytes()}, owner};
 }
 
+std::shared_ptr<StoredTable> make_table(std::string name, int format, int64_t width, ByteArray rows) {
+  const auto stored = static_cast<Format>(format);
+  if (rows.shape(0) == 0 || width < 1 || rows.shape(1) != stored_row_bytes(stored, width) || rows.stride(1) != 1) {
+    throw std::invalid_argument(name + ": expected rows of " + std::to_string(stored_row_bytes(stored, width)) + " bytes");
+  }
+  return std::make_shared<StoredTable>(StoredTable{std::move(name), stored, static_cast<int64_t>(rows.shape(0)), width,
+                                                   rows.data(), rows.stride(0), std::make_shared<ByteArray>(rows)});
+}
+
 std::shared_ptr<Vector> make_vector(std::string name, FloatArray values) {
   const size_t n = values.shape(0);
   auto vector = std::make_shared<Vector>(Vector{std::move(name), static_cast<int64_t>(n), allocate(n * sizeof(float))});
@@ -129,7 +138,9 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& res
   if (positions.size() != tokens.size() || sequences.size() != tokens.size()) {
     throw std::invalid_argument("tokens, positions and sequences must be as many");
   }
-  Step step{std::move(tokens), std::move(positions), std::move(sequences), std::move(logit_rows), {}, {}, {}};
+  Step step;
+  step.tokens = std::move(tokens), step.positions = std::move(positions);
+  step.sequences = std::move(sequences), step.logit_rows = std::move(logit_rows);
   if (embeddings) {
     step.embeddings = {embeddings->data(), static_cast<int64_t>(embeddings->shape(0)),
                        static_cast<int64_t>(embeddings->shape(1))};
@@ -204,6 +215,11 @@ void bind_parameters(nb::module_& m) {
       .def(nb::new_(&make_vector), "name"_a, "values"_a)
       .def_ro("name", &Vector::name)
       .def_ro("size", &Vector::size);
+
+  nb::class_<StoredTable>(m, "StoredTable")
+      .def(nb::new_(&make_table), "name"_a, "format"_a, "width"_a, "rows"_a)
+      .def_ro("name", &StoredTable::name)
+      .def_prop_ro("shape", [](const StoredTable& t) { return std::pair(t.n_rows, t.width); });
 
   nb::class_<KVStore>(m, "KVStore")
       .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, int format) {
@@ -300,6 +316,10 @@ void bind_tape(nb::module_& m) {
       .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.rows()}; })
       .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.rows()}; })
       .def_prop_ro("logit_rows", [](const Tape& t) { return Input{&Step::logit_rows, t.logit_rows()}; })
+      .def("use_logit_rows", &Tape::use_logit_rows)
+      .def_prop_ro("logit_tokens", [](const Tape& t) { return Input{&Step::logit_tokens, t.logit_rows()}; })
+      .def_prop_ro("logit_positions", [](const Tape& t) { return Input{&Step::logit_positions, t.logit_rows()}; })
+      .def_prop_ro("logit_sequences", [](const Tape& t) { return Input{&Step::logit_sequences, t.logit_rows()}; })
       .def_prop_ro("embeddings", [](const Tape&) { return GivenRows{}; })
       .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "logit_rows"_a,
            "embeddings"_a.none(), "frequencies"_a,
@@ -325,10 +345,17 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x);
     return linear(*t, x, weight, bias ? *bias : nullptr);
   }, "x"_a, "weight"_a, "bias"_a.none());
-  tape.def("rms_norm", [](TapeRef t, X x, VectorRef weight, float eps) {
-    expect_own(*t, x);
-    return rms_norm(*t, x, weight, eps);
+  tape.def("look_up", [](TapeRef t, const StoredTable& table, Input ids, float scale) {
+    return look_up(*t, table, ids, scale);
   });
+  tape.def("rms_norm", [](TapeRef t, X x, std::optional<VectorRef> weight, int64_t n, float eps) {
+    expect_own(*t, x);
+    return rms_norm(*t, x, weight ? *weight : nullptr, n, eps);
+  }, "x"_a, "weight"_a.none(), "n"_a, "eps"_a);
+  tape.def("l2_norm", [](TapeRef t, X x, int64_t head_dim, float eps) {
+    expect_own(*t, x);
+    return l2_norm(*t, x, head_dim, eps);
+  }, "x"_a, "head_dim"_a, "eps"_a);
   tape.def("layer_norm", [](TapeRef t, X x, VectorRef weight, VectorRef bias, float eps) {
     expect_own(*t, x);
     return layer_norm(*t, x, weight, bias, eps);
@@ -355,16 +382,21 @@ void bind_tape(nb::module_& m) {
     return attend_whole(*t, q, k, v, length, head_dim, {scale, {window, chunked}, softcap, sinks ? *sinks : nullptr});
   }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "chunked"_a, "softcap"_a, "sinks"_a.none());
   tape.def("causal_conv", [](TapeRef t, X x, VectorRef weight, std::optional<VectorRef> bias,
-                             std::shared_ptr<RecurrentStore> store) {
+                             std::shared_ptr<RecurrentStore> store, bool silu) {
     expect_own(*t, x);
-    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store);
-  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a);
+    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store, silu);
+  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a, "silu"_a);
   tape.def("selective_scan", [](TapeRef t, X x, X dt, X b, X c, VectorRef a_log, VectorRef d,
                                 std::optional<VectorRef> dt_bias, std::shared_ptr<RecurrentStore> store,
                                 int64_t n_heads, int64_t n_groups) {
     expect_own(*t, x), expect_own(*t, dt), expect_own(*t, b), expect_own(*t, c);
     return selective_scan(*t, x, dt, b, c, a_log, d, dt_bias ? *dt_bias : nullptr, store, n_heads, n_groups);
   }, "x"_a, "dt"_a, "b"_a, "c"_a, "a_log"_a, "d"_a, "dt_bias"_a.none(), "store"_a, "n_heads"_a, "n_groups"_a);
+  tape.def("gated_delta_rule", [](TapeRef t, X q, X k, X v, X a, X b, VectorRef a_log, VectorRef dt_bias,
+                                  std::shared_ptr<RecurrentStore> store, int64_t n_key_heads, bool tiled, float scale) {
+    for (X x : {std::cref(q), std::cref(k), std::cref(v), std::cref(a), std::cref(b)}) expect_own(*t, x);
+    return gated_delta_rule(*t, {q, k, v, a, b}, a_log, dt_bias, store, {n_key_heads, tiled, scale});
+  }, "q"_a, "k"_a, "v"_a, "a"_a, "b"_a, "a_log"_a, "dt_bias"_a, "store"_a, "n_key_heads"_a, "tiled"_a, "scale"_a);
   tape.def("grouped_rms_norm", [](TapeRef t, X x, VectorRef weight, float eps, int64_t n_groups) {
     expect_own(*t, x);
     return grouped_rms_norm(*t, x, weight, eps, n_groups);
@@ -389,6 +421,14 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, y), expect_own(*t, routes.slot);
     return combine(*t, y, routes, weighted);
   });
+  tape.def("multiply", [](TapeRef t, X x, X y) {
+    expect_own(*t, x), expect_own(*t, y);
+    return multiply(*t, x, y);
+  });
+  tape.def("squared_relu", [](TapeRef t, X x) {
+    expect_own(*t, x);
+    return squared_relu(*t, x);
+  });
   tape.def("swiglu", [](TapeRef t, X gate, X up) {
     expect_own(*t, gate), expect_own(*t, up);
     return swiglu(*t, gate, up);
@@ -397,6 +437,10 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, gate), expect_own(*t, up);
     return clamped_swiglu(*t, gate, up, alpha, limit);
   });
+  tape.def("sigmoid_gate", [](TapeRef t, X x, X gate) {
+    expect_own(*t, x), expect_own(*t, gate);
+    return sigmoid_gate(*t, x, gate);
+  });
   tape.def("geglu", [](TapeRef t, X gate, X up, bool tanh) {
     expect_own(*t, gate), expect_own(*t, up);
     return geglu(*t, gate, up, tanh);
@@ -404,6 +448,10 @@ void bind_tape(nb::module_& m) {
   tape.def("scale", [](TapeRef t, X x, float factor) {
     expect_own(*t, x);
     return scale(*t, x, factor);
+  });
+  tape.def("scale", [](TapeRef t, X x, VectorRef factor) {
+    expect_own(*t, x);
+    return scale(*t, x, *factor->data());
   });
   tape.def("scale_by_position", [](TapeRef t, X x, Input positions, float strength, int64_t period, int64_t offset) {
     expect_own(*t, x);
@@ -424,6 +472,10 @@ void bind_tape(nb::module_& m) {
   tape.def("take", [](TapeRef t, X x, Input indices) {
     expect_own(*t, x);
     return take(*t, x, indices);
+  });
+  tape.def("columns", [](TapeRef t, X x, int64_t first, int64_t width) {
+    expect_own(*t, x);
+    return columns(*t, x, first, width);
   });
 }
 

@@ -11,7 +11,9 @@ from nearlight.engine.engine import Engine
 from nearlight.errors import RequestError, ShapeError
 from nearlight.kernels.count import ACCELERATOR, CPU_TARGETS, CountOps, cpu_target
 from nearlight.kernels.ops import Rows
+from nearlight.layers.attention import Attention
 from nearlight.layers.parameters import Parameter
+from nearlight.layers.shared_kv import SharedAttention
 from nearlight.models import build_model
 from nearlight.package.tensors import StoredTensor
 from tests.kernels.counted_models import CONFIGS, LLAMA, D, F, H, K, L, M, V, counted
@@ -186,7 +188,10 @@ def test_unknown_instruction_level_is_refused():
 def test_every_family_is_counted(name, target):
     model = counted(CONFIGS[name], Q8_0, target=target)
     short, long = model.decode(3), model.decode(300)
-    assert long.bytes_read - short.bytes_read == 297 * model.kv_bytes_per_token
+    read = [layer.kv for layer in model.model.declared((Attention, SharedAttention))]  # some by several layers
+    per_token = sum(target.kv_token_bytes(kv.n_kv_heads, kv.head_dim, F16) for kv in read)
+    assert long.bytes_read - short.bytes_read == 297 * per_token
+    assert per_token >= model.kv_bytes_per_token
     assert model.step([Span(0, 5)], all_logits=True).operations["int8"] > 5 * short.operations["int8"] * 0.9
 
 
@@ -232,3 +237,13 @@ def test_operands_that_do_not_fit_are_refused():
 def test_a_step_needs_rows():
     with pytest.raises(RequestError, match="rows of a step"):
         counted(LLAMA).step([])
+
+
+def test_products_and_squares_are_counted_by_value():
+    ops = CountOps()
+    x = counted_activation(ops, 3, 5)
+    ops.multiply(ops.squared_relu(x), x)
+    assert ops.cost.by_kind()["multiply"].operations == {"fp32": 15}
+    assert ops.cost.by_kind()["squared_relu"].operations == {"fp32": 30}
+    with pytest.raises(ShapeError, match="second input of multiply"):
+        ops.multiply(x, counted_activation(ops, 3, 4))

@@ -71,6 +71,15 @@ def test_rms_norm_of_each_head(ops: CpuOps, n: int, heads: int) -> None:
     close(found, expected.reshape(4, -1))
 
 
+def test_rms_norm_without_a_weight(ops: CpuOps) -> None:
+    x, ones = random(4, 3 * 19, scale=3), ops.vector(stored(np.ones(19, np.float32)))
+    found = compute(ops, lambda h, rows: ops.rms_norm(h, None, 1e-5, 19), x)
+    np.testing.assert_array_equal(found, compute(ops, lambda h, rows: ops.rms_norm(h, ones, 1e-5), x))
+    for senseless in (None, 0, 18):
+        with pytest.raises(ShapeError, match="input of rms_norm: expected a multiple of"):
+            compute(ops, lambda h, rows, n=senseless: ops.rms_norm(h, None, 1e-5, n), x)
+
+
 @pytest.mark.parametrize("n", [2, 16, 45])
 def test_layer_norm(ops: CpuOps, n: int) -> None:
     x, weight, bias = random(5, n) + 7, random(n, seed=1), random(n, seed=2)
@@ -206,11 +215,38 @@ def test_clamped_swiglu(ops: CpuOps) -> None:
     close(found, low / (1 + np.exp(-1.7 * low)) * (inner + 1))
 
 
+@pytest.mark.parametrize(
+    ("shape", "width"), [((1, 5), 5), ((3, 71), 71), ((2, 5000), 5000), ((3, 71), 1), ((1, 16), 1)]
+)
+def test_sigmoid_gate(ops: CpuOps, shape: tuple[int, int], width: int) -> None:
+    x, gate = random(*shape), random(shape[0], width, seed=1, scale=30)
+    found = compute(ops, lambda x, g, rows: ops.sigmoid_gate(x, g), x, gate)
+    np.testing.assert_allclose(found, x / (1 + np.exp(-gate.astype(np.float64))), rtol=1e-6, atol=1e-9)
+
+
 def test_scale_softcap_and_scaled_sums(ops: CpuOps) -> None:
     x, y = random(3, 71, scale=20), random(3, 71, seed=1)
     np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, 0.3), x), x * np.float32(0.3))
+    factor, more = ops.vector(stored(np.float32([0.3]))), ops.vector(stored(np.float32([1, 2]), "more"))
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, factor), x), x * np.float32(0.3))
+    with pytest.raises(ShapeError, match="values of more: expected 1, found 2"):
+        compute(ops, lambda h, rows: ops.scale(h, more), x)
     close(compute(ops, lambda h, rows: ops.softcap(h, 7.5), x), 7.5 * np.tanh(x.astype(np.float64) / 7.5))
     close(compute(ops, lambda a, b, rows: ops.add(a, b, -1.25), x, y), x - 1.25 * y.astype(np.float64))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 40000), (2, 17000), (7, 19)])
+def test_products_of_values(ops: CpuOps, shape: tuple[int, int]) -> None:
+    x, y = random(*shape), random(*shape, seed=1)
+    np.testing.assert_array_equal(compute(ops, lambda a, b, rows: ops.multiply(a, b), x, y), x * y)
+
+
+@pytest.mark.parametrize("shape", [(1, 40000), (3, 71)])
+def test_squared_relu(ops: CpuOps, shape: tuple[int, int]) -> None:
+    x = random(*shape, scale=3)
+    wanted = np.square(np.maximum(x, 0))
+    assert (wanted == 0).any()
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.squared_relu(h), x), wanted)
 
 
 @pytest.mark.parametrize(("heads", "head_dim", "rotary"), [(3, 6, 6), (2, 10, 4), (1, 64, 64)])
@@ -239,6 +275,9 @@ def test_not_a_number_stays_one(ops: CpuOps) -> None:
         lambda h, rows: ops.geglu(h, h, "tanh"),
         lambda h, rows: ops.clamped_swiglu(h, h, alpha=1.7, limit=7.0),
         lambda h, rows: ops.softcap(h, 30.0),
+        lambda h, rows: ops.multiply(h, h),
+        lambda h, rows: ops.squared_relu(h),
+        lambda h, rows: ops.sigmoid_gate(h, h),
     ):
         assert np.isnan(compute(ops, op, x))[0].tolist() == [False, True, False]
 
@@ -254,6 +293,15 @@ def test_take_picks_rows(ops: CpuOps) -> None:
     for logit_rows in ([6], [5, 0, 5], []):
         found = compute(ops, lambda h, rows: ops.take(h, rows.logit_rows), x, rows=rows_of(7, logit_rows=logit_rows))
         np.testing.assert_array_equal(found, x[logit_rows])
+
+
+@pytest.mark.parametrize("n_rows", [1, 6])
+def test_columns_are_picked_of_every_row(ops: CpuOps, n_rows: int) -> None:
+    x = random(n_rows, 23)
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.columns(h, 5, 7), x), x[:, 5:12])
+    for first, width in ((-1, 2), (20, 4), (3, 0)):
+        with pytest.raises(ShapeError, match="columns: expected within 23"):
+            compute(ops, lambda h, rows, cut=(first, width): ops.columns(h, *cut), x)
 
 
 def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:
@@ -276,6 +324,10 @@ def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:
             h, ops.linear(h, square)
         ),
         r"second input of swiglu": lambda h, rows: ops.swiglu(h, ops.linear(h, square)),
+        r"second input of multiply": lambda h, rows: ops.multiply(h, ops.linear(h, square)),
+        r"gates: expected \(up to 2 rows, 6\), found \(up to 2 rows, 4\)": lambda h, rows: ops.sigmoid_gate(
+            h, ops.linear(h, square)
+        ),
         r"gelu approximation: expected none or tanh, found sigmoid": lambda h, rows: ops.gelu(h, "sigmoid"),
         r"input of rope: expected a multiple of 4": lambda h, rows: ops.rope(h, h, 4),
         r"rotary dimensions: expected at most 3, found 6": lambda h, rows: ops.rope(h, h, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,52 @@ GEMMA: dict[str, Any] = {
     "sliding_window": 5,
     "query_pre_attn_scalar": 9,
 }
+GEMMA4: dict[str, Any] = {
+    **{key: value for key, value in GEMMA.items() if key != "query_pre_attn_scalar"},
+    "pad_token_id": 0,
+    "num_hidden_layers": 9,
+    "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 3,
+    "global_head_dim": 22,
+    "vocab_size_per_layer_input": 103,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "proportional", "rope_theta": 7000.0, "partial_rotary_factor": 0.4},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+    },
+}
+SHARED: dict[str, Any] = {
+    "hidden_size_per_layer_input": 10,
+    "num_kv_shared_layers": 4,
+    "use_double_wide_mlp": True,
+    "final_logit_softcapping": 6.0,
+}
+MIXED: dict[str, Any] = {
+    "enable_moe_block": True,
+    "num_experts": 5,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 13,
+    "attention_k_eq_v": True,
+    "num_global_key_value_heads": 3,
+}
 EXPERTS: dict[str, Any] = {**SIZES, "head_dim": 14, "num_experts_per_tok": 2}
+
+DELTA_NET: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": 4,
+    "head_dim": 24,
+    "partial_rotary_factor": 0.25,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 10,
+    "linear_value_head_dim": 22,
+}
+DELTA_EXPERTS: dict[str, Any] = {
+    **DELTA_NET,
+    "num_experts": 5,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 13,
+    "shared_expert_intermediate_size": 17,
+}
+THREE_AXES = {"rope_type": "default", "rope_theta": 700.0, "mrope_section": [1, 1, 1], "mrope_interleaved": True}
 
 CONFIGS: dict[str, Any] = {
     "llama": transformers.LlamaConfig(**SIZES, head_dim=14),
@@ -116,6 +162,9 @@ CONFIGS: dict[str, Any] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         },
     ),
+    "gemma4_text": transformers.Gemma4TextConfig(**GEMMA4, **SHARED),
+    "gemma4_text-experts": transformers.Gemma4TextConfig(**GEMMA4, **MIXED, hidden_size_per_layer_input=0),
+    "gemma4_text-all": transformers.Gemma4TextConfig(**GEMMA4, **SHARED, **MIXED),
     "granite": transformers.GraniteConfig(
         **{**SIZES, "hidden_size": 36},
         attention_multiplier=0.3,
@@ -194,6 +243,22 @@ CONFIGS: dict[str, Any] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         },
     ),
+    "qwen3_next": transformers.Qwen3NextConfig(**DELTA_EXPERTS, full_attention_interval=2),
+    "qwen3_next-as-is": transformers.Qwen3NextConfig(
+        **{**DELTA_EXPERTS, "linear_num_value_heads": 2, "linear_value_head_dim": 70},
+        attention_bias=True,
+        linear_conv_kernel_dim=3,
+        norm_topk_prob=False,
+        mlp_only_layers=[1],
+        layer_types=["full_attention", "linear_attention", "linear_attention", "full_attention"],
+    ),
+    "qwen3_5": transformers.Qwen3_5TextConfig(
+        **DELTA_NET, rope_parameters={**THREE_AXES, "partial_rotary_factor": 0.25}
+    ),
+    "qwen3_5-long-keys": transformers.Qwen3_5TextConfig(**{**DELTA_NET, "linear_key_head_dim": 50}),
+    "qwen3_5_moe": transformers.Qwen3_5MoeTextConfig(
+        **DELTA_EXPERTS, layer_types=["linear_attention", "full_attention", "linear_attention", "linear_attention"]
+    ),
     "qwen3_moe-as-is": transformers.Qwen3MoeConfig(
         **EXPERTS, num_experts=5, moe_intermediate_size=13, norm_topk_prob=False, mlp_only_layers=[1]
     ),
@@ -214,11 +279,127 @@ WINDOWED: dict[str, Any] = {
 }
 """Whose window is shorter than what the tests give them to read."""
 
+HEADS_OF_STATES: dict[str, Any] = {"mamba_n_heads": 6, "mamba_d_head": 12, "mamba_n_groups": 2, "mamba_d_state": 5}
+GRANITE: dict[str, Any] = {
+    **SIZES,
+    "hidden_size": 36,
+    "attention_multiplier": 0.3,
+    "embedding_multiplier": 2.5,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 3.0,
+}
+NEMOTRON: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": None,
+    "head_dim": 10,
+    "mamba_num_heads": 6,
+    "mamba_head_dim": 7,
+    "ssm_state_size": 5,
+    "n_groups": 3,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 13,
+    "moe_shared_expert_intermediate_size": 17,
+    "routed_scaling_factor": 1.4,
+    "time_step_min": 1e-30,  # by which transformers bounds steps, in prompts only, and nobody else
+}
+FALCON: dict[str, Any] = {**SIZES, **HEADS_OF_STATES, "head_dim": 14, "mamba_d_ssm": 72}
+FACTORS: dict[str, Any] = {
+    "lm_head_multiplier": 0.3,
+    "embedding_multiplier": 2.5,
+    "mlp_multipliers": [0.8, 0.6],
+    "key_multiplier": 0.5,
+    "attention_out_multiplier": 0.7,
+    "attention_in_multiplier": 1.3,
+    "ssm_multipliers": [0.4, 0.5, 0.6, 0.7, 0.8],
+    "ssm_in_multiplier": 1.2,
+    "ssm_out_multiplier": 0.9,
+}
+HYBRIDS: dict[str, Any] = {
+    "lfm2": transformers.Lfm2Config(
+        **{**SIZES, "hidden_size": 36, "num_hidden_layers": 4},
+        layer_types=["conv", "full_attention", "conv", "full_attention"],
+        block_multiple_of=7,
+        block_ffn_dim_multiplier=1.1,
+    ),
+    "lfm2-biases": transformers.Lfm2Config(
+        **{**SIZES, "hidden_size": 36},
+        full_attn_idxs=[1],
+        conv_bias=True,
+        conv_L_cache=4,
+        block_auto_adjust_ff_dim=False,
+        tie_word_embeddings=False,
+    ),
+    "lfm2_moe": transformers.Lfm2MoeConfig(
+        **{**SIZES, "hidden_size": 36},
+        layer_types=["conv", "full_attention", "conv"],
+        num_dense_layers=1,
+        num_experts=5,
+        num_experts_per_tok=2,
+        moe_intermediate_size=13,
+        routed_scaling_factor=1.3,
+    ),
+    "nemotron_h": transformers.NemotronHConfig(
+        **NEMOTRON, layers_block_type=["mamba", "mlp", "attention", "moe", "mamba", "moe"], n_group=2
+    ),
+    "nemotron_h-latent": transformers.NemotronHConfig(
+        **NEMOTRON,
+        layers_block_type=["moe", "mamba", "attention"],
+        moe_latent_size=22,
+        use_bias=True,
+        mlp_bias=True,
+        use_conv_bias=False,
+    ),
+    "falcon_h1": transformers.FalconH1Config(**FALCON, **FACTORS),
+    "falcon_h1-norm-first": transformers.FalconH1Config(
+        **FALCON,
+        **FACTORS,
+        mamba_rms_norm=True,
+        mamba_proj_bias=True,
+        projectors_bias=True,
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "falcon_h1-gate-first": transformers.FalconH1Config(
+        **{**FALCON, "mamba_d_ssm": None, "mamba_d_head": 14},
+        mamba_rms_norm=True,
+        mamba_norm_before_gate=False,
+        mamba_conv_bias=False,
+    ),
+    "granitemoehybrid": transformers.GraniteMoeHybridConfig(
+        **GRANITE,
+        **HEADS_OF_STATES,
+        layer_types=["mamba", "attention", "mamba"],
+        num_local_experts=5,
+        shared_intermediate_size=20,
+    ),
+    "granitemoehybrid-dense": transformers.GraniteMoeHybridConfig(
+        **GRANITE,
+        **HEADS_OF_STATES,
+        layer_types=["mamba", "attention", "attention"],
+        num_local_experts=0,
+        shared_intermediate_size=20,
+        position_embedding_type="rope",
+        mamba_proj_bias=True,
+        mamba_conv_bias=False,
+        attention_bias=True,
+        tie_word_embeddings=True,
+    ),
+}
+"""Layers of several kinds: convolutions, recurrences, attention, or two of them side by side."""
+
+HYBRIDS |= {name: CONFIGS[name] for name in ("qwen3_5", "qwen3_5_moe", "qwen3_next")}
+CONFIGS |= HYBRIDS
+CONFIGS["granitemoe"] = transformers.GraniteMoeConfig(**GRANITE, num_local_experts=5)
+CONFIGS["olmoe"] = transformers.OlmoeConfig(
+    **{**SIZES, "hidden_size": 36, "pad_token_id": 0}, num_experts=5, num_experts_per_tok=2
+)
+
 
 def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     """Make a model whose every parameter matters: norms and biases are random too."""
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(copy.deepcopy(config)).eval()
     scramble(model)
     if hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # the grouped product wants sizes that are multiples of 4
@@ -233,6 +414,12 @@ def scramble(model: Any) -> None:
                 parameter.normal_(std=1.2 / parameter.shape[-1] ** 0.5)
             else:
                 parameter.normal_(mean=0.7, std=0.3)
+        stored = model.state_dict()
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):  # a weight in all but name
+                buffer.normal_(mean=0.9, std=0.2)
+            elif name in stored:  # a correction of what experts are chosen by
+                buffer.normal_(std=0.1)
     model.tie_weights()
 
 

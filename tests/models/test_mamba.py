@@ -1,4 +1,7 @@
-"""Mamba and Mamba-2 against transformers, and what a recurrence's state must stand: any chunks, going back, copies."""
+"""Mamba and Mamba-2 against transformers, and what a recurrence's state must stand: any chunks, going back, copies.
+
+Models that have keys and values besides must stand the same.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import transformers
 import nearlight
 from nearlight.engine.engine import Engine
 from nearlight.engine.sequence import Sequence
-from tests.models.random_models import relative_error, transformers_logits, write_model
+from nearlight.state.cache import RecurrentState
+from tests.models.random_models import HYBRIDS, relative_error, transformers_logits, write_model
 
 SIZES = {"vocab_size": 103, "hidden_size": 20, "num_hidden_layers": 3, "conv_kernel": 4}
 CONFIGS: dict[str, Any] = {
@@ -31,10 +35,15 @@ IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
 BACKENDS = ("reference", "cpu")
 
 
-@pytest.fixture(params=[(name, backend) for name in CONFIGS for backend in BACKENDS], ids="-".join)
+KEPT_BESIDE = ("lfm2", "nemotron_h", "falcon_h1", "granitemoehybrid", "qwen3_5", "qwen3_next")
+ENGINES = [(name, backend) for name in CONFIGS for backend in BACKENDS]
+ENGINES += [(name, "cpu") for name in KEPT_BESIDE] + [(name, "reference") for name in ("lfm2", "qwen3_5")]
+
+
+@pytest.fixture(params=ENGINES, ids="-".join)
 def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Engine:
     name, backend = request.param
-    write_model(tmp_path, CONFIGS[name])
+    write_model(tmp_path, {**CONFIGS, **HYBRIDS}[name])
     return nearlight.load(tmp_path, backend=backend).engine
 
 
@@ -151,10 +160,14 @@ def test_what_continues_a_conversation_is_computed_alone(engine: Engine) -> None
 def test_the_state_does_not_grow(engine: Engine) -> None:
     sequence = engine.open()
     logits(engine, sequence, IDS[:1])
-    once = engine.cache.n_bytes
+
+    def n_bytes() -> int:
+        return sum(engine.cache.recurrent(state).n_bytes for state in engine.model.declared(RecurrentState))
+
+    once = n_bytes()
     for id in IDS[1:9]:
         logits(engine, sequence, [id])
-    assert engine.cache.n_bytes == once > 0
+    assert n_bytes() == once > 0
     engine.close(sequence)
     assert engine.cache.n_bytes == 0
 
@@ -176,10 +189,26 @@ def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str, backend: s
     assert model.counted.kv_bytes_per_token == 0
 
 
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_bytes_beside_keys_and_values_are_counted(tmp_path: Path, name: str) -> None:
+    write_model(tmp_path, HYBRIDS[name])
+    model = nearlight.load(tmp_path)
+    for n_tokens in (1, 9, 29):
+        sequence, sizes = model.engine.open(), (n_tokens - 8, 2, 2, 2, 2) if n_tokens > 8 else (n_tokens,)
+        for size in sizes:
+            logits(model.engine, sequence, IDS[:size])
+        assert model.counted.kv_bytes(n_tokens) == model.engine.cache.n_bytes
+        model.engine.close(sequence)
+    states = sum(4 * state.size for state in model.engine.model.declared(RecurrentState))
+    decode = model.counted.decode(5)
+    assert decode.kv_read_bytes == states + 6 * model.counted.kv_bytes_per_token
+    assert decode.bytes_written == states + model.counted.kv_bytes_per_token
+
+
 def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:
     """On the CPU kernels, as with attention: greedy answers must not hang on how a prompt was cut."""
-    for name in ("mamba", "mamba2-groups"):
-        write_model(tmp_path / name, CONFIGS[name])
+    for name in ("mamba", "mamba2-groups", "qwen3_5_moe", "qwen3_next"):
+        write_model(tmp_path / name, {**CONFIGS, **HYBRIDS}[name])
         whole = nearlight.load(tmp_path / name, threads=1).logits(IDS)
         for threads in (1, 2, 3):
             engine = nearlight.load(tmp_path / name, threads=threads).engine
@@ -208,7 +237,7 @@ def test_an_interrupt_while_a_step_is_taken_in_mixes_no_states(
     """Ctrl-C between two recurrences: all are of one step afterwards."""
     sequence = engine.open()
     logits(engine, sequence, IDS[:4])
-    states = list(engine.model.states())
+    states = list(engine.model.declared(RecurrentState))
     store = engine.cache.recurrent(states[1])
     calls, use = iter(range(n_calls)), type(store).use
 

@@ -15,6 +15,8 @@ from tests.models.tiny_ggufs import FILES, that_run
 BACKENDS = ["reference", "cpu"]
 IN_8_BITS = {("gpt_oss", "cpu")}
 """What experts in MXFP4 are given is rounded to 8 bits."""
+ROUNDED_BY_ROW = {"qwen3_5", "qwen3_5_moe", "qwen3_next"}
+"""Their logits are of chunks; row by row, as here and in decoding, transformers' own are off by as much."""
 
 
 def test_there_are_files():
@@ -27,7 +29,7 @@ def test_there_are_files():
 def test_logits_are_those_of_the_model_it_was_made_from(path: Path, backend: str) -> None:
     wanted = np.load(path.with_suffix(".npz"))
     model = nearlight.load(path, backend=backend, kv="f32")
-    bound = 0.1 if (path.stem, backend) in IN_8_BITS else 1e-5
+    bound = 0.1 if (path.stem, backend) in IN_8_BITS else 1e-4 if path.stem in ROUNDED_BY_ROW else 1e-5
     assert relative_error(model.logits(wanted["ids"].tolist()), wanted["logits"]) <= bound
     if "ids_short" in wanted:  # of another rotation
         assert relative_error(model.logits(wanted["ids_short"].tolist()), wanted["logits_short"]) <= bound

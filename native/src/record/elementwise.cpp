@@ -114,14 +114,28 @@ Activation new_activation(Tape& tape, RowCount rows, int64_t width) {
   return {rows, width, std::make_shared<Slot>(tape.slots(), n_bytes)};
 }
 
-Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps) {
+Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, int64_t n, float eps) {
   Activation out = new_activation(tape, x.rows, x.width);
-  const int64_t width = x.width, n = weight->size;
-  add_by_head(tape, weight->name, x.place(), out, {}, width / n,
+  const int64_t width = x.width;
+  add_by_head(tape, weight ? weight->name : "rms_norm", x.place(), out, {}, width / n,
               [=, from = x.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
                 const int64_t at = rows.begin * width + heads.begin * n;
-                level().vector->rms_norm(from.in<float>(arena) + at, weight->data(), to.in<float>(arena) + at,
-                                         rows.size() * heads.size(), n, eps);
+                level().vector->rms_norm(from.in<float>(arena) + at, weight ? weight->data() : nullptr,
+                                         to.in<float>(arena) + at, rows.size() * heads.size(), n, eps);
+              });
+  return out;
+}
+
+// An RMS norm whose scales undo the mean: x / sqrt(mean of squares + eps / n) / sqrt(n).
+Activation l2_norm(Tape& tape, const Activation& x, int64_t head_dim, float eps) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const int64_t width = x.width, n = head_dim;
+  const auto scales = std::make_shared<const std::vector<float>>(n, 1.0f / std::sqrt(static_cast<float>(n)));
+  add_by_head(tape, "l2_norm", x.place(), out, {}, width / n,
+              [=, from = x.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
+                const int64_t at = rows.begin * width + heads.begin * n;
+                level().vector->rms_norm(from.in<float>(arena) + at, scales->data(), to.in<float>(arena) + at,
+                                         rows.size() * heads.size(), n, eps / static_cast<float>(n));
               });
   return out;
 }
@@ -192,6 +206,15 @@ Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64
   return out;
 }
 
+// The product follows what x was made by.
+Activation multiply(Tape& tape, const Activation& x, const Activation& y) {
+  return by_value(tape, "multiply", x, y, kFewSums, level().vector->multiply);
+}
+
+Activation squared_relu(Tape& tape, const Activation& x) {
+  return by_value(tape, "squared_relu", x, kFewSums, level().vector->squared_relu);
+}
+
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up) {
   return by_value(tape, "swiglu", gate, up, kFewExponentials, level().vector->swiglu);
 }
@@ -200,6 +223,20 @@ Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& 
   const auto function = level().vector->clamped_swiglu;
   return by_value(tape, "swiglu", gate, up, kFewExponentials,
                   [=](const float* g, const float* u, float* y, int64_t n) { function(g, u, y, n, alpha, limit); });
+}
+
+Activation sigmoid_gate(Tape& tape, const Activation& x, const Activation& gate) {
+  if (gate.width == x.width) return by_value(tape, "sigmoid_gate", x, gate, kFewExponentials, level().vector->sigmoid_gate);
+  Activation out = new_activation(tape, x.rows, x.width);
+  add_by_row(tape, "sigmoid_gate", {x.place(), gate.place()}, out,
+             [=, width = x.width, from = x.place(), by = gate.place(), to = out.place()](std::byte* arena, int64_t row,
+                                                                                       int64_t n_rows) {
+               for (int64_t r = row; r < row + n_rows; r++) {
+                 const float factor = 1.0f / (1.0f + std::exp(-by.in<float>(arena)[r]));
+                 level().vector->scale(from.in<float>(arena) + r * width, factor, to.in<float>(arena) + r * width, width);
+               }
+             });
+  return out;
 }
 
 Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh) {
@@ -244,6 +281,18 @@ Activation add(Tape& tape, const Activation& x, const Activation& y, float scale
   const auto function = level().vector->add_scaled;
   return by_value(tape, "add", y, x, kFewSums,
                   [=](const float* b, const float* a, float* sum, int64_t n) { function(a, scale, b, sum, n); });
+}
+
+Activation columns(Tape& tape, const Activation& x, int64_t first, int64_t width) {
+  Activation out = new_activation(tape, x.rows, width);
+  const int64_t from_width = x.width;
+  add_by_row(tape, "columns", {x.place()}, out,
+             [=, from = x.place(), to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
+               for (int64_t r = row; r < row + n_rows; r++) {
+                 std::copy_n(from.in<float>(arena) + r * from_width + first, width, to.in<float>(arena) + r * width);
+               }
+             });
+  return out;
 }
 
 Activation take(Tape& tape, const Activation& x, Input indices) {

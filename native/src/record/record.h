@@ -28,6 +28,16 @@ struct Vector {
 
 using VectorRef = std::shared_ptr<const Vector>;
 
+// A matrix as it lies in a file, of which rows are looked up and nothing is kept. `owner` keeps the file mapped.
+struct StoredTable {
+  std::string name;
+  Format format;
+  int64_t n_rows, width;
+  const uint8_t* data;
+  int64_t stride;  // bytes between rows
+  std::shared_ptr<const void> owner;
+};
+
 // An int32 field of a step, as a forward sees it while it is recorded.
 struct Input {
   std::vector<int32_t> Step::* field;
@@ -54,6 +64,8 @@ struct Activation {
 // Rows of the table, times `scale`; with takes_given, an id of -1 - i is the i-th of the step's embeddings.
 Activation embed(Tape& tape, MatrixRef table, Input ids, bool takes_given, float scale);
 Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias);
+// Rows of a stored table, times `scale`; an id that is none of its rows has the first.
+Activation look_up(Tape& tape, const StoredTable& table, Input ids, float scale);
 // x in a form, for products: recorded at the first asking.
 Place quantize(Tape& tape, Activation& x, Form form);
 
@@ -77,7 +89,10 @@ Activation expert_linear(Tape& tape, Activation& x, const std::vector<MatrixRef>
                          VectorRef bias);
 Activation weigh(Tape& tape, const Activation& y, const Routes& routes);  // each pair by its weight
 Activation combine(Tape& tape, const Activation& y, const Routes& routes, bool weighted);
-Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
+// Of stretches of n values; `weight`, of n values, may be null.
+Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, int64_t n, float eps);
+// Each head of head_dim values divided by its length, the root of the sum of its squares and eps.
+Activation l2_norm(Tape& tape, const Activation& x, int64_t head_dim, float eps);
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
 // `frequencies` of `half` pairs, the same for all rows or each row's, are given anew with every step, as
 // step.frequencies[the number of earlier calls].
@@ -97,13 +112,29 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options);
 Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias,
-                       std::shared_ptr<RecurrentStore> store);
+                       std::shared_ptr<RecurrentStore> store, bool silu);
 Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt, const Activation& b,
                           const Activation& c, VectorRef a_log, VectorRef d, VectorRef dt_bias,
                           std::shared_ptr<RecurrentStore> store, int64_t n_heads, int64_t n_groups);
+// What the rows of a gated delta rule bring: q and k by key head, v by head, a and b one value a head.
+struct DeltaInputs {
+  const Activation &q, &k, &v, &a, &b;
+};
+// Head h uses key head h / (heads / n_keys) or, where they are tiled, h % n_keys; results are scaled.
+struct DeltaHeads {
+  int64_t n_keys;
+  bool tiled;
+  float scale;
+};
+Activation gated_delta_rule(Tape& tape, const DeltaInputs& in, VectorRef a_log, VectorRef dt_bias,
+                            std::shared_ptr<RecurrentStore> store, const DeltaHeads& heads);
 Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups);
+Activation multiply(Tape& tape, const Activation& x, const Activation& y);
+Activation squared_relu(Tape& tape, const Activation& x);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
 Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& up, float alpha, float limit);
+// x * logistic(gate), gate having x's width or one value a row
+Activation sigmoid_gate(Tape& tape, const Activation& x, const Activation& gate);
 Activation geglu(Tape& tape, const Activation& gate, const Activation& up, bool tanh);
 Activation gelu(Tape& tape, const Activation& x, bool tanh);
 // x + scale * y
@@ -114,6 +145,8 @@ Activation scale_by_position(Tape& tape, const Activation& x, Input positions, f
                              int64_t offset);
 Activation softcap(Tape& tape, const Activation& x, float cap);
 Activation take(Tape& tape, const Activation& x, Input indices);
+// The values first .. first + width - 1 of every row.
+Activation columns(Tape& tape, const Activation& x, int64_t first, int64_t width);
 
 // An activation of this tape with a slot of its own.
 Activation new_activation(Tape& tape, RowCount rows, int64_t width);

@@ -5,12 +5,10 @@
 // want of the parameters is put in that order when the op is recorded.
 #include <algorithm>
 #include <cmath>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "../level.h"
-#include "record.h"
+#include "states.h"
 
 namespace nearlight {
 namespace {
@@ -46,53 +44,29 @@ std::shared_ptr<const std::vector<float>> by_lane(const Blocks& blocks, int64_t 
   return laid_out;
 }
 
-void check_states(const RecurrentStore& store, const Step& step) {
-  for (const Span& span : step.spans) {
-    if (!store.has(span.sequence)) {
-      throw std::invalid_argument("sequence " + std::to_string(span.sequence) + ": expected room for its state");
-    }
-  }
-}
-
-// Add a command that computes `out` block by block, from `from` and the states. compute(worker, block, span)
-template <typename F>
-void add_by_block(Tape& tape, std::string name, const std::vector<Place>& from, const Activation& out,
-                  const std::shared_ptr<RecurrentStore>& store, const Blocks& blocks, F compute) {
-  tape.before_run([store](const Step& step) { check_states(*store, step); });
-  std::vector<Touch> touches{writes(out.place()), {Place{0, 1}, true, store.get()}};
-  for (const Place& place : from) touches.push_back(reads(place));
-  const int64_t n_blocks = blocks.size(), n_pieces = tape.pieces(n_blocks);
-  const Step& step = tape.step();
-  tape.add({std::move(name), std::move(touches), {}, n_pieces, [=, &step](const Worker& w, int64_t piece) {
-              const Share mine = share(n_blocks, piece, n_pieces);
-              for (int64_t block = mine.begin; block < mine.end; block++) {
-                for (const Span& span : step.spans) compute(w, block, span);
-              }
-            }});
-}
-
 }  // namespace
 
 Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias,
-                       std::shared_ptr<RecurrentStore> store) {
+                       std::shared_ptr<RecurrentStore> store, bool silu) {
   Activation out = new_activation(tape, x.rows, x.width);
   const int64_t width = x.width, n_taps = weight->size / width;
   const Blocks blocks(width, 1);
   const auto factors = by_lane(blocks, n_taps, [&](int64_t c, int64_t tap) { return weight->data()[c * n_taps + tap]; });
   const auto biases = by_lane(blocks, 1, [&](int64_t c, int64_t) { return bias ? bias->data()[c] : 0.0f; });
-  add_by_block(tape, "causal_conv", {x.place()}, out, store, blocks,
-               [=, from = x.place(), to = out.place()](const Worker& w, int64_t block, const Span& span) {
+  add_by_unit(tape, "causal_conv", {x.place()}, out, store, blocks.size(),
+               [=, from = x.place(), to = out.place()](const Worker& w, int64_t block, const Span& span, const States& states) {
                  const int64_t first = blocks.first_channel(block), at = span.first_row * width + first;
                  level().vector->causal_conv({.n_rows = span.n_rows,
                                               .n_lanes = blocks.n_lanes(block),
                                               .n_taps = n_taps,
+                                              .silu = silu,
                                               .x = from.in<float>(w.arena) + at,
                                               .out = to.in<float>(w.arena) + at,
                                               .stride = width,
                                               .factors = factors->data() + block * n_taps * kBlock,
                                               .bias = biases->data() + block * kBlock,
-                                              .state = store->state(span.sequence) + first * (n_taps - 1),
-                                              .next = store->next(span.sequence) + first * (n_taps - 1)});
+                                              .state = states.before + first * (n_taps - 1),
+                                              .next = states.after + first * (n_taps - 1)});
                });
   return out;
 }
@@ -110,9 +84,9 @@ Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt,
   });
   const auto skips = by_lane(blocks, 1, [&](int64_t channel, int64_t) { return of_head(d, channel); });
   const auto biases = by_lane(blocks, 1, [&](int64_t channel, int64_t) { return dt_bias ? of_head(dt_bias, channel) : 0.0f; });
-  add_by_block(tape, "selective_scan", {x.place(), dt.place(), b.place(), c.place()}, out, store, blocks,
+  add_by_unit(tape, "selective_scan", {x.place(), dt.place(), b.place(), c.place()}, out, store, blocks.size(),
                [=, from = x.place(), to = out.place(), steps = dt.place(), in = b.place(), read = c.place()](
-                   const Worker& w, int64_t block, const Span& span) {
+                   const Worker& w, int64_t block, const Span& span, const States& states) {
                  const int64_t first = blocks.first_channel(block), at = span.first_row * width + first;
                  const int64_t row_b = span.first_row * n_groups * state_size + blocks.group(block) * state_size;
                  level().vector->selective_scan({.n_rows = span.n_rows,
@@ -132,8 +106,8 @@ Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt,
                                                  .decays = decays->data() + block * n_decays * kBlock,
                                                  .skips = skips->data() + block * kBlock,
                                                  .step_biases = biases->data() + block * kBlock,
-                                                 .state = store->state(span.sequence) + first * state_size,
-                                                 .next = store->next(span.sequence) + first * state_size});
+                                                 .state = states.before + first * state_size,
+                                                 .next = states.after + first * state_size});
                });
   return out;
 }

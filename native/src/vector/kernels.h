@@ -84,6 +84,7 @@ constexpr int64_t kLeastSplitTokens = 512, kMostSplits = 18;
 // Rows of one sequence and up to 16 channels of a convolution; arrays by lane have 16 floats, whatever n_lanes is.
 struct ConvTile {
   int64_t n_rows, n_lanes, n_taps;
+  bool silu;             // of the sums
   const float* x;        // the first row's first channel
   float* out;            // likewise
   int64_t stride;        // floats between rows of x, and of out
@@ -111,10 +112,28 @@ struct ScanTile {
   float* next;
 };
 
+// Rows of one sequence and up to kDeltaChannels channels of one head of a gated delta rule.
+struct DeltaTile {
+  int64_t n_rows, n_lanes, key_dim;
+  const float *q, *k;   // the first row's of the head, [key_dim]
+  int64_t key_stride;   // floats between rows of both
+  const float* v;       // the first row's first channel
+  float* out;           // likewise
+  int64_t stride;
+  const float *a, *b;   // the first row's of the head
+  int64_t gate_stride;
+  float rate, bias;     // a decay is 2^(rate * softplus(a + bias)), rate being negative
+  float scale;          // of out
+  const float* state;   // [key_dim][n_lanes]
+  float* next;
+};
+
+constexpr int64_t kDeltaChannels = 32;  // whose states of 128 dimensions take half of a first cache of 32 kB
+
 constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
 
 struct VectorKernels {
-  // y = x / rms(x) * weight for n_vectors of n values each.
+  // y = x / rms(x) * weight for n_vectors of n values each; weight may be null.
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n_vectors, int64_t n, float eps);
   // y = (x - mean) / deviation * weight + bias, likewise.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float* y, int64_t n_vectors, int64_t n,
@@ -130,9 +149,12 @@ struct VectorKernels {
   // Element by element.
   void (*add)(const float* x, const float* y, float* out, int64_t n);
   void (*add_scaled)(const float* x, float scale, const float* y, float* out, int64_t n);  // x + scale * y
+  void (*multiply)(const float* x, const float* y, float* out, int64_t n);
+  void (*squared_relu)(const float* x, float* out, int64_t n);
   void (*swiglu)(const float* gate, const float* up, float* out, int64_t n);
   // min(gate, limit) * logistic(alpha * that) * (up within the limits + 1)
   void (*clamped_swiglu)(const float* gate, const float* up, float* out, int64_t n, float alpha, float limit);
+  void (*sigmoid_gate)(const float* x, const float* gate, float* out, int64_t n);  // x * logistic(gate)
   void (*geglu_erf)(const float* gate, const float* up, float* out, int64_t n);
   void (*geglu_tanh)(const float* gate, const float* up, float* out, int64_t n);
   void (*scale)(const float* x, float factor, float* out, int64_t n);
@@ -149,9 +171,10 @@ struct VectorKernels {
   void (*attend_split)(const AttendTile& tile, int64_t number, float* sums);
   void (*merge_splits)(const AttendTile& tile, float* sums);
 
-  // State space models; what they mean is in kernels/ops.py.
+  // Recurrences; what they mean is in kernels/ops.py.
   void (*causal_conv)(const ConvTile& tile);
   void (*selective_scan)(const ScanTile& tile);
+  void (*gated_delta_rule)(const DeltaTile& tile);
 
   // For sampling: scores are n floats, `highest` is the largest of them. These three give the same bits at all levels.
   // maxima[i] = the largest of the i-th kScoreBlock scores, NaN if one of them is.

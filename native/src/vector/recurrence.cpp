@@ -3,36 +3,12 @@
 // Channels do not meet, so a lane's result does not depend on the others, and rows are taken one after the other in any
 // case: the bits are the same however a prompt is cut.
 #include "exp.h"
+#include "lanes.h"
 #include "ops.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
-namespace {
-
-constexpr float kLog2e = 1.44269504f;
-
-// Up to 16 values from memory that has no more.
-struct Lanes {
-  int n;
-  NEARLIGHT_MEMBER f32x16 load(const float* from) const {
-    return n == 16 ? NEARLIGHT_LEVEL::load(from) : load_lanes(from, n);
-  }
-  NEARLIGHT_MEMBER void store(float* to, const f32x16& v) const {
-    n == 16 ? NEARLIGHT_LEVEL::store(to, v) : store_lanes(to, v, n);
-  }
-};
-
-// log(1 + exp(x)). The logarithm of 1 + u for u <= 1 is 2 artanh(z) with z = u / (2 + u) <= 1/3, whose series is off by
-// less than 1e-9 after nine terms.
-NEARLIGHT_INLINE f32x16 softplus(const f32x16& x) {
-  const f32x16 u = exp2_of_negative(abs(x) * broadcast(-kLog2e)), z = u / (broadcast(2.0f) + u), square = z * z;
-  f32x16 sum = broadcast(1.0f / 17);
-  for (int odd = 15; odd > 0; odd -= 2) sum = fma(sum, square, broadcast(1.0f / static_cast<float>(odd)));
-  return fma(broadcast(2.0f) * z, sum, max(x, broadcast(0.0f)));
-}
-
-}  // namespace
-
-// out = silu(bias + the last n_taps inputs times their factors), of which the state has n_taps - 1 from before.
+// out = bias + the last n_taps inputs times their factors, of which the state has n_taps - 1 from before; with `silu`,
+// that of it.
 void causal_conv(const ConvTile& tile) {
   const Lanes lanes{static_cast<int>(tile.n_lanes)};
   const int64_t n_before = tile.n_taps - 1;
@@ -41,11 +17,14 @@ void causal_conv(const ConvTile& tile) {
     return row < 0 ? lanes.load(tile.state + (row + n_before) * tile.n_lanes) : lanes.load(tile.x + row * tile.stride);
   };
   for (int64_t row = 0; row < tile.n_rows; row++) {
+    const int64_t coming = (row + 8) * tile.stride;  // rows lie a step's width apart, which no processor guesses
+    prefetch(tile.x + coming), prefetch_to_write(tile.out + coming);
     f32x16 sum = load(tile.bias);
     for (int64_t tap = 0; tap < tile.n_taps; tap++) {
       sum = fma(input(row - n_before + tap), load(tile.factors + 16 * tap), sum);
     }
-    lanes.store(tile.out + row * tile.stride, sum / (broadcast(1.0f) + exp(broadcast(0.0f) - sum)));
+    if (tile.silu) sum = sum / (broadcast(1.0f) + exp(broadcast(0.0f) - sum));
+    lanes.store(tile.out + row * tile.stride, sum);
   }
   for (int64_t i = 0; i < n_before; i++) {
     lanes.store(tile.next + i * tile.n_lanes, input(tile.n_rows - n_before + i));

@@ -86,12 +86,16 @@ class Engine:
         sequence.n_drafts = len(tokens)
 
     def replace(
-        self, sequence: Sequence, tokens: Ordered[int], embeddings: Mapping[int, Float32] = MappingProxyType({})
+        self,
+        sequence: Sequence,
+        tokens: Ordered[int],
+        embeddings: Mapping[int, Float32] = MappingProxyType({}),
+        checkpoint: int = 0,
     ) -> None:
         """Make `tokens`, at least one, the sequence's, keeping what is already computed of them.
 
         The last token is computed again in any case, for its logits, and all are that would be rotated otherwise had
-        these tokens come at once.
+        these tokens come at once. The next tokens to be put here will begin like the first `checkpoint` of these.
         Raises: RequestError as `extend` does, with nothing lost.
         """
         if not tokens:
@@ -103,7 +107,7 @@ class Engine:
             keep = 0
         self._cut(sequence, keep)
         self.extend(sequence, tokens[keep:], embeddings=embeddings)
-        sequence.answering = False
+        sequence.answering, sequence.checkpoint = False, checkpoint
 
     def rewind(self, sequence: Sequence, length: int) -> None:
         """Forget all but the first `length` tokens: a conversation's other turn, drafted tokens that were wrong.
@@ -198,9 +202,11 @@ class Engine:
             raise
         for chunk in chunks:
             sequence = chunk.sequence
-            self.cache.commit(sequence.number, ends_prompt=chunk.completes and not sequence.n_drafts)
-            sequence.lengths += map(sequence.length_at, range(sequence.computed, sequence.computed + chunk.n_rows))
-            sequence.computed += chunk.n_rows
+            computed = sequence.computed + chunk.n_rows
+            ends_prompt = chunk.completes and not sequence.n_drafts
+            self.cache.commit(sequence.number, comes_back=ends_prompt or computed == sequence.checkpoint)
+            sequence.lengths += map(sequence.length_at, range(sequence.computed, computed))
+            sequence.computed = computed
             sequence.answering |= chunk.completes
         return logits
 

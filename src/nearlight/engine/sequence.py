@@ -20,8 +20,8 @@ class Sequence:
 
     The last `n_logits` have logits: one to choose the next token, one more for each of the last `n_drafts`, which are
     guesses, all to score a text. `answering` is whether the prompt is computed. A token below 0 stands for one of
-    `embeddings` (`embedding_token`): a row that some other model computed. `lengths` are what `length_at` was of
-    each computed token.
+    `embeddings` (`embedding_token`): a row that some other model computed. A step ends behind the first `checkpoint`
+    tokens, so that recurrences can come back to there. `lengths` are what `length_at` was of each computed token.
     """
 
     number: int
@@ -30,6 +30,7 @@ class Sequence:
     n_logits: int = 1
     n_drafts: int = 0
     answering: bool = False
+    checkpoint: int = 0
     embeddings: dict[int, Float32] = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
 
@@ -79,6 +80,8 @@ def plan_step(
     chunks, room = [], max_rows
     for sequence in sorted(pending, key=lambda sequence: not sequence.answering):
         n_rows = min(together(sequence), room)
+        if 0 < (ahead := sequence.checkpoint - sequence.computed) < n_rows:
+            n_rows = ahead
         if n_rows:
             chunks.append(Chunk.of(sequence, n_rows))
             room -= n_rows

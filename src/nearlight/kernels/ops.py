@@ -27,6 +27,10 @@ Matrix: TypeAlias = Any
 Float32 = NDArray[np.float32]
 
 
+Table: TypeAlias = Any
+"""What the same kernel set's `table` gave."""
+
+
 class Weight(Protocol):
     """A matrix [out, in] as the kernel set keeps it."""
 
@@ -171,6 +175,9 @@ class Ops(Protocol):
         through for those; NaN in them is noticed in the logits.
         """
 
+    def table(self, tensor: StoredTensor) -> Table:
+        """Take in a matrix [n, width] that only `look_up` reads: it stays where it is stored, nothing is copied."""
+
     def vector(self, tensor: StoredTensor) -> Array:
         """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""
 
@@ -194,6 +201,12 @@ class Ops(Protocol):
         """Look rows up, times `scale`: ids [R], table [V, M] -> [R, M].
 
         With `given`, the rows' embeddings [E, M], an id of -1 - i is the i-th of these, as it is.
+        """
+
+    def look_up(self, table: Table, ids: Array, scale: float = 1.0) -> Array:
+        """Look rows up where they are stored, times `scale`: ids [R], table [n, N] -> [R, N].
+
+        An id that is none of its rows has the first, which is padding's: so have rows that are given as embeddings.
         """
 
     def linear(self, x: Array, weight: Matrix, bias: Array | None = None) -> Array:
@@ -276,17 +289,26 @@ class Ops(Protocol):
         Source: arXiv:2508.10925.
         """
 
+    def sigmoid_gate(self, x: Array, gate: Array) -> Array:
+        """Compute x * logistic(gate). Shapes: x [R, width], gate [R, width] or, for whole rows, [R, 1]."""
+
     def geglu(self, gate: Array, up: Array, approximation: str) -> Array:
         """Compute gelu(gate) * up, `approximation` as in `gelu`. Source: arXiv:2002.05202."""
 
     def gelu(self, x: Array, approximation: str) -> Array:
         """Compute GELU, `approximation` "none" (erf) or "tanh". Source: arXiv:1606.08415."""
 
+    def squared_relu(self, x: Array) -> Array:
+        """Compute max(x, 0) squared. Source: arXiv:2109.08668."""
+
+    def multiply(self, x: Array, y: Array) -> Array:
+        """Compute x * y, of equal shape."""
+
     def add(self, x: Array, y: Array, scale: float = 1.0) -> Array:
         """Compute x + scale * y, of equal shape."""
 
-    def scale(self, x: Array, factor: float) -> Array:
-        """Multiply all values by a factor."""
+    def scale(self, x: Array, factor: float | Array) -> Array:
+        """Multiply all values by a factor: a number, or a vector of one."""
 
     def scale_by_position(self, x: Array, rows: Rows, *, strength: float, period: int, offset: int = 0) -> Array:
         """Multiply a row by 1 + strength * log(1 + (position + offset) // period), so that many scores stay sharp.
@@ -299,6 +321,15 @@ class Ops(Protocol):
 
     def take(self, x: Array, indices: Array) -> Array:
         """Pick rows: x [R, width], indices [W] -> [W, width]."""
+
+    def columns(self, x: Array, first: int, width: int) -> Array:
+        """Pick the values first … first + width - 1 of every row: x [R, …] -> [R, width]."""
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        """Pick the rows whose logits are asked for, to go on with these alone: for layers that only attend.
+
+        They must be asked for in the order of the rows. All are logit rows then, and `logit_rows` is None.
+        """
 
 
 EXTRA_OPS: dict[str, frozenset[str]] = {
@@ -362,7 +393,7 @@ class ExpertOps(Ops, Protocol):
 
 
 class RecurrentOps(Ops, Protocol):
-    """A kernel set that also has recurrences: what state space models need.
+    """A kernel set that also has recurrences: what state space models and linear attention need.
 
     Their ops read a sequence's state, take its rows of the step one after the other, and write the state after the last
     of them beside the one they read (`RecurrentStore`).
@@ -371,8 +402,17 @@ class RecurrentOps(Ops, Protocol):
     def recurrent_store(self, size: int) -> RecurrentStore:
         """Make an empty store of states of `size` float32 values."""
 
-    def causal_conv(self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows) -> Array:
-        """Convolve every channel with its own kernel over its sequence's last inputs, then apply SiLU.
+    def causal_conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        silu: bool = True,
+    ) -> Array:
+        """Convolve every channel with its own kernel over its sequence's last inputs, then apply SiLU if `silu`.
 
         Shapes: x [R, C], weight [C * K] (a channel's K factors side by side, the last for the row itself), bias [C] ->
         [R, C]; the state holds the K - 1 inputs before, [K - 1, C].
@@ -404,3 +444,35 @@ class RecurrentOps(Ops, Protocol):
         where a head has one A; d and dt_bias [H]; -> [R, H * P]. The state is [H, P, N].
         Source: arXiv:2312.00752 (Mamba: heads of one value), arXiv:2405.21060 (Mamba-2).
         """
+
+    def l2_norm(self, x: Array, head_dim: int, eps: float) -> Array:
+        """Divide every head by the root of the sum of its squares and eps. Shapes: x [R, H * head_dim]."""
+
+    def gated_delta_rule(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        a: Array,
+        b: Array,
+        a_log: Array,
+        dt_bias: Array,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> Array:
+        """Advance the linear recurrence of gated DeltaNet, row by row of a sequence.
+
+        With g = exp(-exp(a_log) softplus(a + dt_bias)) and s = logistic(b) of a head, its state S [D, E] becomes
+        g S + k (s (v - (g S)^T k))^T, and gives scale S^T q. So what it recalls for a key moves towards the value.
+        Shapes: q and k [R, K * D]; v [R, H * E]; a and b [R, H]; a_log and dt_bias [H]; -> [R, H * E]. Head h uses key
+        head h // (H / K) or, where they are `tiled`, h % K. The state is [H, D, E].
+        Source: arXiv:2412.06464.
+        """
+
+
+class HybridOps(ExpertOps, RecurrentOps, Protocol):
+    """A kernel set that has both."""

@@ -189,6 +189,9 @@ class ReferenceOps:
                 )
         return TorchWeight(tensor.name, floats.reshape(tensor.shape))
 
+    def table(self, tensor: StoredTensor) -> StoredTensor:
+        return tensor
+
     def vector(self, tensor: StoredTensor) -> torch.Tensor:
         return self._floats(tensor).reshape(-1)
 
@@ -236,6 +239,11 @@ class ReferenceOps:
         found[~own] = F.embedding(-1 - ids[~own], given)
         return found
 
+    def look_up(self, table: StoredTensor, ids: Array, scale: float = 1.0) -> torch.Tensor:
+        stored = torch.where((ids < 0) | (ids >= table.n_rows), 0, ids).numpy(force=True)
+        values = dequantize(table.format, np.ascontiguousarray(table.read()[stored]), table.row_length)
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device) * scale
+
     def linear(self, x: torch.Tensor, weight: TorchWeight, bias: Array | None = None) -> torch.Tensor:
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"input of {weight.name}", expected=[x.shape[0], weight.shape[1]], found=list(x.shape))
@@ -250,14 +258,14 @@ class ReferenceOps:
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> torch.Tensor:
         return F.layer_norm(x.float(), (len(weight),), weight, bias, eps)
 
-    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> tuple[Array, Array]:
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> torch.Tensor:
         lengths = rows.positions + 1 if rows.lengths is None else rows.lengths
         per_position = np.asarray(frequencies(lengths.tolist()), dtype=np.float32)
         angles = rows.positions.float()[:, None] * torch.from_numpy(per_position).to(self.device)
-        return angles.cos() * magnitude, angles.sin() * magnitude
+        return torch.cat([angles.cos(), angles.sin()], dim=-1) * magnitude
 
     def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> torch.Tensor:
-        cos, sin = (part[:, None, :] for part in angles)  # [R, 1, rotary/2]
+        cos, sin = angles[:, None, :].chunk(2, -1)  # [R, 1, rotary/2]
         half = cos.shape[-1]
         heads = _split(x.float(), head_dim)
         rotary, rest = heads[..., : 2 * half], heads[..., 2 * half :]
@@ -317,7 +325,14 @@ class ReferenceOps:
         return _attend_whole(q, k, v, length, scale, window, chunked, softcap, sinks)
 
     def causal_conv(
-        self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        silu: bool = True,
     ) -> torch.Tensor:
         assert isinstance(store, TorchRecurrentStore)
         channels = x.shape[-1]
@@ -329,7 +344,7 @@ class ReferenceOps:
             windows = inputs.unfold(0, width, 1)  # [rows, channels, width]
             out[mine] = (windows * kernel).sum(-1) + (0 if bias is None else bias)
             store.write(sequence, inputs[len(inputs) - (width - 1) :].clone())
-        return F.silu(out)
+        return F.silu(out) if silu else out
 
     def grouped_rms_norm(self, x: Array, weight: Array, eps: float, n_groups: int) -> torch.Tensor:
         groups = _split(x, x.shape[-1] // n_groups)
@@ -369,6 +384,46 @@ class ReferenceOps:
             store.write(sequence, state)
         return out.flatten(-2)
 
+    def l2_norm(self, x: Array, head_dim: int, eps: float) -> torch.Tensor:
+        heads = _split(x, head_dim)
+        scaled: torch.Tensor = heads * torch.rsqrt(heads.square().sum(-1, keepdim=True) + eps)
+        return scaled.flatten(-2)
+
+    def gated_delta_rule(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        a: Array,
+        b: Array,
+        a_log: Array,
+        dt_bias: Array,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> torch.Tensor:
+        assert isinstance(store, TorchRecurrentStore)
+        n_heads = len(a_log)
+        repeats = n_heads // n_key_heads
+        q, k = (_split(x, x.shape[-1] // n_key_heads) for x in (q, k))
+        q, k = (x.repeat(1, repeats, 1) if tiled else x.repeat_interleave(repeats, 1) for x in (q, k))  # [R, H, D]
+        v = _split(v, v.shape[-1] // n_heads)
+        decay, step = torch.exp(-torch.exp(a_log) * F.softplus(a + dt_bias)), torch.sigmoid(b)
+        out = torch.empty_like(v)
+        for sequence in rows.sequences.unique().tolist():
+            state = store.read(sequence).reshape(n_heads, k.shape[-1], v.shape[-1])
+            for row in torch.nonzero(rows.sequences == sequence)[:, 0].tolist():
+                state = decay[row, :, None, None] * state
+                recalled = torch.einsum("hde,hd->he", state, k[row])
+                update = step[row, :, None] * (v[row] - recalled)
+                state = state + k[row][..., None] * update[:, None, :]
+                out[row] = scale * torch.einsum("hde,hd->he", state, q[row])
+            store.write(sequence, state)
+        return out.flatten(-2)
+
     def swiglu(self, gate: Array, up: Array) -> torch.Tensor:
         gated: torch.Tensor = F.silu(gate) * up
         return gated
@@ -376,6 +431,9 @@ class ReferenceOps:
     def clamped_swiglu(self, gate: torch.Tensor, up: torch.Tensor, *, alpha: float, limit: float) -> torch.Tensor:
         low = gate.clamp(max=limit)
         return low * torch.sigmoid(alpha * low) * (up.clamp(-limit, limit) + 1)
+
+    def sigmoid_gate(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        return x * torch.sigmoid(gate)
 
     def geglu(self, gate: torch.Tensor, up: torch.Tensor, approximation: str) -> torch.Tensor:
         return F.gelu(gate, approximate=approximation) * up
@@ -420,11 +478,18 @@ class ReferenceOps:
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)
 
+    def squared_relu(self, x: Array) -> torch.Tensor:
+        return F.relu(x).square()
+
+    def multiply(self, x: Array, y: Array) -> torch.Tensor:
+        result: torch.Tensor = x * y
+        return result
+
     def add(self, x: Array, y: Array, scale: float = 1.0) -> torch.Tensor:
         result: torch.Tensor = x + scale * y
         return result
 
-    def scale(self, x: Array, factor: float) -> torch.Tensor:
+    def scale(self, x: Array, factor: float | Array) -> torch.Tensor:
         result: torch.Tensor = x * factor
         return result
 
@@ -440,6 +505,14 @@ class ReferenceOps:
     def take(self, x: Array, indices: Array) -> torch.Tensor:
         result: torch.Tensor = x[indices]
         return result
+
+    def columns(self, x: Array, first: int, width: int) -> torch.Tensor:
+        result: torch.Tensor = x[:, first : first + width]
+        return result
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = rows.logit_rows
+        return Rows(rows.tokens[chosen], rows.positions[chosen], rows.sequences[chosen], None, rows.embeddings)
 
 
 def _split(x: torch.Tensor, width: int) -> torch.Tensor:

@@ -16,18 +16,29 @@ from nearlight.dtypes import Format
 from nearlight.kernels.ops import Ops
 from nearlight.package.tensors import StoredTensor
 
-Role: TypeAlias = Literal["embedding", "head", "attention", "mlp", "router", "expert", "norm", "mixer", "recurrence"]
-"""What a parameter is for. Whoever treats some unlike others (formats, counts, lists) asks this, and no name."""
+Role: TypeAlias = Literal[
+    "embedding", "table", "head", "attention", "mlp", "router", "expert", "norm", "mixer", "recurrence"
+]
+"""What a parameter is for. Whoever treats some unlike others (formats, counts, lists) asks this, and no name.
+
+A "table" is looked up in, a row for a token, and stays in its file: it is never packed, re-quantized or copied.
+"""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where a parameter begins in a stored tensor that holds `total` entries along its first axis."""
+    """Where a parameter begins in a stored tensor that holds `total` entries along its first axis.
+
+    Of a stack: where each of its matrices begins among the `total` entries that the tensor has for each. With `run` it
+    lies there in pieces: so many entries of every `stride`, one piece for each head.
+    """
 
     start: int
     total: int
+    run: int = 0
+    stride: int = 0
 
 
 @dataclass(eq=False)
@@ -52,12 +63,16 @@ class Parameter:
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        return (self.part.total, *self.shape[1:]) if self.part else self.shape
+        return (self.part.total * (self.stack or 1), *self.shape[1:]) if self.part else self.shape
+
+    @property
+    def is_table(self) -> bool:
+        return self.role == "table"
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is multiplied with in its stored bits; all else is small, and kept as float32."""
-        return len(self.shape) == 2 and self.role != "recurrence"
+        """Whether it is multiplied with in its stored bits; all else but tables is small, and kept as float32."""
+        return len(self.shape) == 2 and self.role not in ("recurrence", "table")
 
     @property
     def size(self) -> int:
@@ -68,23 +83,32 @@ class Parameter:
 
     def own_parts(self, tensor: StoredTensor) -> list[StoredTensor]:
         """Cut what this parameter is made of from a tensor of `stored_shape`: one tensor, or those of its stack."""
-        if self.part:
-            return [tensor.part(self.part.start, self.part.start + self.shape[0])]
+        if self.part and self.part.run:
+            return [tensor.runs(self.part.start, self.part.run, self.part.stride)]
         if not self.stack:
-            return [tensor]
-        n_rows = self.shape[0] // self.stack
-        each = ((i, tensor.part(i * n_rows, (i + 1) * n_rows)) for i in range(self.stack))
-        return [part.renamed(f"{tensor.name}[{i}]") for i, part in each]
+            return [self._cut(tensor, 0)] if self.part else [tensor]
+        return [self._cut(tensor, i).renamed(f"{tensor.name}[{i}]") for i in range(self.stack)]
+
+    def _cut(self, tensor: StoredTensor, number: int) -> StoredTensor:
+        """Cut out the matrix of this number in the stack, or the one there is."""
+        n_rows = self.shape[0] // (self.stack or 1)
+        start, total = (self.part.start, self.part.total) if self.part else (0, n_rows)
+        return tensor.part(number * total + start, number * total + start + n_rows)
 
     def bind(self, ops: Ops, tensor: StoredTensor) -> None:
         """Take the value from a tensor of `stored_shape`."""
-        take = ops.matrix if self.is_matrix else ops.vector
-        self.hold([take(part) for part in self.own_parts(tensor)], tensor.format)
+        self.hold([self.taken(ops, part) for part in self.own_parts(tensor)], tensor.format)
 
     def bind_shape(self, ops: Ops, tensor: StoredTensor) -> None:
         """Take the value from what is only a shape: a stack's matrices are all the same one."""
-        first = tensor.part(0, self.shape[0] // self.stack) if self.stack else self.own_parts(tensor)[0]
-        self.hold([ops.matrix(first) if self.is_matrix else ops.vector(first)] * (self.stack or 1), tensor.format)
+        first = self._cut(tensor, 0) if self.stack or self.part else tensor
+        self.hold([self.taken(ops, first)] * (self.stack or 1), tensor.format)
+
+    def taken(self, ops: Ops, tensor: StoredTensor) -> Any:
+        """Have the kernel set take in a tensor as what this parameter is."""
+        if self.is_table:
+            return ops.table(tensor)
+        return ops.matrix(tensor) if self.is_matrix else ops.vector(tensor)
 
     def hold(self, values: list[Any], format: Format) -> None:
         """Take what the kernel set made of this parameter's parts, of tensors of this format."""

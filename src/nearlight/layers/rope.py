@@ -167,6 +167,16 @@ def _divisors(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeS
     return _fixed(_plain(settings.theta, rotary_dim) / settings.numbers("divisors", rotary_dim // 2), max_positions)
 
 
+def _proportional(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    """A part of the pairs turns, with the frequencies that it would have if all did. `rotary_dim` is the whole head's.
+
+    Source: Gemma 4's release.
+    """
+    frequencies = _plain(settings.theta, rotary_dim) / np.float32(settings("factor", 1.0))
+    frequencies[int(settings("partial_rotary_factor", 1.0) * rotary_dim // 2) :] = 0
+    return _fixed(frequencies, max_positions)
+
+
 def _dynamic(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
     """A base that grows with the length of the sequence once it passes the trained one."""
     factor, theta = settings("factor"), settings.theta
@@ -249,4 +259,5 @@ _KINDS: dict[str, _Build] = {
     "yarn": _yarn,
     "longrope": _longrope,
     "divisors": _divisors,
+    "proportional": _proportional,
 }

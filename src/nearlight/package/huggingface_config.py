@@ -26,7 +26,14 @@ _MODEL_TYPES = {
 
 _READABLE_METHODS = {("gpt_oss", "mxfp4")}
 
-_TEXT_PARTS = {"gemma3": "gemma3_text", "llama4": "llama4_text", "mistral3": "mistral"}
+_TEXT_PARTS = {
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "llama4": "llama4_text",
+    "mistral3": "mistral",
+    "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text",
+}
 """Models that see, of which the part for text is a family: this one where it does not say."""
 
 _ROPE_TYPES = {"su": "longrope", "mrope": "default"}

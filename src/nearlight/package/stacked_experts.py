@@ -1,8 +1,9 @@
 """Experts of which Hugging Face keeps all of a layer in one tensor, taken apart under usual names.
 
-Plain ones lie as [experts, in, out]: in llama4 gate before up, in gpt-oss as the even and odd outputs. There, in MXFP4,
-they lie as rows, gate and up in turns too: `_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and
-`_scales`, one a block. GGML's blocks have the scale before the codes, and a byte has one code of each half.
+Usually they lie as [experts, out, in], the outputs of gate before those of up. Plain ones of llama4 and gpt-oss lie as
+[experts, in, out]: in llama4 gate before up, in gpt-oss as the even and odd outputs. There, in MXFP4, they lie as rows,
+gate and up in turns too: `_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and `_scales`, one a
+block. GGML's blocks have the scale before the codes, and a byte has one code of each half.
 
 Source: docs/formats.md section 7.14.
 """
@@ -19,7 +20,7 @@ from nearlight.package.safetensors import BYTES
 from nearlight.package.tensors import Bytes, StoredTensor
 
 _PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
-_MOST_EXPERTS = 4096
+MOST_EXPERTS = 4096
 """A layer's, beyond which a file tells nonsense: each becomes a tensor."""
 
 
@@ -36,6 +37,23 @@ def experts_apart(tensors: Mapping[str, StoredTensor], in_turns: bool) -> dict[s
     return apart
 
 
+def fused_experts_apart(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Return tensors with those of experts as [experts, out, in] taken apart; what has another shape stays."""
+    apart: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".experts.")
+        names = _PARTS.get(kind, ()) if layer else ()
+        shape = tensor.shape
+        if not names or len(shape) != 3 or 0 in shape or shape[0] > MOST_EXPERTS or shape[1] % len(names):
+            apart[name] = tensor
+            continue
+        rows, n_rows = replace(tensor, shape=(shape[0] * shape[1], shape[2])), shape[1] // len(names)
+        for i in range(shape[0] * len(names)):
+            part = f"{layer}.experts.{i // len(names)}.{names[i % len(names)]}.weight"
+            apart[part] = rows.part(i * n_rows, (i + 1) * n_rows).renamed(part)
+    return apart
+
+
 def _parts(
     tensor: StoredTensor, prefix: str, kind: str, tensors: Mapping[str, StoredTensor], in_turns: bool
 ) -> Iterator[StoredTensor]:
@@ -43,7 +61,7 @@ def _parts(
     names = _PARTS.get(f"{what}_proj", ())
     shape, n_axes = tensor.shape, {"": 3, "_bias": 2, "_blocks": 4}.get(form)
     scales = tensors.get(f"{tensor.name.removesuffix('_blocks')}_scales", tensor)
-    fits = n_axes == len(shape) and 0 not in shape and shape[0] <= _MOST_EXPERTS
+    fits = n_axes == len(shape) and 0 not in shape and shape[0] <= MOST_EXPERTS
     if form == "_blocks":
         fits = fits and shape[3] == 16 and scales.shape == shape[:3] and {tensor.format, scales.format} == {BYTES}
     if not names or not fits:

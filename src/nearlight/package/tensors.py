@@ -78,6 +78,21 @@ class StoredTensor:
         rows_per_entry = self.n_rows // self.shape[0] if len(self.shape) > 1 else 1
         return replace(self, shape=(stop - start, *self.shape[1:]), read=read)
 
+    def runs(self, start: int, run: int, stride: int) -> StoredTensor:
+        """Return `run` entries of every `stride` of the first axis, from its `start` on: of every head its part."""
+
+        def read() -> Bytes:
+            groups = self.read().reshape(n_groups, stride, -1)[:, start : start + run]
+            return np.ascontiguousarray(groups).reshape(made.n_rows, -1)
+
+        fits = 0 <= start < start + run <= stride and self.shape[0] % stride == 0
+        if not fits or (len(self.shape) == 1 and self.format.block_size > 1):
+            found = f"{start}:{start + run} of every {stride}"
+            raise ShapeError(f"part of {self.name}", expected=f"within {list(self.shape)}", found=found)
+        n_groups = self.shape[0] // stride
+        made = replace(self, shape=(n_groups * run, *self.shape[1:]), read=read)
+        return made
+
     @staticmethod
     def from_bytes(name: str, format: Format, shape: tuple[int, ...], data: Bytes) -> StoredTensor:
         """Wrap bytes that are already in memory (or mapped).

@@ -28,7 +28,7 @@ from nearlight.kernels.ops import (
 )
 
 _KEPT_SNAPSHOTS = 4
-"""Copies of a sequence's recurrences: the ends of the last prompts."""
+"""Copies of a sequence's recurrences: the ends of the last prompts, and of what they had in common."""
 
 _KEPT_BEHIND = 4096
 """Tokens that a sequence can go back by, at least, where windows give back what they do not see."""
@@ -163,15 +163,16 @@ class Cache:
         held.done = replace(held.done, before=None)  # the step will write where the state before the last one is
         self._point(sequence, held)
 
-    def commit(self, sequence: int, *, ends_prompt: bool = True) -> None:
+    def commit(self, sequence: int, *, comes_back: bool = True) -> None:
         """Take in what a step computed: everything counted is there now.
 
-        Recurrences are copied where more than one row `ends_prompt`: to come back to.
+        Recurrences are copied where a sequence `comes_back`, after more than one row: where a prompt ends, or what the
+        next one begins with.
         """
         held = self._find(sequence)
         n_rows = held.length - held.done.computed
         held.done = _Done(held.length, 1 - held.done.place, before=held.done.computed)
-        if self._recurrences and ends_prompt and n_rows > 1:
+        if self._recurrences and comes_back and n_rows > 1:
             self._take_snapshot(sequence, held)
         self._give_back(sequence, held)
 
@@ -205,6 +206,8 @@ class Cache:
 
     def hold(self, sequence: int, n_tokens: int) -> None:
         """Count n_tokens of an empty sequence without computing them: it holds zeros."""
+        if not n_tokens:  # there is no room for recurrences yet
+            return
         self.extend(sequence, n_tokens)
         for store in self.stores:
             store.clear(sequence)
@@ -234,6 +237,11 @@ class Cache:
     def stores(self) -> Collection[KVStore]:
         """Of keys and values, in the order in which they were declared."""
         return self._stores.values()
+
+    @property
+    def has_recurrences(self) -> bool:
+        """Whether going back by some tokens is more than counting fewer."""
+        return bool(self._recurrences)
 
     @property
     def bytes_per_token(self) -> int:

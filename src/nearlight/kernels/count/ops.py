@@ -44,6 +44,16 @@ class CountedWeight:
         self.data_type = target.multiplied_in(tensor.format)
 
 
+class CountedTable:
+    """A matrix that stays in its file: it takes no memory, and a row that is looked up is read from the file."""
+
+    n_bytes = 0
+
+    def __init__(self, tensor: StoredTensor) -> None:
+        self.name, self.width = tensor.name, tensor.row_length
+        self.row_bytes = tensor.format.row_bytes(tensor.row_length)
+
+
 class CountedVector:
     """A small parameter, kept as float32."""
 
@@ -148,6 +158,9 @@ class CountOps:
     def matrix(self, tensor: StoredTensor) -> CountedWeight:
         return CountedWeight(tensor, self.target)
 
+    def table(self, tensor: StoredTensor) -> CountedTable:
+        return CountedTable(tensor)
+
     def vector(self, tensor: StoredTensor) -> CountedVector:
         return CountedVector(tensor)
 
@@ -174,6 +187,10 @@ class CountOps:
             _expect("width of the embeddings", width, given.shape[1])
         n_bytes = int(np.count_nonzero(np.asarray(ids) >= 0)) * table.format.row_bytes(width)
         return self._result("embed", len(ids), width, name=table.name, weight_bytes=n_bytes)
+
+    def look_up(self, table: CountedTable, ids: Array, scale: float = 1.0) -> Activation:
+        n_bytes = len(ids) * table.row_bytes
+        return self._result("look_up", len(ids), table.width, name=table.name, file_bytes=n_bytes)
 
     def linear(self, x: Activation, weight: CountedWeight, bias: CountedVector | None = None) -> Activation:
         n_out, n_in = weight.shape
@@ -257,7 +274,7 @@ class CountOps:
             + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
         )
         scratch = self.target.attention_scratch_bytes(n_rows, n_heads // store.n_kv_heads, head_dim)
-        if scratch:
+        if scratch and n_rows:
             self.room.give_back(self.room.take(scratch))
         return result
 
@@ -277,6 +294,10 @@ class CountOps:
 
     def clamped_swiglu(self, gate: Activation, up: Activation, *, alpha: float, limit: float) -> Activation:
         return self.swiglu(gate, up)
+
+    def sigmoid_gate(self, x: Activation, gate: Activation) -> Activation:
+        _expect("gates", (x.rows, 1 if gate.width == 1 else x.width), gate.shape)
+        return self._by_value("sigmoid_gate", ACTIVATION_OPERATIONS, x, gate)
 
     def geglu(self, gate: Activation, up: Activation, approximation: str) -> Activation:
         _expect("second input of geglu", gate.shape, up.shape)
@@ -345,6 +366,8 @@ class CountOps:
         bias: CountedVector | None,
         store: CountedRecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> Activation:
         _expect_multiple(f"factors of {weight.name}", x.width, weight.size)
         kernel = weight.size // x.width
@@ -378,6 +401,42 @@ class CountOps:
         read = a_log.n_bytes + d.n_bytes + (dt_bias.n_bytes if dt_bias else 0)
         return self._advanced("selective_scan", (x, dt, b, c), store, rows, 6 * x.rows * state, read)
 
+    def l2_norm(self, x: Activation, head_dim: int, eps: float) -> Activation:
+        _expect_multiple("input of l2_norm", head_dim, x.width)
+        return self._by_value("l2_norm", NORM_OPERATIONS, x)
+
+    def gated_delta_rule(
+        self,
+        q: Activation,
+        k: Activation,
+        v: Activation,
+        a: Activation,
+        b: Activation,
+        a_log: CountedVector,
+        dt_bias: CountedVector,
+        store: CountedRecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> Activation:
+        """Count the state read and written once for every sequence; each of its values is multiplied by the decay, and
+        has a multiply-add for what it recalls, for its update and for the result.
+        """
+        n_heads = a_log.size
+        _expect("keys", q.shape, k.shape)
+        _expect_multiple("keys", n_key_heads, k.width)
+        _expect_multiple("heads", n_key_heads, n_heads)
+        _expect_multiple("values", n_heads, v.width)
+        for what, gates in (("decays", a), ("steps", b)):
+            _expect(f"{what} of gated_delta_rule", (v.rows, n_heads), gates.shape)
+        _expect(f"values of {dt_bias.name}", n_heads, dt_bias.size)
+        state = v.width * k.width // n_key_heads
+        _expect("state of gated_delta_rule", 4 * state, store.state_bytes)
+        read = a_log.n_bytes + dt_bias.n_bytes
+        return self._advanced("gated_delta_rule", (v, q, k, a, b), store, rows, 7 * v.rows * state, read)
+
     def grouped_rms_norm(self, x: Activation, weight: CountedVector, eps: float, n_groups: int) -> Activation:
         _expect(f"input of {weight.name}", weight.size, x.width)
         _expect_multiple(f"groups of {weight.name}", n_groups, x.width)
@@ -409,7 +468,7 @@ class CountOps:
     def gelu(self, x: Activation, approximation: str) -> Activation:
         return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
 
-    def scale(self, x: Activation, factor: float) -> Activation:
+    def scale(self, x: Activation, factor: float | CountedVector) -> Activation:
         return self._by_value("scale", 1, x)
 
     def scale_by_position(
@@ -421,12 +480,31 @@ class CountOps:
     def softcap(self, x: Activation, cap: float) -> Activation:
         return self._by_value("softcap", ACTIVATION_OPERATIONS, x)
 
+    def squared_relu(self, x: Activation) -> Activation:
+        return self._by_value("squared_relu", 2, x)
+
+    def multiply(self, x: Activation, y: Activation) -> Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._by_value("multiply", 1, x, y)
+
     def add(self, x: Activation, y: Activation, scale: float = 1.0) -> Activation:
         _expect("second input of add", x.shape, y.shape)
         return self._by_value("add", 1, x, y)
 
     def take(self, x: Activation, indices: Array) -> Activation:
         return self._result("take", len(indices), x.width)
+
+    def columns(self, x: Activation, first: int, width: int) -> Activation:
+        if not 0 <= first < first + width <= x.width:
+            raise ShapeError("columns", expected=f"within {x.width}", found=[first, first + width])
+        return self._result("columns", x.rows, width)
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = np.asarray(rows.logit_rows, np.intp)
+        tokens, positions, sequences = (
+            np.asarray(field)[chosen] for field in (rows.tokens, rows.positions, rows.sequences)
+        )
+        return Rows(tokens, positions, sequences, None, rows.embeddings)
 
     # -- adding up -------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ class Visible:
         return self._counts(window, chunked)[1]
 
     def _counts(self, window: int | None, chunked: bool) -> tuple[int, int]:
+        if self.n_rows == 0:  # no logits are wanted, and only rows of logits go on
+            return 0, 0
         if (window, chunked) not in self._cached:
             oldest = self._oldest(window, chunked)
             starts = np.concatenate([[0], self._ends[:-1] + 1]).astype(np.int64)

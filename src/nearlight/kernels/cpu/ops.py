@@ -151,6 +151,11 @@ class CpuOps:
             raise ShapeError(tensor.name, expected="a matrix [out, in]", found=list(tensor.shape))
         return _native.Matrix(self.runtime, tensor.name, _FORMAT_NUMBERS[tensor.format], *tensor.shape)
 
+    def table(self, tensor: StoredTensor) -> _native.StoredTable:
+        if len(tensor.shape) != 2 or 0 in tensor.shape:
+            raise ShapeError(tensor.name, expected="a matrix [n, width]", found=list(tensor.shape))
+        return _native.StoredTable(tensor.name, _FORMAT_NUMBERS[tensor.format], tensor.row_length, tensor.read())
+
     def vector(self, tensor: StoredTensor) -> _native.Vector:
         values = dequantize(tensor.format, tensor.read(), tensor.row_length)
         return _native.Vector(tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
@@ -177,6 +182,9 @@ class CpuOps:
     ) -> _native.Activation:
         return self._tape.embed(table, ids, given, scale)
 
+    def look_up(self, table: _native.StoredTable, ids: Array, scale: float = 1.0) -> _native.Activation:
+        return self._tape.look_up(table, ids, scale)
+
     def linear(
         self, x: _native.Activation, weight: _native.Matrix, bias: _native.Vector | None = None
     ) -> _native.Activation:
@@ -189,11 +197,9 @@ class CpuOps:
     def rms_norm(
         self, x: _native.Activation, weight: _native.Vector | None, eps: float, n: int | None = None
     ) -> _native.Activation:
-        if weight is None:
-            ones = np.ones(n or 0, np.float32)
-            weight = _native.Vector("rms_norm", ones)
-        _expect_multiple(f"input of {weight.name}", weight.size, x.shape[1])
-        return self._tape.rms_norm(x, weight, eps)
+        what, n = ("rms_norm", n or 0) if weight is None else (weight.name, weight.size)
+        _expect_multiple(f"input of {what}", n, x.shape[1])
+        return self._tape.rms_norm(x, weight, n, eps)
 
     def layer_norm(
         self, x: _native.Activation, weight: _native.Vector, bias: _native.Vector, eps: float
@@ -269,13 +275,15 @@ class CpuOps:
         bias: _native.Vector | None,
         store: RecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> _native.Activation:
         width = x.shape[1]
         _expect_multiple(f"factors of {weight.name}", width, weight.size)
         if bias is not None:
             _expect(f"bias {bias.name}", width, bias.size)
         native = _own_recurrence(store, weight.size - width)
-        return self._tape.causal_conv(x, weight, bias, native)
+        return self._tape.causal_conv(x, weight, bias, native, silu)
 
     def selective_scan(
         self,
@@ -307,6 +315,39 @@ class CpuOps:
             _expect(f"values of {vector.name}", n_heads, vector.size)
         native = _own_recurrence(store, width * state_size)
         return self._tape.selective_scan(x, dt, b, c, a_log, d, dt_bias, native, n_heads, n_groups)
+
+    def l2_norm(self, x: _native.Activation, head_dim: int, eps: float) -> _native.Activation:
+        _expect_multiple("input of l2_norm", head_dim, x.shape[1])
+        return self._tape.l2_norm(x, head_dim, eps)
+
+    def gated_delta_rule(
+        self,
+        q: _native.Activation,
+        k: _native.Activation,
+        v: _native.Activation,
+        a: _native.Activation,
+        b: _native.Activation,
+        a_log: _native.Vector,
+        dt_bias: _native.Vector,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        n_key_heads: int,
+        scale: float,
+        tiled: bool = False,
+    ) -> _native.Activation:
+        n_rows, width = v.shape
+        n_heads = a_log.size
+        _expect("rows of the keys", n_rows, k.shape[0])
+        _expect("queries", k.shape, q.shape)
+        _expect_multiple("keys of a delta rule", n_key_heads, k.shape[1])
+        _expect_multiple("heads of a delta rule", n_key_heads, n_heads)
+        _expect_multiple("values of a delta rule", n_heads, width)
+        for what, gates in (("decays", a), ("steps", b)):
+            _expect(f"{what} of a delta rule", (n_rows, n_heads), gates.shape)
+        _expect(f"values of {dt_bias.name}", n_heads, dt_bias.size)
+        native = _own_recurrence(store, width * (k.shape[1] // n_key_heads))
+        return self._tape.gated_delta_rule(q, k, v, a, b, a_log, dt_bias, native, n_key_heads, tiled, scale)
 
     def grouped_rms_norm(
         self, x: _native.Activation, weight: _native.Vector, eps: float, n_groups: int
@@ -380,6 +421,10 @@ class CpuOps:
         _expect("second input of swiglu", gate.shape, up.shape)
         return self._tape.clamped_swiglu(gate, up, alpha, limit)
 
+    def sigmoid_gate(self, x: _native.Activation, gate: _native.Activation) -> _native.Activation:
+        _expect("gates", (x.shape[0], 1 if gate.shape[1] == 1 else x.shape[1]), gate.shape)
+        return self._tape.sigmoid_gate(x, gate)
+
     def geglu(self, gate: _native.Activation, up: _native.Activation, approximation: str) -> _native.Activation:
         _expect("second input of geglu", gate.shape, up.shape)
         return self._tape.geglu(gate, up, _is_tanh(approximation))
@@ -387,11 +432,20 @@ class CpuOps:
     def gelu(self, x: _native.Activation, approximation: str) -> _native.Activation:
         return self._tape.gelu(x, _is_tanh(approximation))
 
+    def squared_relu(self, x: _native.Activation) -> _native.Activation:
+        return self._tape.squared_relu(x)
+
+    def multiply(self, x: _native.Activation, y: _native.Activation) -> _native.Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._tape.multiply(x, y)
+
     def add(self, x: _native.Activation, y: _native.Activation, scale: float = 1.0) -> _native.Activation:
         _expect("second input of add", x.shape, y.shape)
         return self._tape.add(x, y, scale)
 
-    def scale(self, x: _native.Activation, factor: float) -> _native.Activation:
+    def scale(self, x: _native.Activation, factor: float | _native.Vector) -> _native.Activation:
+        if isinstance(factor, _native.Vector):
+            _expect(f"values of {factor.name}", 1, factor.size)
         return self._tape.scale(x, factor)
 
     def scale_by_position(
@@ -405,6 +459,16 @@ class CpuOps:
 
     def take(self, x: _native.Activation, indices: Array) -> _native.Activation:
         return self._tape.take(x, indices)
+
+    def columns(self, x: _native.Activation, first: int, width: int) -> _native.Activation:
+        if not 0 <= first < first + width <= x.shape[1]:
+            raise ShapeError("columns", expected=f"within {x.shape[1]}", found=[first, first + width])
+        return self._tape.columns(x, first, width)
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        tape = self._tape
+        tape.use_logit_rows()
+        return Rows(tape.logit_tokens, tape.logit_positions, tape.logit_sequences, None, rows.embeddings)
 
 
 def _own(store: KVStore) -> CpuKVStore:
