@@ -55,7 +55,7 @@ def matters(config: dict[str, Any], key: str) -> bool:
     return not (key == "layer_types" and kind in ("exaone4", "mistral") and not config.get("sliding_window"))
 
 
-@pytest.mark.parametrize(("name", "key", "value"), cases())
+@pytest.mark.parametrize(("name", "key", "value"), list(cases()))
 def test_nonsense_is_named(name: str, key: str, value: Any) -> None:
     with pytest.raises(PackageError, match=key.removesuffix("_size")) as raised:
         build_model(CountOps(), ALL[name] | {key: value})

@@ -152,7 +152,7 @@ class Gemma4(Model):
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.embedding(rows)
         given = self.per_layer(rows, h) if self.per_layer else None
-        angles = {kind: rope.angles(rows.positions) for kind, rope in self.ropes.items()}
+        angles = {kind: rope.angles(rows) for kind, rope in self.ropes.items()}
         h = self._through(self.blocks, h, given, rows, angles, cache)
         wanted, take = rows.logit_rows, self.ops.take
         if not self.sharing_blocks:

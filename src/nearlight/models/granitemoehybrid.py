@@ -69,7 +69,7 @@ class GraniteMoeHybrid(Model):
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.embedding(rows)
-        angles = self.rope.angles(rows.positions) if self.rope else None
+        angles = self.rope.angles(rows) if self.rope else None
         for block in self.blocks:
             h = block(h, rows, angles, cache)
         return self.norm(self.ops.take(h, rows.logit_rows))
