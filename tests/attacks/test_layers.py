@@ -22,9 +22,9 @@ ALL = {name: config.to_dict() for name, config in {**CONFIGS, **WINDOWED}.items(
 SENSELESS: dict[str, list[Any]] = {
     "layer_types": [
         ["full_attention"],
-        ["full_attention"] * 9,
+        ["full_attention"] * 99,
         ["full"] * 3,
-        ["linear_attention"] * 3,
+        ["no_attention"] * 3,
         "full_attention",
     ],
     "sliding_window": [0, -1, 2.5, True, "4", 2**40],
@@ -44,12 +44,19 @@ def cases() -> Iterator[tuple[str, str, Any]]:
     for name, config in ALL.items():
         for key, values in SENSELESS.items():
             if config.get(key) and matters(config, key):
-                yield from ((name, key, value) for value in values)
+                yield from ((name, key, value) for value in values if value != 0 or not may_be_dense(config, key))
+
+
+def may_be_dense(config: dict[str, Any], key: str) -> bool:
+    """Say whether no experts are a model without any."""
+    return key in ("num_experts", "num_local_experts") and config["model_type"] in ("granitemoehybrid", "qwen3_next")
 
 
 def matters(config: dict[str, Any], key: str) -> bool:
     """Say whether a key is read: many configs carry a window, or kinds of layers, that nothing uses."""
     kind = config["model_type"]
+    if key == "num_experts_per_tok" and config.get("num_local_experts") == 0:
+        return False
     if key in ("layer_types", "sliding_window") and kind in ("qwen2", "qwen3", "qwen3_moe", "smollm3", "llama"):
         return bool(config.get("use_sliding_window"))
     return not (key == "layer_types" and kind in ("exaone4", "mistral") and not config.get("sliding_window"))
