@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from nearlight.loading.binding import load_model
 from nearlight.models.catalogue import find_in_catalogue
 from nearlight.models.weight_formats import requantization
 from nearlight.package import open_package
-from tests.models.random_models import CONFIGS, write_model
+from tests.models.random_models import CONFIGS, relative_error, transformers_logits, write_model
 
 IDS = [int(i) for i in np.random.default_rng(3).integers(3, 103, 37)]
 TABLE = "model.embed_tokens_per_layer.weight"
@@ -125,3 +126,72 @@ def test_published_configs_name_heads_in_another_way(written: tuple[Path, Any], 
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "model.safetensors").symlink_to(path / "model.safetensors")
     np.testing.assert_array_equal(nearlight.load(tmp_path).logits(IDS), nearlight.load(path).logits(IDS))
+
+
+@pytest.mark.parametrize("name", ["gemma4_text", "gemma4_text-experts", "gemma4_text-all"])
+def test_gguf_files_give_the_logits_of_their_model(tmp_path: Path, name: str) -> None:
+    """Under the names that the gguf package gives, with what it has no names for as llama.cpp's converter writes it."""
+    theirs = write_model(tmp_path, CONFIGS[name])
+    path = write_gguf(tmp_path / "model.gguf", theirs)
+    found = nearlight.load(path, kv="f32").logits(IDS)
+    assert relative_error(found, transformers_logits(theirs, IDS)) <= 1e-4
+    np.testing.assert_array_equal(found, nearlight.load(tmp_path, kv="f32").logits(IDS))
+
+
+def write_gguf(path: Path, model: Any) -> Path:
+    config = gguf_keys(model.config)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GEMMA4, config["block_count"])
+    writer = gguf.GGUFWriter(path, "gemma4")
+    writer.add_layer_norm_rms_eps(1e-6)
+    for key, value in config.items():
+        if isinstance(value, list):
+            writer.add_array(f"gemma4.{key}", value)
+        elif isinstance(value, float):
+            writer.add_float32(f"gemma4.{key}", value)
+        else:
+            writer.add_uint32(f"gemma4.{key}", value)
+    for key, tensor in model.state_dict().items():
+        given = {"router.scale": "ffn_gate_inp.scale", "router.per_expert_scale": "ffn_down_exps.scale"}
+        layer, _, inside = key.removeprefix("model.layers.").partition(".")
+        name = f"blk.{layer}.{given[inside]}" if inside in given else names.get_name(key, (".weight",))
+        if key != "lm_head.weight":
+            whole = name if name.endswith((".weight", ".scale")) else f"{name}.weight"
+            writer.add_tensor(whole, np.ascontiguousarray(tensor.numpy()))
+    turning = int(0.4 * 22 // 2)
+    writer.add_tensor("rope_freqs.weight", np.float32([1.0] * turning + [1e30] * (11 - turning)))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def gguf_keys(config: Any) -> dict[str, Any]:
+    n_layers, n_shared = config.num_hidden_layers, config.num_kv_shared_layers
+    slides = [kind == "sliding_attention" for kind in config.layer_types]
+    wide = [config.intermediate_size * (1 + (i >= n_layers - n_shared)) for i in range(n_layers)]
+    keys: dict[str, Any] = {
+        "block_count": n_layers,
+        "context_length": 96,
+        "embedding_length": 42,
+        "attention.head_count": 6,
+        "attention.head_count_kv": [2 if window else 3 for window in slides] if config.attention_k_eq_v else 2,
+        "feed_forward_length": wide if config.use_double_wide_mlp else config.intermediate_size,
+        "attention.key_length": 22,
+        "attention.value_length": 22,
+        "attention.key_length_swa": 14,
+        "attention.value_length_swa": 14,
+        "attention.sliding_window": 5,
+        "attention.sliding_window_pattern": slides,
+        "attention.shared_kv_layers": n_shared,
+        "embedding_length_per_layer_input": config.hidden_size_per_layer_input,
+        "rope.freq_base": 7000.0,
+        "rope.freq_base_swa": 500.0,
+        "rope.dimension_count": 22,
+        "rope.dimension_count_swa": 14,
+    }
+    if config.final_logit_softcapping:
+        keys["final_logit_softcapping"] = config.final_logit_softcapping
+    if config.enable_moe_block:
+        keys |= {"expert_count": 5, "expert_used_count": 2, "expert_feed_forward_length": 13}
+    return keys
