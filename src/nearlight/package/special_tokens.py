@@ -30,8 +30,7 @@ GGUF_END_KEYS = (
 
 END_TEXTS = frozenset((
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
-    "<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "</s>", "<turn|>",
-    "<｜end▁of▁sentence｜>",
+    "<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "</s>", "<｜end▁of▁sentence｜>",
 ))  # fmt: skip
 """Texts that end a turn or a document in some family. A package often names only one of them as its eos, and a model
 that writes another one would otherwise never stop."""

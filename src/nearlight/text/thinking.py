@@ -42,7 +42,6 @@ KNOWN_MARKERS = (
     Markers("[THINK]", "[/THINK]"),
     Markers("<|begin_of_thought|>", "<|end_of_thought|>"),
     Markers("<seed:think>", "</seed:think>"),
-    Markers("<|channel>", "<channel|>"),  # Gemma 4's, whose channel's name, "thought", is the section's first line
 )
 
 
