@@ -20,12 +20,7 @@ def test_parameters_are_the_published_ones(short):
 
 @pytest.mark.parametrize("short", SUPPORTED)
 def test_entries_say_what_they_were_held_against(short):
-    assert find_in_catalogue(short).checked in {"config", "total", "tables", "unchecked"}
-
-
-def test_what_is_unchecked_is_known():
-    unchecked = {short for short in SUPPORTED if find_in_catalogue(short).checked == "unchecked"}
-    assert unchecked == set()
+    assert find_in_catalogue(short).checked in {"config", "total", "tables"}
 
 
 def test_repositories_of_the_same_shape_have_as_many_parameters():
