@@ -23,6 +23,8 @@ KINDS = [
     {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256, "mscale": 0.7, "mscale_all_dim": 1.0},
     {"rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 128, "truncate": False},
     {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 512, "attention_factor": 1.3},
+    {"rope_type": "proportional", "partial_rotary_factor": 0.4},
+    {"rope_type": "proportional", "partial_rotary_factor": 1.0, "factor": 2.0},
 ]
 
 

@@ -41,6 +41,7 @@ ROPES: list[dict[str, Any]] = [
     {"rope_type": "yarn", "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 0.7, **LONG},
     {"rope_type": "yarn", "attention_factor": 1.2, **LONG},
     {"rope_type": "divisors", "divisors": [1.0] * 7},
+    {"rope_type": "proportional", "partial_rotary_factor": 0.25, "factor": 2.0},
 ]
 EDGES: list[Any] = [
     0, 1, -1, 2**31 - 2, 2**31 - 1, 2**31, 2**32, 2**63, 10**400, 1e-45, 1e-320, 1e300, 0.1,
