@@ -13,6 +13,8 @@ import signal
 import tempfile
 from pathlib import Path
 
+import pytest
+
 worker = os.environ.get("PYTEST_XDIST_WORKER", "")
 if not worker:  # workers inherit it, and end too abruptly to tidy up
     os.environ["NEARLIGHT_TEST_HOME"] = tempfile.mkdtemp(prefix="nearlight-tests-")
@@ -49,3 +51,13 @@ if not worker and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if worker and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+@pytest.fixture
+def planned_only(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Have a family leave something out, so that it can only be planned; return its name."""
+    from nearlight import models
+
+    monkeypatch.setattr(models.FAMILIES["phi3"], "leaves_out", "a part")
+    monkeypatch.setattr(models, "RUNNABLE", tuple(name for name in models.RUNNABLE if name != "phi3"))
+    return "phi3"

@@ -84,6 +84,15 @@ nb::ndarray<nb::numpy, const uint8_t, nb::ndim<1>> packed_bytes(std::shared_ptr<
   return {m.data, {m.n_bytes()}, owner};
 }
 
+std::shared_ptr<StoredTable> make_table(std::string name, int format, int64_t width, ByteArray rows) {
+  const auto stored = static_cast<Format>(format);
+  if (rows.shape(0) == 0 || width < 1 || rows.shape(1) != stored_row_bytes(stored, width) || rows.stride(1) != 1) {
+    throw std::invalid_argument(name + ": expected rows of " + std::to_string(stored_row_bytes(stored, width)) + " bytes");
+  }
+  return std::make_shared<StoredTable>(StoredTable{std::move(name), stored, static_cast<int64_t>(rows.shape(0)), width,
+                                                   rows.data(), rows.stride(0), std::make_shared<ByteArray>(rows)});
+}
+
 std::shared_ptr<Vector> make_vector(std::string name, FloatArray values) {
   const size_t n = values.shape(0);
   auto vector = std::make_shared<Vector>(Vector{std::move(name), static_cast<int64_t>(n), allocate(n * sizeof(float))});
@@ -129,7 +138,9 @@ nb::ndarray<nb::numpy, float, nb::ndim<2>> run(Tape& tape, const Activation& res
   if (positions.size() != tokens.size() || sequences.size() != tokens.size()) {
     throw std::invalid_argument("tokens, positions and sequences must be as many");
   }
-  Step step{std::move(tokens), std::move(positions), std::move(sequences), std::move(logit_rows), {}, {}, {}};
+  Step step;
+  step.tokens = std::move(tokens), step.positions = std::move(positions);
+  step.sequences = std::move(sequences), step.logit_rows = std::move(logit_rows);
   if (embeddings) {
     step.embeddings = {embeddings->data(), static_cast<int64_t>(embeddings->shape(0)),
                        static_cast<int64_t>(embeddings->shape(1))};
@@ -204,6 +215,11 @@ void bind_parameters(nb::module_& m) {
       .def(nb::new_(&make_vector), "name"_a, "values"_a)
       .def_ro("name", &Vector::name)
       .def_ro("size", &Vector::size);
+
+  nb::class_<StoredTable>(m, "StoredTable")
+      .def(nb::new_(&make_table), "name"_a, "format"_a, "width"_a, "rows"_a)
+      .def_ro("name", &StoredTable::name)
+      .def_prop_ro("shape", [](const StoredTable& t) { return std::pair(t.n_rows, t.width); });
 
   nb::class_<KVStore>(m, "KVStore")
       .def(nb::new_([](std::shared_ptr<Runtime> runtime, int64_t n_kv_heads, int64_t head_dim, int format) {
@@ -300,6 +316,10 @@ void bind_tape(nb::module_& m) {
       .def_prop_ro("positions", [](const Tape& t) { return Input{&Step::positions, t.rows()}; })
       .def_prop_ro("sequences", [](const Tape& t) { return Input{&Step::sequences, t.rows()}; })
       .def_prop_ro("logit_rows", [](const Tape& t) { return Input{&Step::logit_rows, t.logit_rows()}; })
+      .def("use_logit_rows", &Tape::use_logit_rows)
+      .def_prop_ro("logit_tokens", [](const Tape& t) { return Input{&Step::logit_tokens, t.logit_rows()}; })
+      .def_prop_ro("logit_positions", [](const Tape& t) { return Input{&Step::logit_positions, t.logit_rows()}; })
+      .def_prop_ro("logit_sequences", [](const Tape& t) { return Input{&Step::logit_sequences, t.logit_rows()}; })
       .def_prop_ro("embeddings", [](const Tape&) { return GivenRows{}; })
       .def("run", &run, "result"_a, "tokens"_a, "positions"_a, "sequences"_a, "logit_rows"_a,
            "embeddings"_a.none(), "frequencies"_a,
@@ -325,10 +345,13 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x);
     return linear(*t, x, weight, bias ? *bias : nullptr);
   }, "x"_a, "weight"_a, "bias"_a.none());
-  tape.def("rms_norm", [](TapeRef t, X x, VectorRef weight, float eps) {
-    expect_own(*t, x);
-    return rms_norm(*t, x, weight, eps);
+  tape.def("look_up", [](TapeRef t, const StoredTable& table, Input ids, float scale) {
+    return look_up(*t, table, ids, scale);
   });
+  tape.def("rms_norm", [](TapeRef t, X x, std::optional<VectorRef> weight, int64_t n, float eps) {
+    expect_own(*t, x);
+    return rms_norm(*t, x, weight ? *weight : nullptr, n, eps);
+  }, "x"_a, "weight"_a.none(), "n"_a, "eps"_a);
   tape.def("l2_norm", [](TapeRef t, X x, int64_t head_dim, float eps) {
     expect_own(*t, x);
     return l2_norm(*t, x, head_dim, eps);
@@ -348,21 +371,21 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, k), expect_own(*t, v);
     append(*t, k, v, store);
   });
-  tape.def("attend", [](TapeRef t, X q, std::shared_ptr<KVStore> store, float scale, int64_t window, float softcap,
-                        std::optional<VectorRef> sinks) {
+  tape.def("attend", [](TapeRef t, X q, std::shared_ptr<KVStore> store, float scale, int64_t window, bool chunked,
+                        float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q);
-    return attend(*t, q, store, {scale, window, softcap, sinks ? *sinks : nullptr});
-  }, "q"_a, "store"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+    return attend(*t, q, store, {scale, {window, chunked}, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "store"_a, "scale"_a, "window"_a, "chunked"_a, "softcap"_a, "sinks"_a.none());
   tape.def("attend_whole", [](TapeRef t, X q, X k, X v, int64_t length, int64_t head_dim, float scale, int64_t window,
-                              float softcap, std::optional<VectorRef> sinks) {
+                              bool chunked, float softcap, std::optional<VectorRef> sinks) {
     expect_own(*t, q), expect_own(*t, k), expect_own(*t, v);
-    return attend_whole(*t, q, k, v, length, head_dim, {scale, window, softcap, sinks ? *sinks : nullptr});
-  }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "softcap"_a, "sinks"_a.none());
+    return attend_whole(*t, q, k, v, length, head_dim, {scale, {window, chunked}, softcap, sinks ? *sinks : nullptr});
+  }, "q"_a, "k"_a, "v"_a, "length"_a, "head_dim"_a, "scale"_a, "window"_a, "chunked"_a, "softcap"_a, "sinks"_a.none());
   tape.def("causal_conv", [](TapeRef t, X x, VectorRef weight, std::optional<VectorRef> bias,
-                             std::shared_ptr<RecurrentStore> store) {
+                             std::shared_ptr<RecurrentStore> store, bool silu) {
     expect_own(*t, x);
-    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store);
-  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a);
+    return causal_conv(*t, x, weight, bias ? *bias : nullptr, store, silu);
+  }, "x"_a, "weight"_a, "bias"_a.none(), "store"_a, "silu"_a);
   tape.def("selective_scan", [](TapeRef t, X x, X dt, X b, X c, VectorRef a_log, VectorRef d,
                                 std::optional<VectorRef> dt_bias, std::shared_ptr<RecurrentStore> store,
                                 int64_t n_heads, int64_t n_groups) {
@@ -390,9 +413,21 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x), expect_own(*t, routes.slot);
     return expert_linear(*t, x, {weights.begin(), weights.end()}, routes, bias ? *bias : nullptr);
   }, "x"_a, "weights"_a, "routes"_a, "bias"_a.none());
-  tape.def("combine", [](TapeRef t, X y, const Routes& routes) {
+  tape.def("weigh", [](TapeRef t, X y, const Routes& routes) {
     expect_own(*t, y), expect_own(*t, routes.slot);
-    return combine(*t, y, routes);
+    return weigh(*t, y, routes);
+  });
+  tape.def("combine", [](TapeRef t, X y, const Routes& routes, bool weighted) {
+    expect_own(*t, y), expect_own(*t, routes.slot);
+    return combine(*t, y, routes, weighted);
+  });
+  tape.def("multiply", [](TapeRef t, X x, X y) {
+    expect_own(*t, x), expect_own(*t, y);
+    return multiply(*t, x, y);
+  });
+  tape.def("squared_relu", [](TapeRef t, X x) {
+    expect_own(*t, x);
+    return squared_relu(*t, x);
   });
   tape.def("swiglu", [](TapeRef t, X gate, X up) {
     expect_own(*t, gate), expect_own(*t, up);
@@ -414,6 +449,14 @@ void bind_tape(nb::module_& m) {
     expect_own(*t, x);
     return scale(*t, x, factor);
   });
+  tape.def("scale", [](TapeRef t, X x, VectorRef factor) {
+    expect_own(*t, x);
+    return scale(*t, x, *factor->data());
+  });
+  tape.def("scale_by_position", [](TapeRef t, X x, Input positions, float strength, int64_t period, int64_t offset) {
+    expect_own(*t, x);
+    return scale_by_position(*t, x, positions, strength, period, offset);
+  });
   tape.def("softcap", [](TapeRef t, X x, float cap) {
     expect_own(*t, x);
     return softcap(*t, x, cap);
@@ -429,6 +472,10 @@ void bind_tape(nb::module_& m) {
   tape.def("take", [](TapeRef t, X x, Input indices) {
     expect_own(*t, x);
     return take(*t, x, indices);
+  });
+  tape.def("columns", [](TapeRef t, X x, int64_t first, int64_t width) {
+    expect_own(*t, x);
+    return columns(*t, x, first, width);
   });
 }
 

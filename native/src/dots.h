@@ -74,7 +74,7 @@ NEARLIGHT_INLINE u8x64 lookup16(const u8x64& table, const u8x64& index) {
 }
 
 // acc + the dot product of each lane's four unsigned codes and four signed activations, exact (in int32) for all bytes.
-// AVX2 has no such instruction; dot4_7bit and dot4_less_128 do without it.
+// AVX2 has no such instruction; those that follow do without it.
 NEARLIGHT_INLINE i32x16 dot4(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
   i32x16 v;
 #if defined(NEARLIGHT_AVX512)
@@ -95,15 +95,36 @@ NEARLIGHT_INLINE i32x16 dot4(const i32x16& acc, const u8x64& codes, const s8x64&
   return v;
 }
 
-// The same for codes of at most 7 bits. AVX2's maddubs adds pairs of products in 16 bits: 2 * 127 * 127 fits.
-NEARLIGHT_INLINE i32x16 dot4_7bit(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
 #if defined(NEARLIGHT_AVX2)
-  i32x16 v;
+// The dot products of two unsigned codes and two signed activations, which must fit in 16 bits: those of 7 bits do, as
+// activations are never -128, and of fewer bits sums of several.
+NEARLIGHT_INLINE s16x32 dot_pairs(const u8x64& codes, const s8x64& activations) {
+  s16x32 v;
   for (int i = 0; i < kRegisters; i++) {
-    const __m256i pairs = _mm256_maddubs_epi16((__m256i)codes.part[i], (__m256i)activations.part[i]);
-    v.part[i] = acc.part[i] + (i32x16::Register)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    v.part[i] = (s16x32::Register)_mm256_maddubs_epi16((__m256i)codes.part[i], (__m256i)activations.part[i]);
   }
   return v;
+}
+
+// Has the compiler compute a vector here and now: it would rather multiply far ahead and keep the products in memory.
+NEARLIGHT_INLINE void in_registers(s16x32& v) {
+  for (int i = 0; i < kRegisters; i++) asm("" : "+x"(v.part[i]));
+}
+
+// acc + each lane's two numbers of 16 bits
+NEARLIGHT_INLINE i32x16 add_pairs(const i32x16& acc, const s16x32& pairs) {
+  i32x16 v;
+  for (int i = 0; i < kRegisters; i++) {
+    v.part[i] = acc.part[i] + (i32x16::Register)_mm256_madd_epi16((__m256i)pairs.part[i], _mm256_set1_epi16(1));
+  }
+  return v;
+}
+#endif
+
+// The same for codes of at most 7 bits.
+NEARLIGHT_INLINE i32x16 dot4_7bit(const i32x16& acc, const u8x64& codes, const s8x64& activations) {
+#if defined(NEARLIGHT_AVX2)
+  return add_pairs(acc, dot_pairs(codes, activations));
 #else
   return dot4(acc, codes, activations);
 #endif

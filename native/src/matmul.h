@@ -88,6 +88,8 @@ int64_t pack(const Matrix& matrix, const uint8_t* rows, size_t row_stride, int64
 
 // Writes weight[row, :] as n_in floats.
 void dequantize_row(const Matrix& matrix, int64_t row, float* out);
+// The same of a row as it is stored, stored_row_bytes() long: for tables that are looked up in and never packed.
+void dequantize_stored_row(Format format, const uint8_t* stored, int64_t n_in, float* out);
 
 // Bytes of quantized activations, to be 64-byte aligned; the same for every level. Grows with n_rows.
 size_t quantized_bytes(Form form, int64_t n_rows, int64_t n_in);

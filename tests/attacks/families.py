@@ -90,6 +90,8 @@ _RECURRENT: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 _EXPERTS: dict[str, Any] = _ROTARY | {"num_experts_per_tok": 2, "sliding_window": 24}
+_HYBRID: dict[str, Any] = _ROTARY | {"num_experts_per_tok": 2, "time_step_limit": [0.0, float("inf")]}
+_STATES = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 2, "mamba_d_state": 8, "mamba_expand": 2}
 _DELTA_NET: dict[str, Any] = _ROTARY | {
     "partial_rotary_factor": 0.5,
     "linear_num_key_heads": 2,
@@ -112,13 +114,100 @@ DIRECTORIES: dict[str, dict[str, Any]] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
         },
     },
+    "gemma4_text": _ROTARY
+    | {
+        "num_hidden_layers": 5,
+        "layer_types": ["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+        "sliding_window": 24,
+        "global_head_dim": 24,
+        "num_kv_shared_layers": 2,
+        "use_double_wide_mlp": True,
+        "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": VOCAB,
+        "enable_moe_block": True,
+        "num_experts": 3,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 16,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+        "tie_word_embeddings": True,
+        "rope_parameters": {
+            "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.5},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    },
     "granite": _ROTARY | {"attention_multiplier": 0.2, "embedding_multiplier": 2.0, "logits_scaling": 4.0},
     "gpt_oss": _EXPERTS | {"num_local_experts": 3, "swiglu_limit": 7.0, "swiglu_alpha": 1.702},
     "qwen3_5_text": _DELTA_NET | {"layer_types": ["full_attention", "linear_attention"]},
     "qwen3_next": _DELTA_NET
     | _EXPERT_SIZES
     | {"layer_types": ["full_attention", "linear_attention"], "shared_expert_intermediate_size": 24},
+    "phi3": _ROTARY
+    | {
+        "original_max_position_embeddings": 6,
+        "sliding_window": 24,
+        "rope_scaling": {"type": "su", "short_factor": [1.0] * 8, "long_factor": [1.5] * 7 + [9.0]},
+    },
+    "ministral3": _ROTARY
+    | {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "factor": 4.0,
+            "original_max_position_embeddings": 5,
+            "llama_4_scaling_beta": 0.1,
+        }
+    },
+    "llama4_text": _EXPERTS
+    | {
+        "num_experts_per_tok": 1,
+        "num_local_experts": 3,
+        "intermediate_size_mlp": 64,
+        "interleave_moe_layer_step": 2,
+        "no_rope_layers": [1, 0],
+        "attention_chunk_size": 5,
+        "attn_temperature_tuning": 4,
+        "floor_scale": 3,
+    },
     "qwen3_moe": _EXPERTS | {"num_experts": 3, "moe_intermediate_size": 16, "decoder_sparse_step": 2},
+    "lfm2": _ROTARY
+    | {
+        "layer_types": ["conv", "full_attention"],
+        "conv_L_cache": 3,
+        "norm_eps": 1e-5,
+        "block_auto_adjust_ff_dim": True,
+        "block_multiple_of": 8,
+    },
+    "nemotron_h": _HYBRID
+    | {
+        "num_hidden_layers": 4,
+        "hybrid_override_pattern": "M-*E",
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 8,
+        "ssm_state_size": 8,
+        "n_groups": 2,
+        "n_routed_experts": 3,
+        "moe_intermediate_size": 16,
+        "moe_shared_expert_intermediate_size": 24,
+    },
+    "falcon_h1": _HYBRID
+    | _STATES
+    | {
+        "mamba_d_ssm": 64,
+        "mamba_rms_norm": True,
+        "mamba_norm_before_gate": False,
+        "mlp_multipliers": [0.5, 2.0],
+        "ssm_multipliers": [0.5, 0.6, 0.7, 0.8, 0.9],
+        "key_multiplier": 0.5,
+    },
+    "granitemoehybrid": _HYBRID
+    | _STATES
+    | {
+        "layer_types": ["mamba", "attention"],
+        "num_local_experts": 3,
+        "shared_intermediate_size": 24,
+        "logits_scaling": 4.0,
+        "position_embedding_type": "nope",
+    },
 }
 """Those made as directories only."""
 GENERATION = {
@@ -174,7 +263,10 @@ def weights(family: str) -> dict[str, np.ndarray]:
     """Make random weights under Hugging Face names, as [out, in]; each expert's by themselves."""
     rng, shapes = np.random.default_rng(7), dict[str, tuple[int, ...]]()
     for parameter in build_model(CountOps(), config_of(family)).parameters():
-        if parameter.stack:
+        if parameter.stack and "*" not in parameter.name:  # all of them in one, along an axis of their own
+            rows, width = parameter.stored_shape
+            shapes[parameter.name.removesuffix(".weight")] = (parameter.stack, rows // parameter.stack, width)
+        elif parameter.stack:
             shape = (parameter.shape[0] // parameter.stack, *parameter.shape[1:])
             shapes |= {parameter.name.replace("*", str(i)): shape for i in range(parameter.stack)}
         else:
@@ -182,12 +274,18 @@ def weights(family: str) -> dict[str, np.ndarray]:
     return {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+def tensors_of(family: str) -> dict[str, np.ndarray]:
+    """Make a family's weights as its directories hold them."""
+    tensors = weights(family)
+    if family == "gpt2":
+        return {n: v.T if v.ndim == 2 and ".c_" in n else v for n, v in tensors.items()}
+    return with_halves_together(tensors) if family == "granitemoehybrid" else tensors
+
+
 def directory(family: str) -> Parts:
     """Make a Hugging Face package; qwen2's weights lie in two files with an index."""
     parts = Parts({"config.json": config_of(family), "generation_config.json": dict(GENERATION)})
-    tensors = weights(family)
-    if family == "gpt2":
-        tensors = {n: v.T if v.ndim == 2 and ".c_" in n else v for n, v in tensors.items()}
+    tensors = tensors_of(family)
     names = sorted(tensors)
     if family == "qwen2":
         halves = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
@@ -241,6 +339,19 @@ def gguf(family: str) -> Parts:
         values += [(scaling + "type", STRING, "yarn"), (scaling + "factor", F32, 4.0)]
         values += [(scaling + "original_context_length", U32, 24), (f"{family}.rope.freq_base", F32, 5000.0)]
     return Parts(gguf=Gguf(values, tensors, data))
+
+
+def with_halves_together(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Put gates and what they gate into one tensor, and those of all experts, as Granite's packages have them."""
+    together = {name: values for name, values in tensors.items() if "mlp." not in name and ".experts." not in name}
+    for place in {name.rpartition(".gate_proj.")[0] for name in tensors if ".gate_proj." in name}:
+        gate, up, down = (tensors[f"{place}.{part}_proj.weight"] for part in ("gate", "up", "down"))
+        layer, _, expert = place.partition(".experts.")
+        for name, values in (("input_linear", np.concatenate([gate, up])), ("output_linear", down)):
+            stack = together.setdefault(f"{layer}.{name}.weight", np.zeros((3, *values.shape)) if expert else values)
+            if expert:
+                stack[int(expert)] = values
+    return {name: values.astype(np.float32) for name, values in together.items()}
 
 
 _FAMILIES = {directory: [*CONFIGS, *DIRECTORIES], gguf: [*CONFIGS]}

@@ -33,7 +33,8 @@ MORE_KEYS = {
         "use_sliding_window", "layer_types", "max_window_layers", "n_inner", "attention_bias", "mlp_bias",
         "eos_token_id", "bos_token_id",
         "tie_word_embeddings", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "architectures",
-        "quantization_config", "hidden_act", "torch_dtype", "num_key_value_heads", "text_config",
+        "quantization_config", "hidden_act", "torch_dtype", "num_key_value_heads", "text_config", "num_experts_per_tok",
+        "attention_chunk_size", "moe_layers", "no_rope_layers", "original_max_position_embeddings", "floor_scale",
     ],
     "generation_config.json": ["suppress_tokens", "no_repeat_ngram_size", "typical_p", "stop_strings", "num_beams"],
     "tokenizer.json": ["padding", "truncation"],
@@ -52,7 +53,8 @@ GGUF_ARCHITECTURE_KEYS = [
 ]  # fmt: skip
 ROPES = [
     {"rope_type": kind, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "beta_fast": 32, "beta_slow": 1,
-     "original_max_position_embeddings": 24, "mscale": 1.0, "mscale_all_dim": 0.5, "divisors": [1.0] * 8}
+     "original_max_position_embeddings": 24, "mscale": 1.0, "mscale_all_dim": 0.5, "divisors": [1.0] * 8,
+     "short_factor": [1.0] * 8, "long_factor": [2.0] * 8}
     for kind in ("linear", "dynamic", "llama3", "yarn", "divisors", "default", "longrope")
 ]  # fmt: skip
 

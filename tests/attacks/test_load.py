@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import nearlight
-from nearlight.errors import NearlightError
-from tests.attacks import models
+from nearlight.errors import NearlightError, PackageError
+from tests.attacks import hybrids, models
 from tests.attacks.sound import LLAMA_CONFIG, write_sound_directory
 
 FAULTS = [
@@ -33,6 +33,33 @@ def test_one_line(tmp_path: Path, write: models.Writer, message: str, backend: s
         nearlight.load(source, backend=backend).generate([1, 2, 3], max_tokens=2)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(("family", "changes", "message"), hybrids.FAULTS, ids=lambda value: str(value)[:40])
+def test_hybrids_that_contradict_themselves(tmp_path: Path, family: str, changes: dict[str, Any], message: str) -> None:
+    source = hybrids.write_spoiled(tmp_path / "model", family, changes)
+    with pytest.raises(NearlightError, match=message) as caught:
+        nearlight.load(source).generate([1, 2, 3], max_tokens=2)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("n_experts", "message"),
+    [
+        (2, r"tensor model\.layers\.0\.block_sparse_moe\.experts\.2\.gate_proj\.weight is missing"),
+        (4, r"tensor .*\.experts\.3\.gate_proj\.weight: expected 3 experts, by its config, found more"),
+    ],
+)
+def test_more_or_fewer_experts_than_the_router_has(tmp_path: Path, n_experts: int, message: str) -> None:
+    with pytest.raises(PackageError, match=message):
+        nearlight.load(hybrids.write_experts(tmp_path / "model", n_experts))
+
+
+@pytest.mark.parametrize("family", ["lfm2", "nemotron_h", "falcon_h1", "granitemoehybrid"])
+def test_the_sound_hybrids_they_were_made_from_answer(tmp_path: Path, family: str) -> None:
+    source = hybrids.write_spoiled(tmp_path / "model", family, {})
+    assert nearlight.load(source).generate([1, 2, 3], max_tokens=2).token_ids
 
 
 def test_names_cannot_steer_a_terminal() -> None:

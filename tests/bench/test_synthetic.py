@@ -92,7 +92,7 @@ def test_a_config_that_cannot_be_read_is_named(text: str | None, tmp_path_factor
         synthetic(str(path))
 
 
-def test_unknown_families_and_caches_are_refused() -> None:
+def test_unknown_families_and_caches_are_refused(planned_only: str) -> None:
     with pytest.raises(UnsupportedError, match="neither run nor plan models of the family mamba9"):
         tiny(model_type="mamba9").engine(1)
     with pytest.raises(UnsupportedError, match="cannot run models of the family phi3 yet; it can plan them"):

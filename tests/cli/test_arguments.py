@@ -95,6 +95,13 @@ def test_numbers_as_people_write_them(parser: Parser, monkeypatch: pytest.Monkey
     assert decoding_options(args) == {"max_tokens": 2048, "temperature": 0.5}
 
 
+@pytest.mark.parametrize(
+    ("flags", "think"), [([], None), (["--think"], True), (["--no-think"], False), (["--effort", "low"], "low")]
+)
+def test_thinking_is_switched_or_measured_out(parser: Parser, flags: list[str], think: object) -> None:
+    assert decoding_options(parser.parse_args(flags)).get("think") == think
+
+
 def test_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "processors", lambda: {3})
     assert arguments.thread_count("1") == 1

@@ -46,7 +46,9 @@ def test_an_unknown_id_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         find_model("org/name", offline=True)
 
 
-def test_a_name_of_the_catalogue_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_the_catalogue_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned_only: str
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))

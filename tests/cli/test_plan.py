@@ -99,7 +99,9 @@ def test_verdict_comes_first_when_it_fits(capsys: pytest.CaptureFixture[str]):
     )
 
 
-def test_what_would_fit_but_does_not_run_is_told_in_the_first_line(capsys: pytest.CaptureFixture[str]):
+def test_what_would_fit_but_does_not_run_is_told_in_the_first_line(
+    capsys: pytest.CaptureFixture[str], planned_only: str
+):
     code, text = text_of(capsys, "qwen3-0.6b", "--hardware", "rtx4090")
     assert code == 0
     first, second = text.splitlines()[:2]
@@ -112,7 +114,7 @@ def test_what_would_fit_but_does_not_run_is_told_in_the_first_line(capsys: pytes
     assert text.count("family phi3") == 1
 
 
-def test_programs_are_told_whether_it_runs(capsys: pytest.CaptureFixture[str]):
+def test_programs_are_told_whether_it_runs(capsys: pytest.CaptureFixture[str], planned_only: str):
     asked = {
         ("gpt2", "ryzen7950x"): (0, True, True, None),
         ("gpt2", "m2"): (0, True, False, "nearlight does not run on GPUs yet, only on CPUs"),
@@ -278,7 +280,7 @@ def test_machines_are_listed(capsys: pytest.CaptureFixture[str]):
     assert re.search(r"^rtx4090 +NVIDIA GeForce RTX 4090 +24 GiB +1008 GB/s +83 +165 +661$", text, re.M)
 
 
-def test_models_are_listed_by_what_nearlight_can_do(capsys: pytest.CaptureFixture[str]):
+def test_models_are_listed_by_what_nearlight_can_do(capsys: pytest.CaptureFixture[str], planned_only: str):
     code, text = text_of(capsys, "--list")
     assert code == 0
     runs, plans, neither = text.split("\n\n")
@@ -292,7 +294,7 @@ def test_models_are_listed_by_what_nearlight_can_do(capsys: pytest.CaptureFixtur
     assert re.findall(r"olmo-2-\w+", text) == ["olmo-2-1b", "olmo-2-7b", "olmo-2-13b", "olmo-2-32b"]
 
 
-def test_the_list_for_programs(capsys: pytest.CaptureFixture[str]):
+def test_the_list_for_programs(capsys: pytest.CaptureFixture[str], planned_only: str):
     code, listed = report_of(capsys, "--list")
     assert code == 0
     assert [row["name"] for row in listed] == list(catalogue())

@@ -28,6 +28,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llama": LLAMA | {"model_type": "llama"},
     "qwen2": LLAMA | {"model_type": "qwen2"},
     "qwen3": LLAMA | {"model_type": "qwen3", "tie_word_embeddings": True},
+    "gemma4": LLAMA
+    | {
+        "model_type": "gemma4_text",
+        "num_hidden_layers": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "sliding_window": 11,
+        "global_head_dim": 64,
+        "num_kv_shared_layers": 2,
+        "hidden_size_per_layer_input": 256,
+        "vocab_size_per_layer_input": 307,
+    },
     "gpt2": {
         "model_type": "gpt2",
         "vocab_size": 307,

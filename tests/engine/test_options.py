@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,14 @@ def test_prompts(model: nearlight.LanguageModel, prompt: Any, complaint: str) ->
         model.generate(prompt, max_tokens=1)
 
 
-@pytest.mark.parametrize("name", ["raw", "think"])
-def test_switches(model: nearlight.LanguageModel, name: str) -> None:
-    switched: dict[str, Any] = {name: "no"}
-    with pytest.raises(RequestError, match=f"^{name}: expected True or False, found 'no'"):
-        model.generate("x", **switched)
-    with pytest.raises(RequestError, match=r"^think: expected True or False, found"):
-        model.conversation(think="no")  # type: ignore[arg-type]
+def test_switches(model: nearlight.LanguageModel) -> None:
+    with pytest.raises(RequestError, match=r"^raw: expected True or False, found 'no'"):
+        model.generate("x", raw="no")  # type: ignore[arg-type]
+    for ask in (model.conversation, partial(model.generate, "x")):
+        with pytest.raises(RequestError, match=r"^think: expected True, False, low, medium, high or max, found 'no'"):
+            ask(think="no")
+    with pytest.raises(RequestError, match=r"^the chat template knows no levels of thinking"):
+        model.generate("x", think="high")
 
 
 def test_a_model_names_itself(model: nearlight.LanguageModel) -> None:

@@ -32,6 +32,19 @@ def test_prompts_are_served_in_order_and_cut() -> None:
     assert [chunk.completes for chunk in plan_step([first, second], 12)] == [True, False]
 
 
+def test_a_step_ends_where_the_sequence_will_come_back_to() -> None:
+    prompt = sequence(0, 50)
+    prompt.checkpoint = 20
+    assert shares([prompt, sequence(1, 5)], 64) == [(0, 20), (1, 5)]
+    assert shares([prompt], 16) == [(0, 16)]
+    prompt.computed = 16
+    assert shares([prompt], 16) == [(0, 4)]
+    prompt.computed = 20
+    assert shares([prompt], 64) == [(0, 30)]
+    prompt.checkpoint, prompt.computed = 50, 0
+    assert [chunk.completes for chunk in plan_step([prompt], 64)] == [True]
+
+
 def test_nothing_pending_is_nothing_to_do() -> None:
     assert plan_step([sequence(0, 5, computed=5)], 8) == []
 

@@ -29,19 +29,45 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mistral": LLAMA | {"model_type": "mistral", "sliding_window": None},
     "qwen2": LLAMA | {"model_type": "qwen2"},
     "qwen3": LLAMA | {"model_type": "qwen3"},
+    "gemma4": LLAMA
+    | {
+        "model_type": "gemma4_text",
+        "num_hidden_layers": 5,
+        "layer_types": ["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+        "sliding_window": 900,
+        "global_head_dim": 22,
+        "num_kv_shared_layers": 2,
+        "use_double_wide_mlp": True,
+        "hidden_size_per_layer_input": 10,
+        "vocab_size_per_layer_input": V,
+    },
     "gpt2": {"model_type": "gpt2", "vocab_size": V, "n_embd": 42, "n_layer": L, "n_head": 3, "n_positions": 900},
 }
-
-DELTA_NET: dict[str, Any] = LLAMA | {
-    "model_type": "qwen3_5_text",
-    "head_dim": 24,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 6,
-    "linear_key_head_dim": 10,
-    "linear_value_head_dim": 22,
-    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+_STATES: dict[str, Any] = {"mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 5}
+HYBRIDS: dict[str, dict[str, Any]] = {
+    "lfm2": LLAMA | {"model_type": "lfm2", "full_attn_idxs": [1], "block_auto_adjust_ff_dim": False},
+    "falcon_h1": LLAMA | _STATES | {"model_type": "falcon_h1", "mamba_d_ssm": 44, "ssm_in_multiplier": 0.5},
+    "nemotron_h": LLAMA
+    | {
+        "model_type": "nemotron_h",
+        "hybrid_override_pattern": "M-*",
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 11,
+        "ssm_state_size": 5,
+        "n_groups": 2,
+    },
+    "qwen3_5": LLAMA
+    | {
+        "model_type": "qwen3_5_text",
+        "head_dim": 24,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 6,
+        "linear_key_head_dim": 10,
+        "linear_value_head_dim": 22,
+        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    },
 }
-"""Whose layers keep more than keys and values."""
+"""Whose layers also keep states, which do not grow with a sequence."""
 
 
 def counted(

@@ -11,7 +11,9 @@ from nearlight.engine.engine import Engine
 from nearlight.errors import RequestError, ShapeError
 from nearlight.kernels.count import ACCELERATOR, CPU_TARGETS, CountOps, cpu_target
 from nearlight.kernels.ops import Rows
+from nearlight.layers.attention import Attention
 from nearlight.layers.parameters import Parameter
+from nearlight.layers.shared_kv import SharedAttention
 from nearlight.models import build_model
 from nearlight.package.tensors import StoredTensor
 from tests.kernels.counted_models import CONFIGS, LLAMA, D, F, H, K, L, M, V, counted
@@ -94,6 +96,18 @@ def test_window_caps_what_is_seen_and_read():
     assert attention.kv_read_bytes == 6 * 2 * K * D * 2  # positions 0 … 5: the first row still sees 0
 
 
+def test_chunks_begin_anew():
+    ops = CountOps()
+    store = ops.kv_store(K, D, F16)
+    store.reserve(0, 64)
+    q, kv = (counted_activation(ops, 4, heads * D) for heads in (H, K))
+    ops.append(kv, kv, store, rows([8, 9, 10, 11]))
+    ops.attend(q, store, rows([8, 9, 10, 11]), scale=1.0, window=5, chunked=True)
+    attention = ops.cost.by_kind()["attend"]
+    assert attention.operations["bf16"] == (4 + 5 + 1 + 2) * 4 * H * D
+    assert attention.kv_read_bytes == 7 * 2 * K * D * 2  # positions 5 … 11
+
+
 def test_windows_of_a_config_cap_what_decoding_reads():
     windowed = counted(LLAMA | {"sliding_window": 5, "use_sliding_window": True})
     assert windowed.decode(3).kv_read_bytes == L * 4 * 2 * K * D * 2
@@ -174,7 +188,10 @@ def test_unknown_instruction_level_is_refused():
 def test_every_family_is_counted(name, target):
     model = counted(CONFIGS[name], Q8_0, target=target)
     short, long = model.decode(3), model.decode(300)
-    assert long.bytes_read - short.bytes_read == 297 * model.kv_bytes_per_token
+    read = [layer.kv for layer in model.model.declared((Attention, SharedAttention))]  # some by several layers
+    per_token = sum(target.kv_token_bytes(kv.n_kv_heads, kv.head_dim, F16) for kv in read)
+    assert long.bytes_read - short.bytes_read == 297 * per_token
+    assert per_token >= model.kv_bytes_per_token
     assert model.step([Span(0, 5)], all_logits=True).operations["int8"] > 5 * short.operations["int8"] * 0.9
 
 
@@ -220,3 +237,13 @@ def test_operands_that_do_not_fit_are_refused():
 def test_a_step_needs_rows():
     with pytest.raises(RequestError, match="rows of a step"):
         counted(LLAMA).step([])
+
+
+def test_products_and_squares_are_counted_by_value():
+    ops = CountOps()
+    x = counted_activation(ops, 3, 5)
+    ops.multiply(ops.squared_relu(x), x)
+    assert ops.cost.by_kind()["multiply"].operations == {"fp32": 15}
+    assert ops.cost.by_kind()["squared_relu"].operations == {"fp32": 30}
+    with pytest.raises(ShapeError, match="second input of multiply"):
+        ops.multiply(x, counted_activation(ops, 3, 4))

@@ -97,6 +97,10 @@ OPTIONS = {
     "window 7": {"window": 7},
     "window 130": {"window": 130},
     "window 600": {"window": 600},
+    "chunks of 1": {"window": 1, "chunked": True},
+    "chunks of 7": {"window": 7, "chunked": True},
+    "chunks of 130": {"window": 130, "chunked": True},
+    "one chunk": {"window": 600, "chunked": True},
     "softcap": {"softcap": 1.5},
     "sinks": {"sinks": np.array([3.0, -2.0, 0.5, 9.0, 1.0, 0.0], np.float32)},
     "all": {"window": 45, "softcap": 2.0, "sinks": np.array([1.0, 2.0, 0.5, 4.0, -1.0, 0.0], np.float32)},
@@ -120,7 +124,20 @@ def test_what_lies_behind_the_window_is_not_read(format: Format) -> None:
     assert not (np.abs(found[:128]) < 100).any()
 
 
-@pytest.mark.parametrize("options", [{}, {"window": 100}, OPTIONS["all"]], ids=["plain", "window", "all"])
+@EVERY_KIND
+def test_what_lies_in_the_chunk_before_is_not_read(format: Format) -> None:
+    ops, (q, k, v) = CpuOps(2), inputs_of(700, 2, 1, 8)
+    k[:384], v[:384] = np.nan, np.nan
+    found = attend(ops, ops.kv_store(1, 8, format), (q, k, v), 8, window=128, chunked=True)
+    assert np.isfinite(found[384:]).all()
+    assert not (np.abs(found[:384]) < 100).any()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"window": 100}, OPTIONS["all"], {"window": 40, "chunked": True}],
+    ids=["plain", "window", "all", "chunks"],
+)
 @EVERY_KIND
 @pytest.mark.parametrize(("h", "k", "d"), [(6, 2, 20), (8, 1, 33), (3, 3, 7), (6, 6, 16)])
 def test_any_chunks_and_threads_give_the_same_bits(h: int, k: int, d: int, format: Format, options: Any) -> None:
@@ -136,7 +153,11 @@ def test_any_chunks_and_threads_give_the_same_bits(h: int, k: int, d: int, forma
 
 
 @EVERY_KIND
-@pytest.mark.parametrize("options", [{}, {"window": 700}, {"window": 8192}], ids=["plain", "short", "long"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"window": 700}, {"window": 8192}, {"window": 8196, "chunked": True}],
+    ids=["plain", "short", "long", "chunks"],
+)
 def test_splits_shared_by_threads_give_the_same_bits(format: Format, options: Any) -> None:
     """Rows around position 8192, from where on splits are longer, in steps that share them and in one that does not."""
     n_tokens, h, k, d = 8204, 3, 1, 6

@@ -76,6 +76,24 @@ def test_pairs_go_through_a_second_product_with_biases_and_scales(threads: int) 
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("n_rows", [1, 3, 40])
+@pytest.mark.parametrize("name", ["one", "sigmoid"])
+def test_what_experts_compute_with_may_be_weighed_instead_of_what_they_give(name: str, n_rows: int) -> None:
+    def forward(ops: Any, x: Any, scores: Any, vectors: Any, weights: Any) -> Any:
+        routes = ops.route(scores, ROUTINGS[name])
+        given = ops.weigh(ops.expert_linear(x, weights, routes), routes)
+        return ops.combine(ops.swiglu(given, given), routes, weighted=False)
+
+    ours, theirs = on_both(forward, n_rows)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_only_pairs_are_weighed() -> None:
+    ops = CpuOps(1)
+    with pytest.raises(ShapeError, match="pairs to weigh: expected up to 8 rows, found up to 2"):
+        compute(ops, lambda x, rows: ops.weigh(x, ops.route(x, ROUTINGS["sigmoid"])), random(2, E))
+
+
 @pytest.mark.parametrize("format", [F32, BF16, Q8_0, Q4_0, Q6_K], ids=str)
 def test_bits_do_not_depend_on_company(format: Format) -> None:
     """Each row alone, all together, and with other threads; in a step smaller than its tape has room for."""

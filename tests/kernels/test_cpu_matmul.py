@@ -165,6 +165,23 @@ def test_sums_longer_than_a_chunk_keep_their_order(format: Format) -> None:
         assert same_bits(part, whole[: len(part)])
 
 
+@QUANTIZED
+@pytest.mark.parametrize("codes", [0x00, 0x77, 0xFF])
+def test_the_largest_sums_of_a_group_are_exact(format: Format, codes: int) -> None:
+    n_in = 256
+    data = random_bytes(format, 17, n_in).reshape(17, -1, format.block_bytes)
+    others = {byte for field in HALF_FIELDS.get(format.name, [0]) for byte in (field, field + 1)}
+    others |= {2} if format in dtypes.AFFINE else set()  # the zero point: where that is the code, nothing is left
+    data[..., [byte for byte in range(format.block_bytes) if byte not in others]] = codes
+    data = data.reshape(17, -1)
+    x = np.full((MANY_ROWS, n_in), 127 / 128, np.float32)  # codes of 127, whatever the bits of their scale
+    x[::2] *= -1
+    *fewer, whole = products(CpuOps(1), x, tensor_of(format, data, n_in))
+    assert_close(whole, as_kernels_see(x, format), weights_of(format, data, n_in))
+    for part in fewer:
+        assert same_bits(part, whole[: len(part)])
+
+
 @pytest.mark.parametrize("format", [dtypes.Q4_0, dtypes.Q6_K, dtypes.Q8_0], ids=str)
 def test_rows_beyond_those_that_meet_a_tile_at_once(format: Format) -> None:
     n_in = 768  # a chunk of 512 inputs and half of one

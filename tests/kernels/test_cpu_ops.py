@@ -1,6 +1,8 @@
 """Each op of the CPU kernels against the same formula in float64 (attention has a file of its own)."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +71,15 @@ def test_rms_norm_of_each_head(ops: CpuOps, n: int, heads: int) -> None:
     close(found, expected.reshape(4, -1))
 
 
+def test_rms_norm_without_a_weight(ops: CpuOps) -> None:
+    x, ones = random(4, 3 * 19, scale=3), ops.vector(stored(np.ones(19, np.float32)))
+    found = compute(ops, lambda h, rows: ops.rms_norm(h, None, 1e-5, 19), x)
+    np.testing.assert_array_equal(found, compute(ops, lambda h, rows: ops.rms_norm(h, ones, 1e-5), x))
+    for senseless in (None, 0, 18):
+        with pytest.raises(ShapeError, match="input of rms_norm: expected a multiple of"):
+            compute(ops, lambda h, rows, n=senseless: ops.rms_norm(h, None, 1e-5, n), x)
+
+
 @pytest.mark.parametrize("n", [2, 16, 45])
 def test_layer_norm(ops: CpuOps, n: int) -> None:
     x, weight, bias = random(5, n) + 7, random(n, seed=1), random(n, seed=2)
@@ -86,7 +97,7 @@ def test_rope_turns_half_split_pairs(ops: CpuOps, heads: int, head_dim: int, rot
     frequencies = (100.0 ** -(np.arange(rotary // 2) / rotary)).astype(np.float32)
 
     def op(h: object, rows: object) -> object:
-        return ops.rope(h, ops.rope_angles(rows.positions, lambda longest: frequencies, 1.5), head_dim)
+        return ops.rope(h, ops.rope_angles(rows, lambda lengths: frequencies, 1.5), head_dim)
 
     found = compute(ops, op, x, rows=rows_of(5, start=900))
     angle = (np.arange(900, 905, dtype=np.float32)[:, None] * frequencies).astype(np.float64)[:, None]
@@ -98,21 +109,63 @@ def test_rope_turns_half_split_pairs(ops: CpuOps, heads: int, head_dim: int, rot
 
 def test_frequencies_are_asked_for_with_every_step(ops: CpuOps) -> None:
     table = ops.matrix(stored(np.ones((9, 2))))
-    asked: list[int] = []
+    asked: list[list[int]] = []
 
-    def frequencies(longest: int) -> Floats:
-        asked.append(longest)
-        return np.full(1, 1 / longest, dtype=np.float32)
+    def frequencies(lengths: Sequence[int]) -> Floats:
+        asked.append(list(lengths))
+        return np.full(1, 1 / max(lengths), dtype=np.float32)
 
     def forward(rows: object) -> object:
-        return ops.rope(ops.embed(table, rows.tokens), ops.rope_angles(rows.positions, frequencies, 1.0), 2)
+        return ops.rope(ops.embed(table, rows.tokens), ops.rope_angles(rows, frequencies, 1.0), 2)
 
     program = ops.program(forward)
     for start in (3, 700, 5):
         found = program(rows_of(2, start=start))
         angle = np.arange(start, start + 2) / (start + 2)
         close(found, np.stack([np.cos(angle) - np.sin(angle), np.cos(angle) + np.sin(angle)], -1))
-        assert asked[-1] == start + 2
+        assert asked[-1] == [start + 1, start + 2]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 70])
+def test_every_row_may_have_frequencies_of_its_own(ops: CpuOps, n_rows: int) -> None:
+    """By the length of its sequence; alone it has the same bits."""
+    x, heads = random(n_rows, 2 * 10), 2
+
+    def frequencies(lengths: Sequence[int]) -> Floats:
+        return np.stack([np.full(3, 1 / length, dtype=np.float32) for length in lengths])
+
+    def turned(h: object, rows: object) -> object:
+        return ops.rope(h, ops.rope_angles(rows, frequencies, 1.5), 10)
+
+    lengths = [90 + 7 * (r % 5) for r in range(n_rows)]
+    found = compute(ops, turned, x, rows=replace(rows_of(n_rows, start=4), lengths=lengths))
+    angle = np.float32(4 + np.arange(n_rows)) * np.float32(1 / np.array(lengths))
+    cos, sin = (1.5 * part.astype(np.float64)[:, None, None] for part in (np.cos(angle), np.sin(angle)))
+    a, b, rest = np.split(x.reshape(n_rows, heads, 10), [3, 6], axis=-1)
+    close(found, np.concatenate([a * cos - b * sin, b * cos + a * sin, rest], -1).reshape(n_rows, -1))
+    alone = rows_of(1, start=4 + n_rows - 1)
+    np.testing.assert_array_equal(compute(ops, turned, x[-1:], rows=replace(alone, lengths=lengths[-1:])), found[-1:])
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 50])
+def test_scale_by_position(ops: CpuOps, n_rows: int) -> None:
+    x = random(n_rows, 7 * 5)
+    rows = rows_of(n_rows, start=30)
+
+    def scaled(h: object, rows: object) -> object:
+        return ops.scale_by_position(h, rows, strength=0.3, period=8, offset=1)
+
+    factors = 1 + 0.3 * np.log(1 + (np.arange(30, 30 + n_rows) + 1) // 8)
+    close(compute(ops, scaled, x, rows=rows), x * factors[:, None])
+    with pytest.raises(ShapeError, match="rows to scale by position"):
+        compute(ops, lambda h, rows: scaled(ops.take(h, rows.logit_rows), rows), x, rows=rows_of(3, logit_rows=[0]))
+
+
+def test_a_norm_without_weights(ops: CpuOps) -> None:
+    x = random(4, 3 * 14, scale=2)
+    heads = x.reshape(4, 3, 14).astype(np.float64)
+    wanted = (heads / np.sqrt((heads**2).mean(-1, keepdims=True) + 1e-5)).reshape(4, -1)
+    close(compute(ops, lambda h, rows: ops.rms_norm(h, None, 1e-5, 14), x), wanted)
 
 
 EXTREMES = np.array(
@@ -174,8 +227,26 @@ def test_sigmoid_gate(ops: CpuOps, shape: tuple[int, int], width: int) -> None:
 def test_scale_softcap_and_scaled_sums(ops: CpuOps) -> None:
     x, y = random(3, 71, scale=20), random(3, 71, seed=1)
     np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, 0.3), x), x * np.float32(0.3))
+    factor, more = ops.vector(stored(np.float32([0.3]))), ops.vector(stored(np.float32([1, 2]), "more"))
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.scale(h, factor), x), x * np.float32(0.3))
+    with pytest.raises(ShapeError, match="values of more: expected 1, found 2"):
+        compute(ops, lambda h, rows: ops.scale(h, more), x)
     close(compute(ops, lambda h, rows: ops.softcap(h, 7.5), x), 7.5 * np.tanh(x.astype(np.float64) / 7.5))
     close(compute(ops, lambda a, b, rows: ops.add(a, b, -1.25), x, y), x - 1.25 * y.astype(np.float64))
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 40000), (2, 17000), (7, 19)])
+def test_products_of_values(ops: CpuOps, shape: tuple[int, int]) -> None:
+    x, y = random(*shape), random(*shape, seed=1)
+    np.testing.assert_array_equal(compute(ops, lambda a, b, rows: ops.multiply(a, b), x, y), x * y)
+
+
+@pytest.mark.parametrize("shape", [(1, 40000), (3, 71)])
+def test_squared_relu(ops: CpuOps, shape: tuple[int, int]) -> None:
+    x = random(*shape, scale=3)
+    wanted = np.square(np.maximum(x, 0))
+    assert (wanted == 0).any()
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.squared_relu(h), x), wanted)
 
 
 @pytest.mark.parametrize(("heads", "head_dim", "rotary"), [(3, 6, 6), (2, 10, 4), (1, 64, 64)])
@@ -186,7 +257,7 @@ def test_rope_turns_neighbours_where_pairs_are_interleaved(ops: CpuOps, heads: i
 
     def turned(x: Floats, interleaved: bool) -> Floats:
         def op(h: object, rows: object) -> object:
-            angles = ops.rope_angles(rows.positions, lambda longest: frequencies, 1.0)
+            angles = ops.rope_angles(rows, lambda lengths: frequencies, 1.0)
             return ops.rope(h, angles, head_dim, interleaved=interleaved)
 
         return compute(ops, op, x, rows=rows_of(5, start=70)).reshape(5, heads, head_dim)
@@ -204,6 +275,8 @@ def test_not_a_number_stays_one(ops: CpuOps) -> None:
         lambda h, rows: ops.geglu(h, h, "tanh"),
         lambda h, rows: ops.clamped_swiglu(h, h, alpha=1.7, limit=7.0),
         lambda h, rows: ops.softcap(h, 30.0),
+        lambda h, rows: ops.multiply(h, h),
+        lambda h, rows: ops.squared_relu(h),
         lambda h, rows: ops.sigmoid_gate(h, h),
     ):
         assert np.isnan(compute(ops, op, x))[0].tolist() == [False, True, False]
@@ -220,6 +293,15 @@ def test_take_picks_rows(ops: CpuOps) -> None:
     for logit_rows in ([6], [5, 0, 5], []):
         found = compute(ops, lambda h, rows: ops.take(h, rows.logit_rows), x, rows=rows_of(7, logit_rows=logit_rows))
         np.testing.assert_array_equal(found, x[logit_rows])
+
+
+@pytest.mark.parametrize("n_rows", [1, 6])
+def test_columns_are_picked_of_every_row(ops: CpuOps, n_rows: int) -> None:
+    x = random(n_rows, 23)
+    np.testing.assert_array_equal(compute(ops, lambda h, rows: ops.columns(h, 5, 7), x), x[:, 5:12])
+    for first, width in ((-1, 2), (20, 4), (3, 0)):
+        with pytest.raises(ShapeError, match="columns: expected within 23"):
+            compute(ops, lambda h, rows, cut=(first, width): ops.columns(h, *cut), x)
 
 
 def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:
@@ -242,6 +324,7 @@ def test_operands_that_do_not_fit_are_named(ops: CpuOps) -> None:
             h, ops.linear(h, square)
         ),
         r"second input of swiglu": lambda h, rows: ops.swiglu(h, ops.linear(h, square)),
+        r"second input of multiply": lambda h, rows: ops.multiply(h, ops.linear(h, square)),
         r"gates: expected \(up to 2 rows, 6\), found \(up to 2 rows, 4\)": lambda h, rows: ops.sigmoid_gate(
             h, ops.linear(h, square)
         ),

@@ -44,7 +44,7 @@ class Model:
         self.calls += 1
         ops, w = self.ops, self.weights
         h = ops.embed(self.embedding, rows.tokens, rows.embeddings)
-        angles = ops.rope_angles(rows.positions, lambda longest: self.frequencies, 1.0)
+        angles = ops.rope_angles(rows, lambda lengths: self.frequencies, 1.0)
         for store in self.stores:
             x = ops.layer_norm(h, self.scale, self.shift, 1e-5)
             q, k, v = ops.linear(x, w["q"]), ops.linear(x, w["k"]), ops.linear(x, w["v"])

@@ -58,13 +58,14 @@ def on_both(size: int, vectors: dict[str, Floats | None], inputs: list[Floats], 
     return found
 
 
+@pytest.mark.parametrize("silu", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("width", "taps"), [(5, 4), (16, 2), (71, 3)])
-def test_convolutions_go_on_from_the_inputs_before(width: int, taps: int, bias: bool) -> None:
+def test_convolutions_go_on_from_the_inputs_before(width: int, taps: int, bias: bool, silu: bool) -> None:
     vectors = {"weight": random(width * taps, seed=1), "bias": random(width, seed=2) if bias else None}
 
     def op(ops: Any, store: Any, vectors: Any, x: Any, rows: Any) -> Any:
-        return ops.causal_conv(x, vectors["weight"], vectors["bias"], store, rows)
+        return ops.causal_conv(x, vectors["weight"], vectors["bias"], store, rows, silu=silu)
 
     ours, theirs = on_both((taps - 1) * width, vectors, [random(12, width)], op)
     np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-6)

@@ -46,7 +46,7 @@ def test_in_which_order(cache: Path) -> None:
     assert locate("pico") == Place(Path("pico"))
 
 
-def test_variants_are_not_mixed_up() -> None:
+def test_variants_are_not_mixed_up(planned_only: str) -> None:
     assert repository_named("llama-3.1-8b") == HubId("meta-llama/Llama-3.1-8B")
     assert repository_named("llama-3.1-8b-instruct") == HubId("meta-llama/Llama-3.1-8B-Instruct")
     assert repository_named("qwen3-8b-instruct") is None  # the same shape would do for a plan

@@ -31,6 +31,32 @@ GEMMA: dict[str, Any] = {
     "sliding_window": 5,
     "query_pre_attn_scalar": 9,
 }
+GEMMA4: dict[str, Any] = {
+    **{key: value for key, value in GEMMA.items() if key != "query_pre_attn_scalar"},
+    "pad_token_id": 0,
+    "num_hidden_layers": 9,
+    "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 3,
+    "global_head_dim": 22,
+    "vocab_size_per_layer_input": 103,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "proportional", "rope_theta": 7000.0, "partial_rotary_factor": 0.4},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+    },
+}
+SHARED: dict[str, Any] = {
+    "hidden_size_per_layer_input": 10,
+    "num_kv_shared_layers": 4,
+    "use_double_wide_mlp": True,
+    "final_logit_softcapping": 6.0,
+}
+MIXED: dict[str, Any] = {
+    "enable_moe_block": True,
+    "num_experts": 5,
+    "top_k_experts": 2,
+    "moe_intermediate_size": 13,
+    "attention_k_eq_v": True,
+    "num_global_key_value_heads": 3,
+}
 EXPERTS: dict[str, Any] = {**SIZES, "head_dim": 14, "num_experts_per_tok": 2}
 
 DELTA_NET: dict[str, Any] = {
@@ -136,12 +162,72 @@ CONFIGS: dict[str, Any] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         },
     ),
+    "gemma4_text": transformers.Gemma4TextConfig(**GEMMA4, **SHARED),
+    "gemma4_text-experts": transformers.Gemma4TextConfig(**GEMMA4, **MIXED, hidden_size_per_layer_input=0),
+    "gemma4_text-all": transformers.Gemma4TextConfig(**GEMMA4, **SHARED, **MIXED),
     "granite": transformers.GraniteConfig(
         **{**SIZES, "hidden_size": 36},
         attention_multiplier=0.3,
         embedding_multiplier=2.5,
         residual_multiplier=0.7,
         logits_scaling=3.0,
+    ),
+    "phi3": transformers.Phi3Config(**{**SIZES, "hidden_size": 36, "pad_token_id": 0}, sliding_window=5),
+    "phi3-longrope": transformers.Phi3Config(
+        **{**SIZES, "hidden_size": 96, "pad_token_id": 0},
+        original_max_position_embeddings=24,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 500.0,
+            "partial_rotary_factor": 0.75,
+            "short_factor": [1.0, 1.1, 1.3, 1.7, 2.1, 2.2],
+            "long_factor": [1.5, 2.0, 3.1, 4.7, 7.0, 9.0],
+        },
+    ),
+    "ministral": transformers.MinistralConfig(
+        **SIZES,
+        head_dim=14,
+        sliding_window=5,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    ),
+    "ministral3": transformers.Ministral3Config(
+        **SIZES,
+        head_dim=14,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 500.0,
+            "factor": 6.0,
+            "original_max_position_embeddings": 7,
+            "mscale": 1.0,
+            "mscale_all_dim": 0.7,
+            "llama_4_scaling_beta": 0.9,
+        },
+    ),
+    "llama4_text": transformers.Llama4TextConfig(
+        **{**EXPERTS, "num_hidden_layers": 5, "num_experts_per_tok": 1},
+        num_local_experts=3,
+        intermediate_size_mlp=26,
+        interleave_moe_layer_step=2,
+        attention_chunk_size=5,
+        no_rope_layers=[1, 0, 1, 1, 0],
+        floor_scale=6,
+        attn_scale=0.9,
+    ),
+    "llama4_text-plain": transformers.Llama4TextConfig(
+        **{**EXPERTS, "num_hidden_layers": 5},
+        num_local_experts=3,
+        intermediate_size_mlp=26,
+        attention_chunk_size=16,
+        use_qk_norm=False,
+        attn_temperature_tuning=False,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500.0,
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            **LONG,
+        },
     ),
     "gpt_oss": transformers.GptOssConfig(**EXPERTS, num_local_experts=5, sliding_window=5),
     "mixtral": transformers.MixtralConfig(**EXPERTS, num_local_experts=5, sliding_window=None),
@@ -193,6 +279,122 @@ WINDOWED: dict[str, Any] = {
 }
 """Whose window is shorter than what the tests give them to read."""
 
+HEADS_OF_STATES: dict[str, Any] = {"mamba_n_heads": 6, "mamba_d_head": 12, "mamba_n_groups": 2, "mamba_d_state": 5}
+GRANITE: dict[str, Any] = {
+    **SIZES,
+    "hidden_size": 36,
+    "attention_multiplier": 0.3,
+    "embedding_multiplier": 2.5,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 3.0,
+}
+NEMOTRON: dict[str, Any] = {
+    **SIZES,
+    "num_hidden_layers": None,
+    "head_dim": 10,
+    "mamba_num_heads": 6,
+    "mamba_head_dim": 7,
+    "ssm_state_size": 5,
+    "n_groups": 3,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 13,
+    "moe_shared_expert_intermediate_size": 17,
+    "routed_scaling_factor": 1.4,
+    "time_step_min": 1e-30,  # by which transformers bounds steps, in prompts only, and nobody else
+}
+FALCON: dict[str, Any] = {**SIZES, **HEADS_OF_STATES, "head_dim": 14, "mamba_d_ssm": 72}
+FACTORS: dict[str, Any] = {
+    "lm_head_multiplier": 0.3,
+    "embedding_multiplier": 2.5,
+    "mlp_multipliers": [0.8, 0.6],
+    "key_multiplier": 0.5,
+    "attention_out_multiplier": 0.7,
+    "attention_in_multiplier": 1.3,
+    "ssm_multipliers": [0.4, 0.5, 0.6, 0.7, 0.8],
+    "ssm_in_multiplier": 1.2,
+    "ssm_out_multiplier": 0.9,
+}
+HYBRIDS: dict[str, Any] = {
+    "lfm2": transformers.Lfm2Config(
+        **{**SIZES, "hidden_size": 36, "num_hidden_layers": 4},
+        layer_types=["conv", "full_attention", "conv", "full_attention"],
+        block_multiple_of=7,
+        block_ffn_dim_multiplier=1.1,
+    ),
+    "lfm2-biases": transformers.Lfm2Config(
+        **{**SIZES, "hidden_size": 36},
+        full_attn_idxs=[1],
+        conv_bias=True,
+        conv_L_cache=4,
+        block_auto_adjust_ff_dim=False,
+        tie_word_embeddings=False,
+    ),
+    "lfm2_moe": transformers.Lfm2MoeConfig(
+        **{**SIZES, "hidden_size": 36},
+        layer_types=["conv", "full_attention", "conv"],
+        num_dense_layers=1,
+        num_experts=5,
+        num_experts_per_tok=2,
+        moe_intermediate_size=13,
+        routed_scaling_factor=1.3,
+    ),
+    "nemotron_h": transformers.NemotronHConfig(
+        **NEMOTRON, layers_block_type=["mamba", "mlp", "attention", "moe", "mamba", "moe"], n_group=2
+    ),
+    "nemotron_h-latent": transformers.NemotronHConfig(
+        **NEMOTRON,
+        layers_block_type=["moe", "mamba", "attention"],
+        moe_latent_size=22,
+        use_bias=True,
+        mlp_bias=True,
+        use_conv_bias=False,
+    ),
+    "falcon_h1": transformers.FalconH1Config(**FALCON, **FACTORS),
+    "falcon_h1-norm-first": transformers.FalconH1Config(
+        **FALCON,
+        **FACTORS,
+        mamba_rms_norm=True,
+        mamba_proj_bias=True,
+        projectors_bias=True,
+        attention_bias=True,
+        mlp_bias=True,
+    ),
+    "falcon_h1-gate-first": transformers.FalconH1Config(
+        **{**FALCON, "mamba_d_ssm": None, "mamba_d_head": 14},
+        mamba_rms_norm=True,
+        mamba_norm_before_gate=False,
+        mamba_conv_bias=False,
+    ),
+    "granitemoehybrid": transformers.GraniteMoeHybridConfig(
+        **GRANITE,
+        **HEADS_OF_STATES,
+        layer_types=["mamba", "attention", "mamba"],
+        num_local_experts=5,
+        shared_intermediate_size=20,
+    ),
+    "granitemoehybrid-dense": transformers.GraniteMoeHybridConfig(
+        **GRANITE,
+        **HEADS_OF_STATES,
+        layer_types=["mamba", "attention", "attention"],
+        num_local_experts=0,
+        shared_intermediate_size=20,
+        position_embedding_type="rope",
+        mamba_proj_bias=True,
+        mamba_conv_bias=False,
+        attention_bias=True,
+        tie_word_embeddings=True,
+    ),
+}
+"""Layers of several kinds: convolutions, recurrences, attention, or two of them side by side."""
+
+HYBRIDS |= {name: CONFIGS[name] for name in ("qwen3_5", "qwen3_5_moe", "qwen3_next")}
+CONFIGS |= HYBRIDS
+CONFIGS["granitemoe"] = transformers.GraniteMoeConfig(**GRANITE, num_local_experts=5)
+CONFIGS["olmoe"] = transformers.OlmoeConfig(
+    **{**SIZES, "hidden_size": 36, "pad_token_id": 0}, num_experts=5, num_experts_per_tok=2
+)
+
 
 def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
     """Make a model whose every parameter matters: norms and biases are random too."""
@@ -212,6 +414,12 @@ def scramble(model: Any) -> None:
                 parameter.normal_(std=1.2 / parameter.shape[-1] ** 0.5)
             else:
                 parameter.normal_(mean=0.7, std=0.3)
+        stored = model.state_dict()
+        for name, buffer in model.named_buffers():
+            if name.endswith("layer_scalar"):  # a weight in all but name
+                buffer.normal_(mean=0.9, std=0.2)
+            elif name in stored:  # a correction of what experts are chosen by
+                buffer.normal_(std=0.1)
     model.tie_weights()
 
 

@@ -25,7 +25,7 @@ def test_entries_say_what_they_were_held_against(short):
 
 def test_what_is_unchecked_is_known():
     unchecked = {short for short in SUPPORTED if find_in_catalogue(short).checked == "unchecked"}
-    assert unchecked == {"glm-4-9b", "glm-4.5-air", "olmo-3-7b", "exaone-4.0-1.2b", "exaone-4.0-32b"}
+    assert unchecked == set()
 
 
 def test_repositories_of_the_same_shape_have_as_many_parameters():
@@ -60,7 +60,7 @@ def test_a_download_needs_the_very_name():
     assert find_in_catalogue("gpt2-chat").repository == "openai-community/gpt2"
 
 
-def test_every_entry_says_whether_it_runs():
+def test_every_entry_says_whether_it_runs(planned_only: str):
     reasons = {short: entry.why_not_run for short, entry in catalogue().items()}
     assert reasons["qwen3-8b"] is None
     assert reasons["mistral-7b-v0.1"] is None
@@ -130,7 +130,7 @@ def test_misspelt_name_gets_suggestions():
         find_in_catalogue("zzz")
 
 
-@pytest.mark.parametrize("name", ["gemma-4-e4b", "gemma-3n-e2b", "deepseek-v3"])
+@pytest.mark.parametrize("name", ["gemma-3n-e2b", "deepseek-v3"])
 def test_family_that_is_not_written_is_unsupported(name):
     with pytest.raises(
         UnsupportedError,

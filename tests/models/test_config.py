@@ -98,7 +98,7 @@ def test_windows_are_those_in_use() -> None:
     [
         (
             {"model_type": "perceptron"},
-            "neither run nor plan models of the family perceptron yet; it runs exaone4, gemma2",
+            "neither run nor plan models of the family perceptron yet; it runs exaone4, falcon_h1",
         ),
         ({"model_type": None}, "model_type: expected the name of a model family"),
         ({"hidden_size": ...}, "hidden_size is missing"),

@@ -16,8 +16,7 @@ import nearlight
 from nearlight.engine.engine import Engine
 from nearlight.engine.sequence import Sequence
 from nearlight.state.cache import RecurrentState
-from tests.models.random_models import CONFIGS as DELTA_NETS
-from tests.models.random_models import relative_error, transformers_logits, write_model
+from tests.models.random_models import HYBRIDS, relative_error, transformers_logits, write_model
 
 SIZES = {"vocab_size": 103, "hidden_size": 20, "num_hidden_layers": 3, "conv_kernel": 4}
 CONFIGS: dict[str, Any] = {
@@ -28,7 +27,6 @@ CONFIGS: dict[str, Any] = {
     "mamba2": transformers.Mamba2Config(**SIZES, state_size=6, num_heads=5, head_dim=8, n_groups=1),
     "mamba2-groups": transformers.Mamba2Config(**SIZES, state_size=7, num_heads=4, head_dim=10, n_groups=2),
 }
-BESIDE_KEYS_AND_VALUES: dict[str, Any] = {name: DELTA_NETS[name] for name in ("qwen3_5", "qwen3_5_moe", "qwen3_next")}
 SAME = 5e-5
 """Products of other numbers of rows add up in another order; a state that is off by a row shows in the second digit."""
 IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
@@ -37,13 +35,15 @@ IDS = [int(i) for i in np.random.default_rng(5).integers(3, 103, 29)]
 BACKENDS = ("reference", "cpu")
 
 
-ALL = {**CONFIGS, **BESIDE_KEYS_AND_VALUES}
+KEPT_BESIDE = ("lfm2", "nemotron_h", "falcon_h1", "granitemoehybrid", "qwen3_5", "qwen3_next")
+ENGINES = [(name, backend) for name in CONFIGS for backend in BACKENDS]
+ENGINES += [(name, "cpu") for name in KEPT_BESIDE] + [(name, "reference") for name in ("lfm2", "qwen3_5")]
 
 
-@pytest.fixture(params=[(name, backend) for name in ALL for backend in BACKENDS], ids="-".join)
+@pytest.fixture(params=ENGINES, ids="-".join)
 def engine(tmp_path: Path, request: pytest.FixtureRequest) -> Engine:
     name, backend = request.param
-    write_model(tmp_path, ALL[name])
+    write_model(tmp_path, {**CONFIGS, **HYBRIDS}[name])
     return nearlight.load(tmp_path, backend=backend).engine
 
 
@@ -167,11 +167,14 @@ def test_a_sequence_of_which_nothing_is_held_begins_with_zeros(engine: Engine) -
 def test_the_state_does_not_grow(engine: Engine) -> None:
     sequence = engine.open()
     logits(engine, sequence, IDS[:1])
-    states = engine.cache._recurrences.values()
-    once = sum(state.n_bytes for state in states)
+
+    def n_bytes() -> int:
+        return sum(engine.cache.recurrent(state).n_bytes for state in engine.model.declared(RecurrentState))
+
+    once = n_bytes()
     for id in IDS[1:9]:
         logits(engine, sequence, [id])
-    assert sum(state.n_bytes for state in states) == once > 0
+    assert n_bytes() == once > 0
     engine.close(sequence)
     assert engine.cache.n_bytes == 0
 
@@ -193,9 +196,9 @@ def test_bytes_counted_are_those_allocated(tmp_path: Path, name: str, backend: s
     assert model.counted.kv_bytes_per_token == 0
 
 
-@pytest.mark.parametrize("name", BESIDE_KEYS_AND_VALUES)
+@pytest.mark.parametrize("name", HYBRIDS)
 def test_bytes_beside_keys_and_values_are_counted(tmp_path: Path, name: str) -> None:
-    write_model(tmp_path, ALL[name])
+    write_model(tmp_path, HYBRIDS[name])
     model = nearlight.load(tmp_path)
     for n_tokens in (1, 9, 29):
         sequence, sizes = model.engine.open(), (n_tokens - 8, 2, 2, 2, 2) if n_tokens > 8 else (n_tokens,)
@@ -212,7 +215,7 @@ def test_bytes_beside_keys_and_values_are_counted(tmp_path: Path, name: str) -> 
 def test_bits_depend_on_no_chunks_and_no_threads(tmp_path: Path) -> None:
     """On the CPU kernels, as with attention: greedy answers must not hang on how a prompt was cut."""
     for name in ("mamba", "mamba2-groups", "qwen3_5_moe", "qwen3_next"):
-        write_model(tmp_path / name, ALL[name])
+        write_model(tmp_path / name, {**CONFIGS, **HYBRIDS}[name])
         whole = nearlight.load(tmp_path / name, threads=1).logits(IDS)
         for threads in (1, 2, 3):
             engine = nearlight.load(tmp_path / name, threads=threads).engine
@@ -241,7 +244,7 @@ def test_an_interrupt_while_a_step_is_taken_in_mixes_no_states(
     """Ctrl-C between two recurrences: all are of one step afterwards."""
     sequence = engine.open()
     logits(engine, sequence, IDS[:4])
-    states = list(engine.model.states())
+    states = list(engine.model.declared(RecurrentState))
     store = engine.cache.recurrent(states[1])
     calls, use = iter(range(n_calls)), type(store).use
 

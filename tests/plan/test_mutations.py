@@ -78,20 +78,20 @@ def embedding_read_whole(patch: pytest.MonkeyPatch) -> None:
 
 def window_ignored(patch: pytest.MonkeyPatch) -> None:
     original = Visible._counts
-    patch.setattr(Visible, "_counts", lambda visible, window: original(visible, None))
+    patch.setattr(Visible, "_counts", lambda visible, window, chunked: original(visible, None, False))
 
 
 def causal_half_forgotten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Visible, "pairs", lambda visible, window=None: visible.n_rows * int(visible._seen.max()))
+    patch.setattr(Visible, "pairs", lambda visible, *_: visible.n_rows * int(visible._seen.max()))
 
 
 def keys_read_twice(patch: pytest.MonkeyPatch) -> None:
     original = Visible.tokens
-    patch.setattr(Visible, "tokens", lambda visible, window=None: 2 * original(visible, window))
+    patch.setattr(Visible, "tokens", lambda visible, *seen: 2 * original(visible, *seen))
 
 
 def keys_of_a_batch_read_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Visible, "tokens", lambda visible, window=None: int(visible._seen.max()))
+    patch.setattr(Visible, "tokens", lambda visible, *_: int(visible._seen.max()))
 
 
 def scales_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,24 @@ def test_thinking_a_template_drops_leaves_the_prompt_reusable(qwen):
     assert common_prefix([*first, 1, 2], second) >= len(first)
 
 
+def test_what_the_next_prompt_begins_with_is_known_before_the_answer(qwen):
+    switched = QWEN3 + "{%- if open %}{{- '<think>\n' }}{%- endif %}"
+    for source, variables, changing in (
+        (QWEN3, {}, ""),
+        (QWEN3, {"enable_thinking": False}, "<think>\n\n</think>\n\n"),
+        (switched, {"open": True}, "<think>\n"),
+        ("{{ messages | length }} messages", {}, "1 messages"),
+        ("{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}x", {}, "x"),
+    ):
+        chat = Conversation(ChatTemplate(source), qwen, variables=variables)
+        chat.add("user", "hello")
+        prompt = chat.prompt_ids()
+        lasting = chat.lasting()
+        assert qwen.decode(prompt[lasting:], special=True, continues=True) == changing
+    with pytest.raises(TextError, match="there is no prompt yet"):
+        Conversation(ChatTemplate(QWEN3), qwen).lasting()
+
+
 def test_an_edited_past_is_read_again(qwen):
     chat = Conversation(ChatTemplate(CHATML), qwen, messages=[{"role": "user", "content": "one"}])
     first = chat.prompt_ids()

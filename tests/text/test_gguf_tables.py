@@ -14,7 +14,8 @@ from transformers import AutoTokenizer
 
 from nearlight.errors import TextError, UnsupportedError
 from nearlight.package.package import TokenizerTables
-from nearlight.text.pre_tokenizers import BY_NAME
+from nearlight.text import gguf_tables
+from nearlight.text.spelling import byte_tokens
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer
 
 
@@ -78,26 +79,6 @@ def test_spm_puts_a_space_before_every_stretch_of_text(llama_directory):
     assert unprefixed.decode(unprefixed.encode("a<|im_end|>b"), special=True) == "<s>a<|im_end|>b"
 
 
-# How each named pre-tokenizer cuts the same text. Written by hand from the patterns.
-CUTS = {
-    "gpt-2": ["It", "'s", " 12345", " Été", ",", " ok", "!?", "\n\n", " HTMLParser"],
-    "llama-bpe": ["It", "'s", " ", "123", "45", " Été", ",", " ok", "!?\n\n", " HTMLParser"],
-    "qwen2": ["It", "'s", " ", "1", "2", "3", "4", "5", " Été", ",", " ok", "!?\n\n", " HTMLParser"],
-    "starcoder": ["It", "'s", " ", "1", "2", "3", "4", "5", " Été", ",", " ok", "!?", "\n\n", " HTMLParser"],
-    "tekken": ["It", "'s", " ", "1", "2", "3", "4", "5", " Été", ",", " ok", "!?\n\n", " HTMLParser"],
-    "gpt-4o": ["It's", " ", "123", "45", " Été", ",", " ok", "!?\n\n", " HTMLParser"],
-    "deepseek-v3": ["It", "'s", " ", "123", "45", " Été", ",", " ok", "!?\n\n", " HTMLParser"],
-    "default": ["It", "'", "s", " ", "123", "45", " Été", ",", " ok", "!?", "\n\n", " HTMLParser"],
-}
-
-
-@pytest.mark.parametrize("name", sorted(CUTS))
-def test_named_pre_tokenizers_cut_as_their_patterns_say(name):
-    pieces = BY_NAME[name].pipeline().pre_tokenize_str("It's 12345 Été, ok!?\n\n HTMLParser")
-    text = "It's 12345 Été, ok!?\n\n HTMLParser"
-    assert [text[start:end] for _, (start, end) in pieces] == CUTS[name]
-
-
 def test_llama3_takes_a_word_that_is_a_token_as_it_is():
     letters = [chr(i) for i in range(33, 127)]
     tables = TokenizerTables("gpt2", [*letters, "abc", "<|begin|>"], [], [1] * 95 + [3], [], {"bos_token_id": 95})
@@ -106,6 +87,23 @@ def test_llama3_takes_a_word_that_is_a_token_as_it_is():
     assert whole.bos_id == 95
     merged = built(replace(tables, settings=tables.settings | {"pre": "gpt-2"}))
     assert merged.encode("abc") == [64, 65, 66]
+
+
+@pytest.mark.parametrize("least_tokens", [0, 10**9], ids=["in parts", "whole"])
+@pytest.mark.parametrize(("kind", "pre"), [("gemma4", None), ("gpt2", "sarvam-moe")])
+def test_merges_over_the_whole_text_with_spaces_marked(
+    kind: str, pre: str | None, least_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gguf_tables, "LEAST_TOKENS", least_tokens)
+    pieces = ["▁", "a", "b", "\n", "a▁", "a▁b", "\n\n"]
+    tokens = [*byte_tokens(), *pieces, "<turn|>"]
+    merges = ["a ▁", "a▁ b", "\n \n"]
+    tables = TokenizerTables("gpt2", tokens, [], [6] * 256 + [1] * 7 + [3], merges, {"pre": pre} if pre else {})
+    tokenizer = built(replace(tables, kind=kind))
+    assert tokenizer.warnings == ()
+    ids = tokenizer.encode("a b\n\n é<turn|>")
+    assert [tokens[id] for id in ids] == ["a▁b", "\n\n", "▁", "<0xC3>", "<0xA9>", "<turn|>"]
+    assert tokenizer.decode(ids, special=True) == "a b\n\n é<turn|>"
 
 
 def test_an_unknown_pre_tokenizer_is_warned_of(gpt2_directory):
@@ -135,7 +133,7 @@ def test_no_tokenizer_is_none_and_unknown_kinds_are_named():
     empty = TokenizerTables("none", [], [], [], [], {})
     assert build_tokenizer(empty) is None
     assert build_tokenizer(replace(empty, kind="no_vocab")) is None
-    with pytest.raises(UnsupportedError, match="kind of tokenizer: expected gpt2, llama or none, found bert"):
+    with pytest.raises(UnsupportedError, match="kind of tokenizer: expected gpt2, gemma4, llama or none, found bert"):
         build_tokenizer(replace(empty, kind="bert"))
 
 

@@ -137,7 +137,7 @@ def test_thinking_is_separated_however_the_text_is_cut(text, opened, thinking, a
 
 def test_markers_are_found_in_the_template_or_the_vocabulary(tokenizer):
     assert find_markers("{{ x }}<think>{{ '</think>' }}") == Markers()
-    assert find_markers("[THINK]a[/THINK]") == Markers("[THINK]", "[/THINK]")
+    assert find_markers("[THINK]a[/THINK]") == Markers("[THINK]", "[/THINK]", after="")
     in_vocabulary = tokenizer.id_of("</think>") is not None
     assert find_markers("", tokenizer) == (Markers() if in_vocabulary else None)
     assert Markers().opened_by("<|im_start|>assistant\n<think>\n")

@@ -1,6 +1,8 @@
 // Opens packed codes in registers: two operations for 64 of them, one more for each plane of high bits or a table.
 #pragma once
 
+#include <algorithm>
+
 #include "scales.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
@@ -28,8 +30,8 @@ NEARLIGHT_INLINE u8x64 open_codes(const uint8_t* from) {
   return codes;
 }
 
-// Whether codes fit in 7 bits, which makes AVX2's product simpler (dots.h).
+// How many bits codes have once they are opened: those of a table more than those stored.
 template <Format F>
-constexpr bool kSevenBits = layout_of(F).low_bits + layout_of(F).high_bits < 8 && layout_of(F).zero_shift < 7;
+constexpr int kCodeBits = std::max(layout_of(F).low_bits + layout_of(F).high_bits, layout_of(F).zero_shift + 1);
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

@@ -1,4 +1,7 @@
-// Looks one row up in a packed matrix, for embeddings: the row's lane is picked out of its tile.
+// Looks one row up in a packed matrix, for embeddings: the row's lane is picked out of its tile. A stored row is packed for
+// that block by block, each into a tile that holds nothing else, so a format is opened in one place only.
+#include <algorithm>
+
 #include "codes.h"
 #include "panels.h"
 
@@ -94,6 +97,17 @@ void dequantize_row(const Matrix& m, int64_t row, float* out) {
     return Table<Dequantize, kFormats>{{dequantize_format<static_cast<Format>(f)>...}};
   }(std::make_integer_sequence<int, kFormats>{});
   formats.at[static_cast<int>(m.format)](m, row, out);
+}
+
+void dequantize_stored_row(Format format, const uint8_t* stored, int64_t n_in, float* out) {
+  constexpr int64_t most_values = 256;
+  alignas(64) uint8_t tile[kLanes * most_values * sizeof(float)];
+  for (int64_t begin = 0; begin < n_in; begin += most_values) {
+    Matrix block = describe(format, 1, std::min(most_values, n_in - begin));
+    block.data = tile;
+    pack(block, stored + stored_row_bytes(format, begin), 0, 0, 1);
+    dequantize_row(block, 0, out + begin);
+  }
 }
 
 }  // namespace nearlight

@@ -57,7 +57,7 @@ struct Activations {
 };
 
 // What the sums of a group depend on: formats alike in this share their panel kernels.
-template <int groups, bool min, bool seven_bits, int scale_bits>
+template <int groups, bool min, int code_bits, int scale_bits>
 struct Kind {
   static constexpr int kGroups = groups, kSteps = 8 / groups;  // steps of four inputs in a group
   static constexpr bool kMin = min;
@@ -69,7 +69,7 @@ struct Kind {
 
   // Whether add() itself takes the zero point away.
 #if defined(NEARLIGHT_AVX2)
-  static constexpr bool kAddsLess128 = !seven_bits;
+  static constexpr bool kAddsLess128 = code_bits == 8;
 #else
   static constexpr bool kAddsLess128 = false;
 #endif
@@ -83,12 +83,31 @@ struct Kind {
     }
   }
 
-  NEARLIGHT_MEMBER static i32x16 add(const i32x16& dots, const u8x64& codes, const s8x64& activations) {
+  // A group's dot products in the making.
+  struct Dots {
+    i32x16 sum;
 #if defined(NEARLIGHT_AVX2)
-    if constexpr (kAddsLess128) return dot4_less_128(dots, codes, activations);
+    // As many steps as fit are summed in 16 bits first, in two instructions each in place of three.
+    static constexpr int kFit = 32767 / (2 * 127 * ((1 << code_bits) - 1));
+    static constexpr int kJoined = kFit >= kSteps ? kSteps : kFit >= 4 ? 4 : kFit >= 2 ? 2 : 1;
+    s16x32 pairs;
 #endif
-    return seven_bits ? dot4_7bit(dots, codes, activations) : dot4(dots, codes, activations);
-  }
+
+    NEARLIGHT_MEMBER void add([[maybe_unused]] int step, const u8x64& codes, const s8x64& activations) {
+#if defined(NEARLIGHT_AVX2)
+      if constexpr (kAddsLess128) {
+        sum = dot4_less_128(sum, codes, activations);
+      } else {
+        const s16x32 two = dot_pairs(codes, activations);
+        pairs = step % kJoined == 0 ? two : pairs + two;
+        in_registers(pairs);
+        if (step % kJoined == kJoined - 1) sum = add_pairs(sum, pairs);
+      }
+#else
+      sum = dot4(sum, codes, activations);
+#endif
+    }
+  };
 
   // Ends a group; `scale` is the row's multiple of the weights'.
   template <int R>
@@ -105,7 +124,15 @@ struct Kind {
   }
 };
 
+// Elsewhere products do not depend on it, and more formats share their kernels.
 template <Format F>
-using KindOf = Kind<layout_of(F).groups, layout_of(F).zero_shift == kMins, kSevenBits<F>, scale_bits(F)>;
+#if defined(NEARLIGHT_AVX2)
+constexpr int kBits = kCodeBits<F>;
+#else
+constexpr int kBits = 8;
+#endif
+
+template <Format F>
+using KindOf = Kind<layout_of(F).groups, layout_of(F).zero_shift == kMins, kBits<F>, scale_bits(F)>;
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

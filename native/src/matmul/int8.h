@@ -16,51 +16,63 @@
 
 namespace nearlight::NEARLIGHT_LEVEL {
 
+// Steps that a row with few registers takes without a loop: AVX2's joins some, and where dot products are long, compilers
+// are.
+constexpr int kStepsAtOnce = kRegisters == 2 ? 8 : 1;
+
 // Adds a block of T tiles to the sums of R rows.
+//
+// Where registers are many, all rows meet a vector of codes at once: a dot product takes long, and rows do not wait for
+// rows. Where they are few, one row's sums are there at a time, from the beginning of a group to its end.
 template <class Block, int T, int R>
 NEARLIGHT_INLINE void add_block(const Block& block, const uint8_t* activations, f32x16 (&acc)[T][R]) {
   using K = typename Block::K;
+  using Dots = typename K::Dots;
   static_assert(Block::kTiles == T);
   const Activations<R> x{activations};
-  i32x16 dots[T][R];
-  const auto begin = [&](int g) __attribute__((always_inline)) {
-    for (int r = 0; r < R; r++) {
-      const i32x16 start = K::begin(x, g, r);
-      for (int t = 0; t < T; t++) dots[t][r] = start;
-    }
+  const auto begin = [&](int g, int r, Dots (&dots)[T]) __attribute__((always_inline)) {
+    const i32x16 start = K::begin(x, g, r);
+    for (int t = 0; t < T; t++) dots[t].sum = start;
   };
-  const auto add = [&](int j, int r, const u8x64 (&codes)[T]) __attribute__((always_inline)) {
-    const s8x64 four = x.codes(j, r);
-    for (int t = 0; t < T; t++) dots[t][r] = K::add(dots[t][r], codes[t], four);
-  };
-  const auto end = [&](int g, const auto& ends) __attribute__((always_inline)) {
-    const Activations<R> same = x.again();
-    f32x16 mins[T];
-    for (int t = 0; t < T; t++) mins[t] = ends.min(t);
-    for (int r = 0; r < R; r++) {
-      const uint32_t multiple = same.multiple(r, K::kMultiples);
-      for (int t = 0; t < T; t++) {
-        acc[t][r] = K::end(dots[t][r], ends.scale(t, multiple), mins[t], same, g, r, acc[t][r]);
-      }
-    }
+  const auto add = [&](int g, int step, int r, const u8x64 (&codes)[T], Dots (&dots)[T])
+                       __attribute__((always_inline)) {
+    const s8x64 four = x.codes(g * K::kSteps + step, r);
+    for (int t = 0; t < T; t++) dots[t].add(step, codes[t], four);
   };
   unrolled<K::kGroups>([&](auto g) __attribute__((always_inline)) {
     const auto& ends = block.group(g);
-    begin(g);
     u8x64 codes[K::kSteps][T];
-    unrolled<K::kSteps>([&](auto step) __attribute__((always_inline)) {
-      constexpr int j = g * K::kSteps + step;
-      for (int t = 0; t < T; t++) codes[step][t] = block.template codes<j>(t);
-      if constexpr (Block::kRowsInside) {  // a dot product takes long, and rows do not wait for rows
-        for (int r = 0; r < R; r++) add(j, r, codes[step]);
+    const auto open = [&](auto step) __attribute__((always_inline)) {
+      for (int t = 0; t < T; t++) codes[step][t] = block.template codes<g * K::kSteps + step>(t);
+    };
+    f32x16 mins[T];
+    const auto end = [&](int r, const Activations<R>& same, const Dots (&dots)[T]) __attribute__((always_inline)) {
+      const uint32_t multiple = same.multiple(r, K::kMultiples);
+      for (int t = 0; t < T; t++) {
+        acc[t][r] = K::end(dots[t].sum, ends.scale(t, multiple), mins[t], same, g, r, acc[t][r]);
       }
-    });
-    if constexpr (!Block::kRowsInside) {  // one row's sum in registers at a time, of which there are few
+    };
+    if constexpr (Block::kRowsInside) {
+      Dots dots[R][T];
+      for (int r = 0; r < R; r++) begin(g, r, dots[r]);
+      unrolled<K::kSteps>([&](auto step) __attribute__((always_inline)) {
+        open(step);
+        for (int r = 0; r < R; r++) add(g, step, r, codes[step], dots[r]);
+      });
+      const Activations<R> same = x.again();
+      for (int t = 0; t < T; t++) mins[t] = ends.min(t);
+      for (int r = 0; r < R; r++) end(r, same, dots[r]);
+    } else {
+      unrolled<K::kSteps>(open);
+      for (int t = 0; t < T; t++) mins[t] = ends.min(t);
       for (int r = 0; r < R; r++) {
-        for (int step = 0; step < K::kSteps; step++) add(g * K::kSteps + step, r, codes[step]);
+        Dots dots[T];
+        begin(g, r, dots);
+#pragma GCC unroll kStepsAtOnce
+        for (int step = 0; step < K::kSteps; step++) add(g, step, r, codes[step], dots);
+        end(r, x.again(), dots);
       }
     }
-    end(g, ends);
   });
 }
 

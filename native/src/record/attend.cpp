@@ -47,7 +47,7 @@ struct Attention {
   Shape shape;
   AttendOptions options;
   std::shared_ptr<KVStore> store;
-  const Step& step;
+  const std::vector<int32_t>& positions;  // of the step's rows, or of its logit rows
   const AttendSchedule& schedule;
   Place q, out, scratch, splits;
   std::shared_ptr<std::atomic<int64_t>[]> done;  // splits of each tile, where they are shared out
@@ -65,7 +65,7 @@ struct Attention {
             .kv_head = kv_head,
             .group = std::min(shape.heads_per_tile, group - first),
             .n_rows = rows.n_rows,
-            .positions = step.positions.data() + rows.first_row,
+            .positions = positions.data() + rows.first_row,
             .split_tokens = rows.split_tokens,
             .first_split = rows.first_split,
             .n_splits = rows.n_splits,
@@ -118,10 +118,10 @@ struct Attention {
 };
 
 // Every row must have room in the store, and what it sees must be there still.
-void check_room(const KVStore& store, const Step& step, int64_t window = 1) {
+void check_room(const KVStore& store, const Step& step, Window window = {1}) {
   for (const Span& span : step.spans) {
-    const int64_t first = step.positions[static_cast<size_t>(span.first_row)] + 1 - window;
-    if (std::max<int64_t>(first, 0) < store.first_kept(span.sequence)) {
+    const int64_t first = window.first_token(step.positions[static_cast<size_t>(span.first_row)]);
+    if (first < store.first_kept(span.sequence)) {
       throw std::invalid_argument("sequence " + std::to_string(span.sequence) + ": position " + std::to_string(first) +
                                   " was given back, as all before " + std::to_string(store.first_kept(span.sequence)));
     }
@@ -158,6 +158,7 @@ void append(Tape& tape, const Activation& k, const Activation& v, std::shared_pt
 Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> store, const AttendOptions& options) {
   tape.before_run([store, window = options.window](const Step& step) { check_room(*store, step, window); });
   Activation out = new_activation(tape, q.rows, q.width);
+  if (q.rows.most == 0) return out;
   const KVLayout& layout = store->layout();
   const Shape shape(q.width, layout.head_dim, layout.n_kv_heads, q.rows.most);
   const int64_t floats = attend_scratch_floats(layout, shape.n_queries());
@@ -171,8 +172,8 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
   Attention attention{.shape = shape,
                       .options = options,
                       .store = store,
-                      .step = tape.step(),
-                      .schedule = tape.schedule(shape.rows_per_tile, options.window),
+                      .positions = tape.step().positions_of(q.rows.of_logits),
+                      .schedule = tape.schedule(shape.rows_per_tile, options.window, q.rows.of_logits),
                       .q = q.place(),
                       .out = out.place(),
                       .scratch = scratch,

@@ -114,14 +114,14 @@ Activation new_activation(Tape& tape, RowCount rows, int64_t width) {
   return {rows, width, std::make_shared<Slot>(tape.slots(), n_bytes)};
 }
 
-Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps) {
+Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, int64_t n, float eps) {
   Activation out = new_activation(tape, x.rows, x.width);
-  const int64_t width = x.width, n = weight->size;
-  add_by_head(tape, weight->name, x.place(), out, {}, width / n,
+  const int64_t width = x.width;
+  add_by_head(tape, weight ? weight->name : "rms_norm", x.place(), out, {}, width / n,
               [=, from = x.place(), to = out.place()](std::byte* arena, Share rows, Share heads) {
                 const int64_t at = rows.begin * width + heads.begin * n;
-                level().vector->rms_norm(from.in<float>(arena) + at, weight->data(), to.in<float>(arena) + at,
-                                         rows.size() * heads.size(), n, eps);
+                level().vector->rms_norm(from.in<float>(arena) + at, weight ? weight->data() : nullptr,
+                                         to.in<float>(arena) + at, rows.size() * heads.size(), n, eps);
               });
   return out;
 }
@@ -168,16 +168,26 @@ Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitud
   Activation out = new_activation(tape, positions.rows, 2 * half);
   const size_t which = tape.add_frequencies();
   tape.before_run([which, half](const Step& step) {
-    if (static_cast<int64_t>(step.frequencies[which].size()) != half) {
-      throw std::invalid_argument("rotary frequencies: expected " + std::to_string(half) + ", found " +
-                                  std::to_string(step.frequencies[which].size()));
+    const auto n = static_cast<int64_t>(step.frequencies[which].size());
+    if (n != half && n != half * step.n_rows()) {
+      throw std::invalid_argument("rotary frequencies: expected " + std::to_string(half) + ", or as many for each of " +
+                                  std::to_string(step.n_rows()) + " rows, found " + std::to_string(n));
     }
   });
   const Step& step = tape.step();
   add_by_row(tape, "rope_angles", {}, out,
              [=, &step, to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
-               level().vector->rope_angles((step.*positions.field).data() + row, step.frequencies[which].data(),
-                                           magnitude, to.in<float>(arena) + row * 2 * half, n_rows, half);
+               const int32_t* position = (step.*positions.field).data() + row;
+               const std::vector<float>& frequencies = step.frequencies[which];
+               float* angles = to.in<float>(arena) + row * 2 * half;
+               if (static_cast<int64_t>(frequencies.size()) == half) {
+                 level().vector->rope_angles(position, frequencies.data(), magnitude, angles, n_rows, half);
+                 return;
+               }
+               for (int64_t r = 0; r < n_rows; r++, angles += 2 * half) {
+                 level().vector->rope_angles(position + r, frequencies.data() + (row + r) * half, magnitude, angles, 1,
+                                             half);
+               }
              });
   return out;
 }
@@ -194,6 +204,15 @@ Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64
                                      to.in<float>(arena) + at, rows.size(), heads.size(), head_dim, half, interleaved);
               });
   return out;
+}
+
+// The product follows what x was made by.
+Activation multiply(Tape& tape, const Activation& x, const Activation& y) {
+  return by_value(tape, "multiply", x, y, kFewSums, level().vector->multiply);
+}
+
+Activation squared_relu(Tape& tape, const Activation& x) {
+  return by_value(tape, "squared_relu", x, kFewSums, level().vector->squared_relu);
 }
 
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up) {
@@ -238,12 +257,42 @@ Activation scale(Tape& tape, const Activation& x, float factor) {
                   [=, function = level().vector->scale](const float* a, float* y, int64_t n) { function(a, factor, y, n); });
 }
 
+Activation scale_by_position(Tape& tape, const Activation& x, Input positions, float strength, int64_t period,
+                             int64_t offset) {
+  Activation out = new_activation(tape, x.rows, x.width);
+  const auto scaled = level().vector->scale;
+  add_by_value(tape, "scale", x, nullptr, out, kFewSums,
+               [=, &step = tape.step(), width = x.width, from = x.place(), to = out.place()](std::byte* arena, int64_t i,
+                                                                                             int64_t n) {
+                 for (const int64_t end = i + n; i < end;) {
+                   const int64_t row = i / width, mine = std::min(end, (row + 1) * width) - i;
+                   const int64_t position = (step.*positions.field)[static_cast<size_t>(row)];
+                   const auto periods = static_cast<float>((position + offset) / period);
+                   scaled(from.in<float>(arena) + i, 1 + strength * std::log1p(periods), to.in<float>(arena) + i, mine);
+                   i += mine;
+                 }
+               });
+  return out;
+}
+
 // The sum follows what y was made by.
 Activation add(Tape& tape, const Activation& x, const Activation& y, float scale) {
   if (scale == 1.0f) return by_value(tape, "add", y, x, kFewSums, level().vector->add);
   const auto function = level().vector->add_scaled;
   return by_value(tape, "add", y, x, kFewSums,
                   [=](const float* b, const float* a, float* sum, int64_t n) { function(a, scale, b, sum, n); });
+}
+
+Activation columns(Tape& tape, const Activation& x, int64_t first, int64_t width) {
+  Activation out = new_activation(tape, x.rows, width);
+  const int64_t from_width = x.width;
+  add_by_row(tape, "columns", {x.place()}, out,
+             [=, from = x.place(), to = out.place()](std::byte* arena, int64_t row, int64_t n_rows) {
+               for (int64_t r = row; r < row + n_rows; r++) {
+                 std::copy_n(from.in<float>(arena) + r * from_width + first, width, to.in<float>(arena) + r * width);
+               }
+             });
+  return out;
 }
 
 Activation take(Tape& tape, const Activation& x, Input indices) {

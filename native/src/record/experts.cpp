@@ -253,7 +253,25 @@ Activation expert_linear(Tape& tape, Activation& x, const std::vector<MatrixRef>
   return out;
 }
 
-Activation combine(Tape& tape, const Activation& y, const Routes& routes) {
+Activation weigh(Tape& tape, const Activation& y, const Routes& routes) {
+  Activation out = new_activation(tape, y.rows, y.width);
+  const Place from = y.place(), to = out.place();
+  const int64_t n_pieces = tape.row_pieces(routes.rows), width = y.width, k = routes.n_chosen;
+  const Step& step = tape.step();
+  Touch pairs = reads(from), lists = reads(routes.slot->place()), weighed = writes(to);
+  pairs.interleaved = lists.interleaved = weighed.interleaved = true;
+  tape.add({"weigh", {pairs, lists, weighed}, routes.rows, n_pieces, [=, &step](const Worker& w, int64_t piece) {
+              const Lists all(routes, w.arena);
+              const Share mine = share(routes.rows.in(step), piece, n_pieces);
+              for (int64_t i = mine.begin * k; i < mine.end * k; i++) {
+                const int64_t at = all.places[i] * width;
+                level().vector->scale(from.in<float>(w.arena) + at, all.weights[i], to.in<float>(w.arena) + at, width);
+              }
+            }});
+  return out;
+}
+
+Activation combine(Tape& tape, const Activation& y, const Routes& routes, bool weighted) {
   Activation out = new_activation(tape, routes.rows, y.width);
   const Place from = y.place(), to = out.place();
   const int64_t n_pieces = tape.row_pieces(routes.rows), width = y.width, k = routes.n_chosen;
@@ -268,7 +286,7 @@ Activation combine(Tape& tape, const Activation& y, const Routes& routes) {
                 std::fill_n(sum, width, 0.0f);
                 for (int64_t i = r * k; i < (r + 1) * k; i++) {
                   const float* const values = from.in<float>(w.arena) + all.places[i] * width;
-                  level().vector->add_scaled(sum, all.weights[i], values, sum, width);
+                  level().vector->add_scaled(sum, weighted ? all.weights[i] : 1.0f, values, sum, width);
                 }
               }
             }});

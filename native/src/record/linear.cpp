@@ -111,6 +111,24 @@ Activation embed(Tape& tape, MatrixRef table, Input ids, bool takes_given, float
   return out;
 }
 
+Activation look_up(Tape& tape, const StoredTable& table, Input ids, float scale) {
+  Activation out = new_activation(tape, ids.rows, table.width);
+  const Step& step = tape.step();
+  const int64_t n_pieces = tape.row_pieces(out.rows);
+  tape.add({table.name, {writes(out.place())}, out.rows, n_pieces,
+            [=, &step, to = out.place()](const Worker& w, int64_t piece) {
+              const Share mine = share(ids.rows.in(step), piece, n_pieces);
+              for (int64_t r = mine.begin; r < mine.end; r++) {
+                const int32_t id = (step.*ids.field)[static_cast<size_t>(r)];
+                const int64_t stored = id < 0 || id >= table.n_rows ? 0 : id;
+                float* const row = to.in<float>(w.arena) + r * table.width;
+                dequantize_stored_row(table.format, table.data + stored * table.stride, table.width, row);
+                std::transform(row, row + table.width, row, [scale](float value) { return value * scale; });
+              }
+            }});
+  return out;
+}
+
 Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias) {
   const Matrix& matrix = weight->matrix;
   Activation out = new_activation(tape, x.rows, matrix.n_out);

@@ -28,6 +28,16 @@ struct Vector {
 
 using VectorRef = std::shared_ptr<const Vector>;
 
+// A matrix as it lies in a file, of which rows are looked up and nothing is kept. `owner` keeps the file mapped.
+struct StoredTable {
+  std::string name;
+  Format format;
+  int64_t n_rows, width;
+  const uint8_t* data;
+  int64_t stride;  // bytes between rows
+  std::shared_ptr<const void> owner;
+};
+
 // An int32 field of a step, as a forward sees it while it is recorded.
 struct Input {
   std::vector<int32_t> Step::* field;
@@ -54,6 +64,8 @@ struct Activation {
 // Rows of the table, times `scale`; with takes_given, an id of -1 - i is the i-th of the step's embeddings.
 Activation embed(Tape& tape, MatrixRef table, Input ids, bool takes_given, float scale);
 Activation linear(Tape& tape, Activation& x, MatrixRef weight, VectorRef bias);
+// Rows of a stored table, times `scale`; an id that is none of its rows has the first.
+Activation look_up(Tape& tape, const StoredTable& table, Input ids, float scale);
 // x in a form, for products: recorded at the first asking.
 Place quantize(Tape& tape, Activation& x, Form form);
 
@@ -75,18 +87,21 @@ Routes route(Tape& tape, const Activation& scores, const Routing& routing);
 // Each pair by its expert's matrix, of which all are alike; x has rows or pairs, biases lie one after the other.
 Activation expert_linear(Tape& tape, Activation& x, const std::vector<MatrixRef>& weights, const Routes& routes,
                          VectorRef bias);
-Activation combine(Tape& tape, const Activation& y, const Routes& routes);
-Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps);
+Activation weigh(Tape& tape, const Activation& y, const Routes& routes);  // each pair by its weight
+Activation combine(Tape& tape, const Activation& y, const Routes& routes, bool weighted);
+// Of stretches of n values; `weight`, of n values, may be null.
+Activation rms_norm(Tape& tape, const Activation& x, VectorRef weight, int64_t n, float eps);
 // Each head of head_dim values divided by its length, the root of the sum of its squares and eps.
 Activation l2_norm(Tape& tape, const Activation& x, int64_t head_dim, float eps);
 Activation layer_norm(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias, float eps);
-// `frequencies` of `half` pairs are given anew with every step, as step.frequencies[the number of earlier calls].
+// `frequencies` of `half` pairs, the same for all rows or each row's, are given anew with every step, as
+// step.frequencies[the number of earlier calls].
 Activation rope_angles(Tape& tape, Input positions, int64_t half, float magnitude);
 Activation rope(Tape& tape, const Activation& x, const Activation& angles, int64_t head_dim, bool interleaved);
 // How scores are made and what they include; see AttendTile in vector/kernels.h. `sinks` may be null.
 struct AttendOptions {
   float scale;
-  int64_t window;
+  Window window;
   float softcap;
   VectorRef sinks;
 };
@@ -97,7 +112,7 @@ Activation attend(Tape& tape, const Activation& q, std::shared_ptr<KVStore> stor
 Activation attend_whole(Tape& tape, const Activation& q, const Activation& k, const Activation& v, int64_t length,
                         int64_t head_dim, const AttendOptions& options);
 Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias,
-                       std::shared_ptr<RecurrentStore> store);
+                       std::shared_ptr<RecurrentStore> store, bool silu);
 Activation selective_scan(Tape& tape, const Activation& x, const Activation& dt, const Activation& b,
                           const Activation& c, VectorRef a_log, VectorRef d, VectorRef dt_bias,
                           std::shared_ptr<RecurrentStore> store, int64_t n_heads, int64_t n_groups);
@@ -114,6 +129,8 @@ struct DeltaHeads {
 Activation gated_delta_rule(Tape& tape, const DeltaInputs& in, VectorRef a_log, VectorRef dt_bias,
                             std::shared_ptr<RecurrentStore> store, const DeltaHeads& heads);
 Activation grouped_rms_norm(Tape& tape, const Activation& x, VectorRef weight, float eps, int64_t n_groups);
+Activation multiply(Tape& tape, const Activation& x, const Activation& y);
+Activation squared_relu(Tape& tape, const Activation& x);
 Activation swiglu(Tape& tape, const Activation& gate, const Activation& up);
 Activation clamped_swiglu(Tape& tape, const Activation& gate, const Activation& up, float alpha, float limit);
 // x * logistic(gate), gate having x's width or one value a row
@@ -123,8 +140,13 @@ Activation gelu(Tape& tape, const Activation& x, bool tanh);
 // x + scale * y
 Activation add(Tape& tape, const Activation& x, const Activation& y, float scale);
 Activation scale(Tape& tape, const Activation& x, float factor);
+// Row by row times 1 + strength * log(1 + (position + offset) / period), the quotient an integer.
+Activation scale_by_position(Tape& tape, const Activation& x, Input positions, float strength, int64_t period,
+                             int64_t offset);
 Activation softcap(Tape& tape, const Activation& x, float cap);
 Activation take(Tape& tape, const Activation& x, Input indices);
+// The values first .. first + width - 1 of every row.
+Activation columns(Tape& tape, const Activation& x, int64_t first, int64_t width);
 
 // An activation of this tape with a slot of its own.
 Activation new_activation(Tape& tape, RowCount rows, int64_t width);

@@ -47,7 +47,7 @@ std::shared_ptr<const std::vector<float>> by_lane(const Blocks& blocks, int64_t 
 }  // namespace
 
 Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, VectorRef bias,
-                       std::shared_ptr<RecurrentStore> store) {
+                       std::shared_ptr<RecurrentStore> store, bool silu) {
   Activation out = new_activation(tape, x.rows, x.width);
   const int64_t width = x.width, n_taps = weight->size / width;
   const Blocks blocks(width, 1);
@@ -59,6 +59,7 @@ Activation causal_conv(Tape& tape, const Activation& x, VectorRef weight, Vector
                  level().vector->causal_conv({.n_rows = span.n_rows,
                                               .n_lanes = blocks.n_lanes(block),
                                               .n_taps = n_taps,
+                                              .silu = silu,
                                               .x = from.in<float>(w.arena) + at,
                                               .out = to.in<float>(w.arena) + at,
                                               .stride = width,

@@ -3,16 +3,15 @@
 
 #include <algorithm>
 
-#include "../vector/kernels.h"
-
 namespace nearlight {
 
 void AttendSchedule::make(const Step& step) {
   tiles_.clear();
-  for (const Span& span : step.spans) {
+  const std::vector<int32_t>& positions = step.positions_of(of_logits_);
+  for (const Span& span : step.spans_of(of_logits_)) {
     const auto n_before = static_cast<std::ptrdiff_t>(tiles_.size());
     for (int64_t begin = 0; begin < span.n_rows; begin += tiles_.back().n_rows) {
-      tiles_.push_back(cut(step, span, begin));
+      tiles_.push_back(cut(positions, span, begin));
     }
     std::reverse(tiles_.begin() + n_before, tiles_.end());
   }
@@ -28,19 +27,24 @@ int64_t AttendSchedule::with_split(int64_t split) const {
   return after - tiles_.begin() - 1;
 }
 
-int64_t AttendSchedule::split_tokens(const Step& step, int64_t row) const {
-  const int64_t n = int64_t{step.positions[static_cast<size_t>(row)]} + 1;
-  return nearlight::split_tokens(std::min(n, window_));
+int64_t AttendSchedule::split_tokens(int64_t position) const {
+  return nearlight::split_tokens(position + 1 - window_.first_token(position));
 }
 
 // The rows of `span` from `begin` on, as far as they have splits alike and lie so near each other that together they
-// see kMostSplits at most.
-TileRows AttendSchedule::cut(const Step& step, const Span& span, int64_t begin) const {
-  const int64_t first_row = span.first_row + begin, tokens = split_tokens(step, first_row);
-  const int32_t* const position = step.positions.data() + first_row;
+// see kMostSplits at most. Within a chunk, as without chunks, later rows see no fewer tokens: so the last row's splits
+// tell of those between.
+TileRows AttendSchedule::cut(const std::vector<int32_t>& positions, const Span& span, int64_t begin) const {
+  const int64_t first_row = span.first_row + begin;
+  const int32_t* const position = positions.data() + first_row;
+  const int64_t tokens = split_tokens(position[0]);
   int64_t n = std::min(most_rows_, span.n_rows - begin);
-  while (position[n - 1] - position[0] >= kLeastSplitTokens || split_tokens(step, first_row + n - 1) != tokens) n--;
-  const int64_t first_token = std::max<int64_t>(position[0] - window_ + 1, 0), first_split = first_token / tokens;
+  const int64_t first_token = window_.first_token(position[0]), first_split = first_token / tokens;
+  const auto together = [&](int64_t last) {
+    return position[last] - position[0] < kLeastSplitTokens && split_tokens(position[last]) == tokens &&
+           !(window_.chunked && window_.first_token(position[last]) != first_token);
+  };
+  while (!together(n - 1)) n--;
   return {.sequence = span.sequence,
           .first_row = first_row,
           .n_rows = n,

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "../vector/kernels.h"
 #include "step.h"
 
 namespace nearlight {
@@ -23,9 +24,10 @@ struct TileRows {
 
 class AttendSchedule {
  public:
-  AttendSchedule(int64_t most_rows, int64_t window) : most_rows_(most_rows), window_(window) {}
+  AttendSchedule(int64_t most_rows, Window window, bool of_logits)
+      : most_rows_(most_rows), window_(window), of_logits_(of_logits) {}
 
-  // Cut the rows of a step. Later rows of a sequence come first: they see more tokens, and what is left for the end is
+  // Cut the rows, or the logit rows, of a step. Later rows of a sequence come first: they see more tokens, and what is left for the end is
   // short.
   void make(const Step& step);
 
@@ -36,10 +38,12 @@ class AttendSchedule {
   int64_t with_split(int64_t split) const;
 
  private:
-  int64_t split_tokens(const Step& step, int64_t row) const;
-  TileRows cut(const Step& step, const Span& span, int64_t begin) const;
+  int64_t split_tokens(int64_t position) const;
+  TileRows cut(const std::vector<int32_t>& positions, const Span& span, int64_t begin) const;
 
-  int64_t most_rows_, window_;
+  int64_t most_rows_;
+  Window window_;
+  bool of_logits_;
   std::vector<TileRows> tiles_;  // not given back between steps: nothing is allocated for one as large as before
 };
 

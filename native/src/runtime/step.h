@@ -20,11 +20,15 @@ struct Embeddings {
 struct Step {
   std::vector<int32_t> tokens, positions, sequences;  // [R]; a token of -1 - i is the i-th of the embeddings
   std::vector<int32_t> logit_rows;                    // [W], row numbers
+  std::vector<int32_t> logit_tokens, logit_positions, logit_sequences;  // [W], of these rows; see find_logit_spans
   Embeddings embeddings;
-  std::vector<Span> spans;                            // the rows by sequence
-  std::vector<std::vector<float>> frequencies;        // of each rope, for this step's length
+  std::vector<Span> spans, logit_spans;               // the rows, and the logit rows, by sequence
+  std::vector<std::vector<float>> frequencies;        // of each rope: [half], or [R, half]
 
   int64_t n_rows() const { return static_cast<int64_t>(tokens.size()); }
+  // What attention asks of all rows, or of the logit rows.
+  const std::vector<int32_t>& positions_of(bool logits) const { return logits ? logit_positions : positions; }
+  const std::vector<Span>& spans_of(bool logits) const { return logits ? logit_spans : spans; }
 };
 
 // The rows of an activation: all of a step, or its logit rows, or several for each of these, pairs of a row and an
@@ -49,5 +53,7 @@ struct RowCount {
 // Find the spans of a step. Raises std::invalid_argument unless positions are >= 0 and ascending within a sequence, and
 // the rows of a sequence are consecutive.
 void find_spans(Step& step);
+// The same of the logit rows, for tapes that go on with these alone: they then are in the order of the rows.
+void find_logit_spans(Step& step);
 
 }  // namespace nearlight

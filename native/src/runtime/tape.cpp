@@ -32,8 +32,8 @@ size_t Tape::add_frequencies() {
 
 Place Tape::workplace(size_t n_bytes) { return workplaces_.try_emplace(n_bytes, slots_, n_bytes).first->second.place(); }
 
-const AttendSchedule& Tape::schedule(int64_t most_rows, int64_t window) {
-  return schedules_.try_emplace({most_rows, window}, most_rows, window).first->second;
+const AttendSchedule& Tape::schedule(int64_t most_rows, Window window, bool of_logits) {
+  return schedules_.try_emplace({most_rows, window, of_logits}, most_rows, window, of_logits).first->second;
 }
 
 int64_t Tape::pieces(int64_t n) const {
@@ -117,6 +117,7 @@ bool Tape::run(Step step, Place result, size_t n_bytes, void* out, const Pool::S
   const std::lock_guard lock(runtime_->mutex);
   if (runtime_->stepping) throw std::runtime_error("a step was begun by what is called during another");
   find_spans(step);
+  if (uses_logit_rows_) find_logit_spans(step);
   if (!rows_.holds(step) || !logit_rows_.holds(step) || step.frequencies.size() != step_.frequencies.size()) {
     throw std::invalid_argument("a tape was given rows that it has no room for");
   }

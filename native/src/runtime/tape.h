@@ -33,6 +33,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -115,7 +116,9 @@ class Tape {
   // Equal parts to cut n units (heads, tiles) of a step's single row into: the same number for most n; 1 of more rows.
   int64_t row_parts(int64_t n) const;
   // How attention cuts the rows of every step, into tiles of so many at most; the same for all that ask for the same.
-  const AttendSchedule& schedule(int64_t most_rows, int64_t window);
+  const AttendSchedule& schedule(int64_t most_rows, Window window, bool of_logits);
+  // Have the fields of the logit rows made ready before every run: the forward goes on with these alone.
+  void use_logit_rows() { uses_logit_rows_ = true; }
   // Add what is done before every run: it verifies the step, raising std::invalid_argument, or makes something ready.
   void before_run(std::function<void(const Step&)> hook) { before_run_.push_back(std::move(hook)); }
 
@@ -157,14 +160,15 @@ class Tape {
   RowCount rows_, logit_rows_;
   std::shared_ptr<Slots> slots_ = std::make_shared<Slots>();
   std::map<size_t, Slot> workplaces_;  // by their bytes
-  std::map<std::pair<int64_t, int64_t>, AttendSchedule> schedules_;  // by the most rows of a tile, and the window
+  // By the most rows of a tile, the window, and whether they are logit rows.
+  std::map<std::tuple<int64_t, Window, bool>, AttendSchedule> schedules_;
   Step step_;
   std::vector<Entry> commands_;
   std::vector<Stage> stages_;
   std::vector<uint32_t> stage_pieces_;
   std::vector<Ahead> stage_ahead_;  // for each stage and thread, the weights that it reads first after that stage
   std::vector<std::function<void(const Step&)>> before_run_;
-  bool profiling_ = false;
+  bool uses_logit_rows_ = false, profiling_ = false;
   double ran_s_ = 0;  // while profiling
 };
 

@@ -64,6 +64,17 @@ void add_scaled(const float* x, float scale, const float* y, float* out, int64_t
   map(x, y, out, n, [s = broadcast(scale)](const f32x16& a, const f32x16& b) { return fma(s, b, a); });
 }
 
+void multiply(const float* x, const float* y, float* out, int64_t n) {
+  map(x, y, out, n, [](const f32x16& a, const f32x16& b) { return a * b; });
+}
+
+void squared_relu(const float* x, float* out, int64_t n) {
+  map(x, out, n, [](const f32x16& a) {
+    const f32x16 positive = max(broadcast(0.0f), a);  // in this order a NaN stays one
+    return positive * positive;
+  });
+}
+
 void swiglu(const float* gate, const float* up, float* out, int64_t n) {
   map(gate, up, out, n, [](const f32x16& g, const f32x16& u) { return gated(g, g) * u; });
 }

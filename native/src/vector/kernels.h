@@ -7,12 +7,26 @@
 // Each level is the same sources compiled with its own flags, NEARLIGHT_LEVEL naming the namespace (see simd.h).
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 
 #include "../kv_layout.h"
 
 namespace nearlight {
+
+// What a row sees: the last `size` tokens, its own among them, or, of stretches of `size` side by side, its own as far
+// as itself.
+struct Window {
+  int64_t size;
+  bool chunked = false;
+
+  [[gnu::always_inline]] constexpr int64_t first_token(int64_t position) const {
+    if (chunked) return position / size * size;
+    return position < size ? 0 : position - size + 1;
+  }
+  auto operator<=>(const Window&) const = default;
+};
 
 // Consecutive rows of one sequence, and the query heads that share one key head.
 //
@@ -34,14 +48,12 @@ struct AttendTile {
   float* out;                  // likewise
   int64_t row_stride;          // floats between rows of q, and of out
   float scale;
-  int64_t window;              // a row sees this many tokens at most: its own and those before
+  Window window;
   float softcap;               // scores become softcap * tanh(score / softcap); 0: they stay
   const float* sinks;          // [group], a logit more in each head's denominator; or null
   float* scratch;              // attend_scratch_floats()
 
-  [[gnu::always_inline]] int64_t first_token(int64_t row) const {
-    return positions[row] < window ? 0 : positions[row] - window + 1;
-  }
+  [[gnu::always_inline]] int64_t first_token(int64_t row) const { return window.first_token(positions[row]); }
 };
 
 constexpr int64_t kMaxQueries = 64;  // of a tile: rows times query heads to a key head
@@ -72,6 +84,7 @@ constexpr int64_t kLeastSplitTokens = 512, kMostSplits = 18;
 // Rows of one sequence and up to 16 channels of a convolution; arrays by lane have 16 floats, whatever n_lanes is.
 struct ConvTile {
   int64_t n_rows, n_lanes, n_taps;
+  bool silu;             // of the sums
   const float* x;        // the first row's first channel
   float* out;            // likewise
   int64_t stride;        // floats between rows of x, and of out
@@ -120,7 +133,7 @@ constexpr int64_t kDeltaChannels = 32;  // whose states of 128 dimensions take h
 constexpr int64_t kScoreBlock = 256;  // scores whose maximum is noted
 
 struct VectorKernels {
-  // y = x / rms(x) * weight for n_vectors of n values each.
+  // y = x / rms(x) * weight for n_vectors of n values each; weight may be null.
   void (*rms_norm)(const float* x, const float* weight, float* y, int64_t n_vectors, int64_t n, float eps);
   // y = (x - mean) / deviation * weight + bias, likewise.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float* y, int64_t n_vectors, int64_t n,
@@ -136,6 +149,8 @@ struct VectorKernels {
   // Element by element.
   void (*add)(const float* x, const float* y, float* out, int64_t n);
   void (*add_scaled)(const float* x, float scale, const float* y, float* out, int64_t n);  // x + scale * y
+  void (*multiply)(const float* x, const float* y, float* out, int64_t n);
+  void (*squared_relu)(const float* x, float* out, int64_t n);
   void (*swiglu)(const float* gate, const float* up, float* out, int64_t n);
   // min(gate, limit) * logistic(alpha * that) * (up within the limits + 1)
   void (*clamped_swiglu)(const float* gate, const float* up, float* out, int64_t n, float alpha, float limit);

@@ -40,6 +40,11 @@ void rms_norm(const float* x, const float* weight, float* y, int64_t n_vectors, 
     const float factor = 1.0f / std::sqrt(sum_of_squares(x, n, 0.0f) / static_cast<float>(n) + eps);
     const f32x16 factors = broadcast(factor);
     int64_t i = 0;
+    if (!weight) {
+      for (; i + 16 <= n; i += 16) store(y + i, load(x + i) * factors);
+      for (; i < n; i++) y[i] = x[i] * factor;
+      continue;
+    }
     for (; i + 16 <= n; i += 16) store(y + i, load(x + i) * factors * load(weight + i));
     for (; i < n; i++) y[i] = x[i] * factor * weight[i];
   }

@@ -15,6 +15,8 @@ void rope(const float* x, const float* angles, float* y, int64_t n_rows, int64_t
           int64_t half, bool interleaved);
 void add(const float* x, const float* y, float* out, int64_t n);
 void add_scaled(const float* x, float scale, const float* y, float* out, int64_t n);
+void multiply(const float* x, const float* y, float* out, int64_t n);
+void squared_relu(const float* x, float* out, int64_t n);
 void swiglu(const float* gate, const float* up, float* out, int64_t n);
 void clamped_swiglu(const float* gate, const float* up, float* out, int64_t n, float alpha, float limit);
 void sigmoid_gate(const float* x, const float* gate, float* out, int64_t n);

@@ -7,7 +7,8 @@
 #include "ops.h"
 
 namespace nearlight::NEARLIGHT_LEVEL {
-// out = silu(bias + the last n_taps inputs times their factors), of which the state has n_taps - 1 from before.
+// out = bias + the last n_taps inputs times their factors, of which the state has n_taps - 1 from before; with `silu`,
+// that of it.
 void causal_conv(const ConvTile& tile) {
   const Lanes lanes{static_cast<int>(tile.n_lanes)};
   const int64_t n_before = tile.n_taps - 1;
@@ -22,7 +23,8 @@ void causal_conv(const ConvTile& tile) {
     for (int64_t tap = 0; tap < tile.n_taps; tap++) {
       sum = fma(input(row - n_before + tap), load(tile.factors + 16 * tap), sum);
     }
-    lanes.store(tile.out + row * tile.stride, sum / (broadcast(1.0f) + exp(broadcast(0.0f) - sum)));
+    if (tile.silu) sum = sum / (broadcast(1.0f) + exp(broadcast(0.0f) - sum));
+    lanes.store(tile.out + row * tile.stride, sum);
   }
   for (int64_t i = 0; i < n_before; i++) {
     lanes.store(tile.next + i * tile.n_lanes, input(tile.n_rows - n_before + i));

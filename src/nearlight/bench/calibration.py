@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nearlight.bench.memory import release
 from nearlight.bench.model import ModelSpec, target_of
@@ -29,6 +30,8 @@ from nearlight.machine.processor import last_cache_bytes
 DEPTH = 1024
 LEAST_LAYERS = 2
 _LAYER_KEYS = ("num_hidden_layers", "n_layer")
+_LAST_LAYERS = ("num_kv_shared_layers",)
+"""How many of the last layers are special: the first ones have none of them."""
 _DECODE_REPETITIONS, _PREFILL_REPETITIONS = 15, 4
 
 
@@ -75,11 +78,22 @@ def slice_of(spec: ModelSpec) -> ModelSpec:
     n_layers = spec.config[key]
 
     def cut(n: int) -> ModelSpec:
-        return replace(spec, config={**spec.config, key: n}, package=None)
+        return replace(spec, config={**_of_first_layers(spec.config, n, n_layers), key: n}, package=None)
 
     two, three = (cut(n).counted(ACCELERATOR).weight_bytes for n in (LEAST_LAYERS, LEAST_LAYERS + 1))
     missing = CACHES * last_cache_bytes() - two
     return cut(min(LEAST_LAYERS + max(-(-missing // (three - two)), 0), n_layers))
+
+
+def _of_first_layers(config: Mapping[str, Any], n: int, n_layers: int) -> dict[str, Any]:
+    """Cut what a config says layer by layer: lists as long as there are layers, and objects by their numbers."""
+    first = dict(config) | {key: 0 for key in _LAST_LAYERS if key in config}
+    for key, value in config.items():
+        if isinstance(value, list | tuple) and len(value) == n_layers:
+            first[key] = value[:n]
+        elif isinstance(value, Mapping) and value and all(isinstance(name, str) and name.isdecimal() for name in value):
+            first[key] = {name: own for name, own in value.items() if int(name) < n}
+    return first
 
 
 def _of_slice(slice: ModelSpec, repeater: Repeater, threads: int | None, chunk: int) -> Calibration:

@@ -21,7 +21,7 @@ from nearlight.loading.binding import Progress, load_model
 from nearlight.machine.processor import last_cache_bytes, processor_name
 from nearlight.models import build_model, not_written
 from nearlight.models.catalogue import find_in_catalogue
-from nearlight.models.of_package import config_of, stored_formats
+from nearlight.models.of_package import config_of, formats_of
 from nearlight.models.weight_formats import FormatOf, requantization
 from nearlight.package import open_package
 from nearlight.package.package import Package
@@ -90,9 +90,7 @@ def packaged(path: Path, weights: str | None = None, kv: str | None = None) -> M
     """Describe a model package in its stored bits, or re-quantized at load. Raises: NearlightError."""
     kv_format_named(kv)
     package = open_package(path)
-    formats = requantization(weights)
-    format_of = formats.format_of if formats else stored_formats(package)
-    bits = weights or _stored_bits(package)
+    format_of, bits = formats_of(package, requantization(weights)), weights or _stored_bits(package)
     return ModelSpec(package.name, config_of(package), bits, format_of, kv, package, weights)
 
 

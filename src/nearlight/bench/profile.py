@@ -130,13 +130,17 @@ def join(commands: Iterable[tuple[str, float]], step: StepCost) -> list[Timed]:
     return timed
 
 
+_OUTSIDE_LAYERS = {"per_layer_model_projection"}
+"""Matrices outside the layers that are not the head."""
+
+
 def role_of(cost: OpCost) -> str:
     """Name what an op does in every layer alike: "q_proj", "attend", "rms_norm", "head"."""
     if cost.kind != "linear":
         return cost.kind
     name = cost.name.removesuffix(".weight")
-    layer = re.search(r"\.\d+\.(.+)$", name)
-    return layer[1].rpartition(".")[2] if layer else "head"
+    layer, last = re.search(r"\.\d+\.(.+)$", name), name.rpartition(".")[2]
+    return last if layer or last in _OUTSIDE_LAYERS else "head"
 
 
 def _rows_of(shape: tuple[int, int]) -> Rows:

@@ -138,7 +138,7 @@ def hold(engine: Engine, sequence: TokenSequence, n_tokens: int) -> None:
     """Make the cache hold n_tokens of an empty sequence, without computing them: keys and values are zeros."""
     engine.extend(sequence, [0] * n_tokens)
     engine.cache.hold(sequence.number, n_tokens)
-    sequence.computed = n_tokens
+    sequence.computed, sequence.lengths = n_tokens, [n_tokens] * n_tokens
 
 
 def random_tokens(n_tokens: int, vocab_size: int) -> list[int]:

@@ -55,10 +55,10 @@ def synthetic_model(
     """
     model = build_model(ops, config)
     tensors = [(parameter, random_tensor(parameter, format_of(parameter))) for parameter in model.parameters()]
-    done, total = 0, sum(tensor.n_bytes for _, tensor in tensors)
+    done, total = 0, sum(tensor.n_bytes for parameter, tensor in tensors if not parameter.is_table)
     for parameter, tensor in tensors:
         parameter.bind(ops, tensor)
-        done += tensor.n_bytes
+        done += 0 if parameter.is_table else tensor.n_bytes
         if progress:
             progress(done, total)
     return model
@@ -70,6 +70,9 @@ def random_tensor(parameter: Parameter, format: Format) -> StoredTensor:
     The bytes are made when they are read.
     """
     shape = parameter.stored_shape
+    if parameter.is_table:  # as large as all else, and only single rows are read: they may be one
+        row = random_rows(format, 1, shape[1])
+        return StoredTensor(parameter.name, format, shape, lambda: np.broadcast_to(row, (shape[0], row.shape[1])))
     if not parameter.is_matrix:
         values = np.full((math.prod(shape[:-1]), shape[-1]), 1.0 if parameter.role == "norm" else 0.0, np.float32)
         return StoredTensor.from_bytes(parameter.name, F32, shape, values.view(np.uint8))

@@ -15,6 +15,7 @@ from nearlight.errors import RequestError
 from nearlight.quantities import read_count
 from nearlight.terminal import tty
 from nearlight.terminal.wrapping import WIDEST, folded
+from nearlight.text.switches import LEVELS
 
 BASE_MAX_TOKENS = 256
 """A base model does not know when to stop; without --max-tokens, this is when."""
@@ -241,6 +242,7 @@ def add_decoding(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--think", action=argparse.BooleanOptionalAction, help="switch thinking on or off where the model can"
     )
+    group.add_argument("--effort", dest="think", choices=LEVELS, help="how hard to think, where the model knows levels")
     group.add_argument("--thinking-budget", type=token_count, metavar="N", help="tokens of thinking at most")
 
 

@@ -22,7 +22,7 @@ from nearlight.kernels.ops import Rows
 from nearlight.layers.parameters import Parameter
 from nearlight.models import build_model
 from nearlight.models.config import Bounds
-from nearlight.models.of_package import bounds_of, config_of, stored_formats
+from nearlight.models.of_package import bounds_of, config_of, formats_of
 from nearlight.models.weight_formats import FormatOf, requantization
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
@@ -43,7 +43,8 @@ class ParameterCounts:
     """How many numbers a model has, and where.
 
     `lm_head` is 0 where the head is the embedding again (tied), `total` counts every parameter once. `active` are those
-    a token may meet: all but the experts that are not chosen for it.
+    a token may meet: all but the experts that are not chosen for it, and but the rows of tables that are not its own.
+    `experts` are those of all experts.
     """
 
     embedding: int
@@ -51,6 +52,7 @@ class ParameterCounts:
     lm_head: int
     total: int
     active: int
+    experts: int = 0
 
 
 class CountedModel:
@@ -83,9 +85,9 @@ class CountedModel:
 
         Raises: PackageError when a tensor is missing; RequestError for unknown weights.
         """
-        formats = requantization(weights)
-        format_of = formats.format_of if formats else stored_formats(package)
-        return cls(config_of(package), format_of, bounds=bounds_of(package), **options)
+        return cls(
+            config_of(package), formats_of(package, requantization(weights)), bounds=bounds_of(package), **options
+        )
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any], weights: str = "bf16", **options: Any) -> CountedModel:
@@ -105,12 +107,18 @@ class CountedModel:
         embedding, head = (sum(p.size for p in self._parameters if p.role == role) for role in ("embedding", "head"))
         total = sum(p.size for p in self._parameters)
         active = sum(int(p.size * p.active) for p in self._parameters)
-        return ParameterCounts(embedding, total - embedding - head, head, total, active)
+        experts = sum(p.size for p in self._parameters if p.role == "expert")
+        return ParameterCounts(embedding, total - embedding - head, head, total, active, experts)
 
     @cached_property
     def weight_bytes(self) -> int:
         """Bytes of all parameters, as they are kept."""
         return sum(value.n_bytes for parameter in self._parameters for value in parameter.values)
+
+    @cached_property
+    def file_bytes(self) -> int:
+        """Bytes of the tables that stay in their file, of which a token's step reads a row."""
+        return sum(p.format.row_bytes(p.shape[1]) * p.shape[0] for p in self._parameters if p.is_table and p.format)
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -179,7 +187,9 @@ def shape_tensor(parameter: Parameter, format: Format) -> StoredTensor:
     def read() -> NDArray[np.uint8]:
         raise RequestError(f"tensor {parameter.name} is only a shape and cannot be read")
 
-    return StoredTensor(parameter.name, format if parameter.is_matrix else F32, parameter.stored_shape, read)
+    return StoredTensor(
+        parameter.name, format if parameter.is_matrix or parameter.is_table else F32, parameter.stored_shape, read
+    )
 
 
 def _rows(spans: Ordered[Span], all_logits: bool) -> Rows:

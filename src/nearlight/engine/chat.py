@@ -11,6 +11,7 @@ from nearlight.engine.options import AnswerOptions, spelled_out
 from nearlight.engine.stream import Stream
 from nearlight.errors import RequestError
 from nearlight.text.conversation import Conversation
+from nearlight.text.switches import Think, knows_levels
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 class Chat:
     """Say something, read the stream; both stay in `messages`, also an answer that was stopped half-way.
 
-    `think` is passed to templates that can turn thinking on and off.
+    `think` is told to templates that know of it: whether to think, or how hard.
     """
 
-    def __init__(self, model: LanguageModel, system: str | None = None, *, think: bool | None = None) -> None:
-        variables = {} if think is None else {"enable_thinking": think}
+    def __init__(self, model: LanguageModel, system: str | None = None, *, think: Think = None) -> None:
         self._model = model
-        self._conversation = Conversation(model.require_template(), model.tokenizer, variables=variables)
+        self._conversation = Conversation(model.require_template(), model.tokenizer, think=think)
         self._stream: Stream | None = None
         self._replaced: list[dict[str, Any]] = []
         self.system = system
@@ -56,20 +56,21 @@ class Chat:
         return turns
 
     @property
-    def think(self) -> bool | None:
-        """Whether the template is asked for thinking; None leaves it to the template."""
-        think: bool | None = self._conversation.variables.get("enable_thinking")
-        return think
+    def think(self) -> Think:
+        """Whether the template is asked for thinking, or how much; None leaves it to the template."""
+        return self._conversation.think
 
     @think.setter
-    def think(self, think: bool | None) -> None:
-        self._conversation.variables = {} if think is None else {"enable_thinking": think}
+    def think(self, think: Think) -> None:
+        self._conversation.think = think
 
-    def can_think(self) -> bool:
-        """Try whether the template heeds `think`: whether a prompt changes with it."""
+    def can_think(self, think: Think = True) -> bool:
+        """Try whether the template heeds `think`: whether it knows levels, or a prompt is another than without."""
         question = [{"role": "user", "content": "Why?"}]
         render = self._conversation.template.render
-        return render(question, enable_thinking=True) != render(question, enable_thinking=False)
+        if isinstance(think, str):
+            return knows_levels(self._conversation.template.variables)
+        return render(question, think=True) != render(question, think=False)
 
     def restore(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Go on from saved messages. Raises: RequestError naming the first that is none."""
@@ -127,7 +128,7 @@ class Chat:
         self._settle()
         conversation.add("user", text)
         try:
-            prompt = Rendered(conversation.prompt_ids(), conversation.prompt_text)
+            prompt = Rendered(conversation.prompt_ids(), conversation.prompt_text, conversation.lasting)
             self._stream = self._model.stream_rendered(prompt, on_end=self._record, **options)
         except BaseException:
             conversation.messages.pop()

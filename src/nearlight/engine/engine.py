@@ -55,6 +55,7 @@ class Engine:
         computed = self.cache.settle(sequence.number, sequence.computed)
         fork = Sequence(self.cache.fork(sequence.number), sequence.tokens[:computed], computed)
         fork.answering, fork.embeddings = sequence.answering, dict(sequence.embeddings)
+        fork.lengths = sequence.lengths[:computed]
         return fork
 
     def extend(
@@ -77,27 +78,36 @@ class Engine:
     def draft(self, sequence: Sequence, tokens: Ordered[int]) -> None:
         """Append guesses of what comes next; the next step gives the logits of the token before them and of each.
 
-        To take back those that were wrong, `rewind`; then `extend` by the token that is right.
+        To take back those that were wrong, `rewind`; then `extend` by the token that is right. Where the sequence's
+        length gives it another rotation on the way (longrope), it takes a step before and one from there.
         Raises: RequestError as `extend` does.
         """
         self.extend(sequence, tokens, n_logits=len(tokens) + 1)
         sequence.n_drafts = len(tokens)
 
     def replace(
-        self, sequence: Sequence, tokens: Ordered[int], embeddings: Mapping[int, Float32] = MappingProxyType({})
+        self,
+        sequence: Sequence,
+        tokens: Ordered[int],
+        embeddings: Mapping[int, Float32] = MappingProxyType({}),
+        checkpoint: int = 0,
     ) -> None:
         """Make `tokens`, at least one, the sequence's, keeping what is already computed of them.
 
-        The last token is computed again in any case, for its logits.
+        The last token is computed again in any case, for its logits, and all are that would be rotated otherwise had
+        these tokens come at once. The next tokens to be put here will begin like the first `checkpoint` of these.
         Raises: RequestError as `extend` does, with nothing lost.
         """
         if not tokens:
             raise RequestError("tokens of a sequence", expected="at least one", found=0)
         self._check(0, tokens, embeddings)
         keep = min(sequence.common_prefix(tokens), len(tokens) - 1)
-        self.rewind(sequence, keep)
+        made_at = sequence.lengths[:keep]  # ascending
+        if made_at and not all(self.model.rotates_alike(each, len(tokens)) for each in (made_at[0], made_at[-1])):
+            keep = 0
+        self._cut(sequence, keep)
         self.extend(sequence, tokens[keep:], embeddings=embeddings)
-        sequence.answering = False
+        sequence.answering, sequence.checkpoint = False, checkpoint
 
     def rewind(self, sequence: Sequence, length: int) -> None:
         """Forget all but the first `length` tokens: a conversation's other turn, drafted tokens that were wrong.
@@ -105,11 +115,12 @@ class Engine:
         What is forgotten of keys and values is only no longer counted. A recurrence goes back to where its last step
         began, or to a copy; the tokens in between are computed again by the next step (`Cache.truncate`). So with
         rejections one after the other its steps become longer, until a step is accepted whole or without drafts.
+        All are computed again that were rotated as parts of a longer text.
         """
-        sequence.computed = self.cache.settle(sequence.number, min(sequence.computed, length))
-        del sequence.tokens[length:]
-        if sequence.embeddings:
-            sequence.embeddings = {token: sequence.embeddings[token] for token in sequence.tokens if token < 0}
+        self._cut(sequence, length)
+        made_at = sequence.lengths[-1] if sequence.lengths else length
+        if made_at > length and not self.model.rotates_alike(made_at, length):
+            self._settle(sequence, 0)
 
     def step(
         self, sequences: Ordered[Sequence], max_rows: int = STEP_ROWS, watch: Watch | None = None
@@ -120,8 +131,10 @@ class Engine:
         A step that takes long calls `watch` some times a second, and ends with what it raises, as with Ctrl-C.
         """
         for sequence in sequences:  # whoever interrupted the last step may have left one of the two behind
-            sequence.computed = self.cache.settle(sequence.number, sequence.computed)
-        chunks = plan_step(sequences, max_rows)
+            self._settle(sequence, sequence.computed)
+            if self.model.rewrites_keys:
+                self._follow_length(sequence)
+        chunks = plan_step(sequences, max_rows, self._together)
         if not chunks:
             return {}
         logits = np.split(self._run(chunks, watch), np.cumsum([chunk.n_logit_rows for chunk in chunks])[:-1])
@@ -134,6 +147,35 @@ class Engine:
         while sequence.n_pending:
             parts.append(self.step([sequence])[sequence])
         return np.concatenate(parts)
+
+    def _settle(self, sequence: Sequence, length: int) -> None:
+        """Count no more than `length` tokens as computed; some kinds of state leave fewer."""
+        sequence.computed = self.cache.settle(sequence.number, min(sequence.computed, length))
+        del sequence.lengths[sequence.computed :]
+
+    def _cut(self, sequence: Sequence, length: int) -> None:
+        self._settle(sequence, length)
+        del sequence.tokens[length:]
+        if sequence.embeddings:
+            sequence.embeddings = {token: sequence.embeddings[token] for token in sequence.tokens if token < 0}
+
+    def _follow_length(self, sequence: Sequence) -> None:
+        """Forget what was rotated as parts of a sequence of other length; its next guess counts as a token."""
+        if not (sequence.lengths and sequence.n_pending):
+            return
+        if not self.model.rotates_alike(sequence.lengths[-1], sequence.length_at(sequence.computed)):
+            sequence.n_drafts = min(sequence.n_drafts, sequence.n_pending - 1)
+            sequence.n_logits = min(sequence.n_logits, sequence.n_pending)
+            sequence.answering = False
+            self._settle(sequence, 0)
+
+    def _together(self, sequence: Sequence) -> int:
+        """Return how many pending tokens can share a step: guesses may lie beyond what changes the keys before them."""
+        n, first = sequence.n_pending, sequence.length_at(sequence.computed)
+        if self.model.rewrites_keys and sequence.n_drafts:
+            while not self.model.rotates_alike(first, sequence.length_at(sequence.computed + n - 1)):
+                n -= 1
+        return n
 
     def _check(self, n_before: int, tokens: Ordered[int], embeddings: Mapping[int, Float32]) -> None:
         for token in tokens:
@@ -160,8 +202,11 @@ class Engine:
             raise
         for chunk in chunks:
             sequence = chunk.sequence
-            self.cache.commit(sequence.number, ends_prompt=chunk.completes and not sequence.n_drafts)
-            sequence.computed += chunk.n_rows
+            computed = sequence.computed + chunk.n_rows
+            ends_prompt = chunk.completes and not sequence.n_drafts
+            self.cache.commit(sequence.number, comes_back=ends_prompt or computed == sequence.checkpoint)
+            sequence.lengths += map(sequence.length_at, range(sequence.computed, computed))
+            sequence.computed = computed
             sequence.answering |= chunk.completes
         return logits
 
@@ -173,6 +218,7 @@ def _rows(chunks: Ordered[Chunk]) -> Rows:
     numbers: list[int] = []
     logit_rows: list[int] = []
     embeddings: list[Float32] = []
+    lengths: list[int] = []
     for chunk in chunks:
         start, stop = chunk.sequence.computed, chunk.sequence.computed + chunk.n_rows
         for token in chunk.sequence.tokens[start:stop]:
@@ -180,6 +226,7 @@ def _rows(chunks: Ordered[Chunk]) -> Rows:
                 embeddings.append(chunk.sequence.embeddings[token])
             tokens.append(token if token >= 0 else -len(embeddings))
         positions += range(start, stop)
+        lengths += map(chunk.sequence.length_at, range(start, stop))
         numbers += [chunk.sequence.number] * chunk.n_rows
         logit_rows += range(len(tokens) - chunk.n_logit_rows, len(tokens))
-    return Rows(tokens, positions, numbers, logit_rows, np.stack(embeddings) if embeddings else None)
+    return Rows(tokens, positions, numbers, logit_rows, np.stack(embeddings) if embeddings else None, lengths)

@@ -29,17 +29,22 @@ PrefillProgress: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt as token ids, and as the text the chat template made, if it did."""
+    """A prompt as token ids, and as the text the chat template made, if it did.
+
+    `lasting` tells how many of the ids the chat's next prompt will begin with, where that is known.
+    """
 
     ids: Ordered[int]
     text: str | None = None
+    lasting: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)
 class Request:
     """What to generate.
 
-    Only ids below `n_tokens` are chosen: embeddings are often padded beyond the tokens there are.
+    Only ids below `n_tokens` are chosen: embeddings are often padded beyond the tokens there are. The next prompt will
+    begin like the first `checkpoint` ids.
     Units: `max_tokens` and `thinking_budget` count tokens; None is no limit but the context.
     """
 
@@ -50,6 +55,7 @@ class Request:
     max_tokens: int | None = None
     thinking_budget: int | None = None
     on_prefill: PrefillProgress | None = None
+    checkpoint: int = 0
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:

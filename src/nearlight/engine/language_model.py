@@ -23,6 +23,7 @@ from nearlight.engine.options import (
     AnswerOptions,
     check_options,
     check_switch,
+    check_think,
     check_whole,
     policy_of,
     spelled_out,
@@ -41,6 +42,7 @@ from nearlight.package import open_package
 from nearlight.package.package import Package
 from nearlight.state.kv_format import kv_format_named
 from nearlight.text.answer import AnswerStream
+from nearlight.text.switches import Think
 from nearlight.text.template import ChatTemplate
 from nearlight.text.tokenizer import Tokenizer
 
@@ -213,20 +215,20 @@ class LanguageModel:
 
     @spelled_out(AnswerOptions)
     def generate(
-        self, prompt: Prompt, *, raw: bool = False, think: bool | None = None, **options: Unpack[AnswerOptions]
+        self, prompt: Prompt, *, raw: bool = False, think: Think = None, **options: Unpack[AnswerOptions]
     ) -> Completion:
         """Answer (or complete) a prompt and return everything at once; prompt and options are those of `stream`."""
         return self.stream(prompt, raw=raw, think=think, **options).finish()
 
     @spelled_out(AnswerOptions)
     def stream(
-        self, prompt: Prompt, *, raw: bool = False, think: bool | None = None, **options: Unpack[AnswerOptions]
+        self, prompt: Prompt, *, raw: bool = False, think: Think = None, **options: Unpack[AnswerOptions]
     ) -> Stream:
         """Answer (or complete) a prompt piece by piece.
 
         A string is a user's message to a chat model, and text to continue for others, or with `raw`. Messages (role
-        and content) are rendered by the chat template, ids taken as they are. `think` is passed to templates that can
-        turn thinking on and off.
+        and content) are rendered by the chat template, ids taken as they are. `think` True or False is told
+        to templates that can turn thinking on and off; "low", "medium", "high" or "max" to those that know levels.
 
         `stop` are texts before which the answer ends; `on_prefill` is told the prompt tokens computed so far, and in
         all. The rest says how tokens are chosen, and what is not given is as the package says: `temperature` 0 is
@@ -237,17 +239,17 @@ class LanguageModel:
         """
         check_options(options)
         check_switch("raw", raw)
-        check_switch("think", think)
+        check_think(think)
         return self.stream_rendered(self.render(prompt, raw=raw, think=think), **options)
 
-    def conversation(self, system: str | None = None, *, think: bool | None = None) -> Chat:
+    def conversation(self, system: str | None = None, *, think: Think = None) -> Chat:
         """Start a chat. Raises: RequestError when the package has no chat template."""
         if system is not None and not isinstance(system, str):
             raise RequestError("system", expected="a text", found=repr(system)[:80])
-        check_switch("think", think)
+        check_think(think)
         return Chat(self, system, think=think)
 
-    def render(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> Rendered:
+    def render(self, prompt: Prompt, *, raw: bool = False, think: Think = None) -> Rendered:
         """Turn a prompt into token ids."""
         return self._prompts.render(prompt, raw=raw, think=think)
 
@@ -275,6 +277,8 @@ class LanguageModel:
             max_tokens=options.get("max_tokens"),
             thinking_budget=options.get("thinking_budget"),
             on_prefill=options.get("on_prefill"),
+            # Keys and values can be cut back anywhere, recurrences only to where that was foreseen.
+            checkpoint=prompt.lasting() if prompt.lasting and self.engine.cache.has_recurrences else 0,
         )
         answer = None
         if self.package.tokenizer:

@@ -17,6 +17,7 @@ from typing import Any, ForwardRef, TypedDict, TypeVar
 
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.errors import RequestError
+from nearlight.text.switches import LEVELS
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -79,6 +80,13 @@ def check_whole(name: str, value: object, *, at_least: int) -> None:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if value is not None and (not whole or value < at_least):  # type: ignore[operator]
         raise RequestError(name, expected=f"a whole number of at least {at_least}", found=repr(value)[:80])
+
+
+def check_think(think: object) -> None:
+    """Refuse what says nothing about thinking. Raises: RequestError naming what does."""
+    if not (think is None or isinstance(think, bool) or think in LEVELS):
+        expected = ", ".join(("True", "False", *LEVELS[:-1])) + " or " + LEVELS[-1]
+        raise RequestError("think", expected=expected, found=repr(think)[:80])
 
 
 def check_switch(name: str, value: object) -> None:

@@ -16,9 +16,12 @@ from typing import Any, TypeAlias, TypeGuard
 from nearlight.engine.generation import Rendered
 from nearlight.errors import RequestError, TextError
 from nearlight.package.package import Package
+from nearlight.text.conversation import Conversation
 from nearlight.text.once import Once
+from nearlight.text.reasoning import Reasoning
+from nearlight.text.switches import Think
 from nearlight.text.template import ChatTemplate
-from nearlight.text.thinking import Markers, find_markers
+from nearlight.text.thinking import find_markers
 from nearlight.text.tokenizer import Tokenizer, build_tokenizer, stop_ids_of
 
 Message: TypeAlias = Mapping[str, Any]
@@ -54,8 +57,8 @@ class Prompts:
         return self._tokenizer.get()
 
     @property
-    def markers(self) -> Markers | None:
-        """What surrounds thinking in the model's answers, None for models that do not think."""
+    def markers(self) -> Reasoning | None:
+        """How thinking is marked in the model's answers, None for models that do not think."""
         return self._markers.get()
 
     @property
@@ -73,7 +76,7 @@ class Prompts:
             )
         return self.template
 
-    def render(self, prompt: Prompt, *, raw: bool = False, think: bool | None = None) -> Rendered:
+    def render(self, prompt: Prompt, *, raw: bool = False, think: Think = None) -> Rendered:
         """Turn a prompt into token ids. `raw`, `think`: see `LanguageModel.stream`."""
         if isinstance(prompt, str):
             if not prompt:
@@ -85,9 +88,8 @@ class Prompts:
             messages = check_messages(prompt)
         else:
             return Rendered(token_ids(prompt))
-        options: dict[str, Any] = {} if think is None else {"enable_thinking": think}
-        text = self.require_template().render(messages, **options)
-        return Rendered(self.tokenizer.encode(text, special=False), text)
+        chat = Conversation(self.require_template(), self.tokenizer, messages=messages, think=think)
+        return Rendered(chat.prompt_ids(), chat.prompt_text, chat.lasting)
 
     def _build_tokenizer(self) -> Tokenizer:
         tokenizer = build_tokenizer(self._package.tokenizer, self._package.special_tokens)

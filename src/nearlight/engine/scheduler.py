@@ -31,7 +31,8 @@ class Scheduler:
         Raises: RequestError for a prompt that is longer than the context, or of other ids than the model has.
         """
         engine = self.engine
-        engine.replace(generation.sequence, generation.request.prompt_ids)
+        request = generation.request
+        engine.replace(generation.sequence, request.prompt_ids, checkpoint=request.checkpoint)
         generation.begin(engine.context, engine.model.vocab_size)
         self._active.append(generation)
 

@@ -6,6 +6,7 @@ what room is left in a step goes to prompts, in order, chunk by chunk.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -19,7 +20,8 @@ class Sequence:
 
     The last `n_logits` have logits: one to choose the next token, one more for each of the last `n_drafts`, which are
     guesses, all to score a text. `answering` is whether the prompt is computed. A token below 0 stands for one of
-    `embeddings` (`embedding_token`): a row that some other model computed.
+    `embeddings` (`embedding_token`): a row that some other model computed. A step ends behind the first `checkpoint`
+    tokens, so that recurrences can come back to there. `lengths` are what `length_at` was of each computed token.
     """
 
     number: int
@@ -28,11 +30,17 @@ class Sequence:
     n_logits: int = 1
     n_drafts: int = 0
     answering: bool = False
+    checkpoint: int = 0
     embeddings: dict[int, Float32] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
 
     @property
     def n_pending(self) -> int:
         return len(self.tokens) - self.computed
+
+    def length_at(self, position: int) -> int:
+        """Return how many tokens there are for one that is computed now: all, of guesses only those up to itself."""
+        return max(len(self.tokens) - self.n_drafts, position + 1)
 
     def common_prefix(self, tokens: Ordered[int]) -> int:
         """Return how many leading tokens are computed and the same as in `tokens`."""
@@ -61,12 +69,19 @@ class Chunk:
         return cls(sequence, n_rows, min(max(sequence.n_logits - left, 0), n_rows), completes=left == 0)
 
 
-def plan_step(sequences: Ordered[Sequence], max_rows: int) -> list[Chunk]:
-    """Choose the rows of the next step. Units: `max_rows` counts rows."""
+def plan_step(
+    sequences: Ordered[Sequence], max_rows: int, together: Callable[[Sequence], int] = lambda each: each.n_pending
+) -> list[Chunk]:
+    """Choose the rows of the next step, of each sequence at most as many as can be computed `together`.
+
+    Units: `max_rows` counts rows.
+    """
     pending = [sequence for sequence in sequences if sequence.n_pending]
     chunks, room = [], max_rows
     for sequence in sorted(pending, key=lambda sequence: not sequence.answering):
-        n_rows = min(sequence.n_pending, room)
+        n_rows = min(together(sequence), room)
+        if 0 < (ahead := sequence.checkpoint - sequence.computed) < n_rows:
+            n_rows = ahead
         if n_rows:
             chunks.append(Chunk.of(sequence, n_rows))
             room -= n_rows

@@ -27,6 +27,10 @@ Matrix: TypeAlias = Any
 Float32 = NDArray[np.float32]
 
 
+Table: TypeAlias = Any
+"""What the same kernel set's `table` gave."""
+
+
 class Weight(Protocol):
     """A matrix [out, in] as the kernel set keeps it."""
 
@@ -43,7 +47,8 @@ class Rows:
     """The tokens of one step.
 
     Shapes: tokens, positions, sequences [R]; logit_rows [W], the numbers of those whose logits are asked for;
-    embeddings, if there are any, float32 [E, M].
+    embeddings, if there are any, float32 [E, M]; lengths [R], how many tokens each row's sequence is known to have, of
+    which this step may compute some (None: none after the row).
     Inside a forward the fields are `Array`s of the kernel set; outside they are lists or arrays of integers, and the
     embeddings an array of numpy's.
 
@@ -56,6 +61,7 @@ class Rows:
     sequences: Array
     logit_rows: Array
     embeddings: Array | None = None
+    lengths: Array | None = None
 
 
 class KVStore(Protocol):
@@ -132,8 +138,9 @@ class AttendOptions(TypedDict, total=False):
     sinks: Array | None
 
 
-Frequencies: TypeAlias = Callable[[int], Float32]
-"""Rotary frequencies [rotary/2] in radians per position, for a step whose longest sequence has this many tokens."""
+Frequencies: TypeAlias = Callable[[Sequence[int]], Float32]
+"""Rotary frequencies in radians per position, for rows of sequences that have so many tokens: [rotary/2] if all have
+the same, else [R, rotary/2]."""
 
 Watch: TypeAlias = Callable[[], None]
 """Called now and then while a step is computed; what it raises ends the step."""
@@ -168,6 +175,9 @@ class Ops(Protocol):
         through for those; NaN in them is noticed in the logits.
         """
 
+    def table(self, tensor: StoredTensor) -> Table:
+        """Take in a matrix [n, width] that only `look_up` reads: it stays where it is stored, nothing is copied."""
+
     def vector(self, tensor: StoredTensor) -> Array:
         """Take in a small parameter (a norm's scale, a bias) as float32 [n]."""
 
@@ -193,11 +203,17 @@ class Ops(Protocol):
         With `given`, the rows' embeddings [E, M], an id of -1 - i is the i-th of these, as it is.
         """
 
+    def look_up(self, table: Table, ids: Array, scale: float = 1.0) -> Array:
+        """Look rows up where they are stored, times `scale`: ids [R], table [n, N] -> [R, N].
+
+        An id that is none of its rows has the first, which is padding's: so have rows that are given as embeddings.
+        """
+
     def linear(self, x: Array, weight: Matrix, bias: Array | None = None) -> Array:
         """Compute x @ weight.T + bias: x [R, K], weight [N, K], bias [N] -> [R, N]."""
 
-    def rms_norm(self, x: Array, weight: Array, eps: float) -> Array:
-        """Scale to unit root mean square, then by weight [n].
+    def rms_norm(self, x: Array, weight: Array | None, eps: float, n: int | None = None) -> Array:
+        """Scale to unit root mean square, then by weight [n], if there is one; else `n` must be said.
 
         Shapes: x [R, width], width a multiple of n; every stretch of n values is a vector of its own (so heads are
         normalised with n = head_dim).
@@ -207,11 +223,11 @@ class Ops(Protocol):
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:
         """Shift and scale to mean 0 and variance 1, then by weight [width] and bias [width]."""
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Array:
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> Array:
         """Compute cos and sin of position * frequency, each times `magnitude`, once for all layers of a step.
 
-        `frequencies` is asked anew at each run, with the step's largest position + 1, because one kind of scaling
-        (dynamic) depends on it: with that alone a row's bits depend on the longest sequence of its step.
+        `frequencies` is asked anew at each run, with the lengths of the rows' sequences: two kinds of scaling depend on
+        them, dynamic and longrope.
         """
 
     def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> Array:
@@ -233,6 +249,7 @@ class Ops(Protocol):
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: Array | None = None,
     ) -> Array:
@@ -240,7 +257,8 @@ class Ops(Protocol):
 
         Shapes: q [R, H * D], H a multiple of the store's K; sinks [H]; -> [R, H * D].
         Query head h uses key head h // (H / K). A row sees the positions 0 … its own, also those of the same step;
-        with a `window` only the last so many of them. With `softcap` a score s becomes softcap * tanh(s / softcap).
+        with a `window` only the last so many of them or, where it is `chunked`, those of its own chunk of so many. With
+        `softcap` a score s becomes softcap * tanh(s / softcap).
         `sinks` are logits that take part in the heads' softmax without having a value.
         Source: arXiv:2305.13245 (grouped queries), arXiv:2004.05150 (windows), arXiv:2408.00118 (softcap),
         arXiv:2309.17453 (sinks).
@@ -256,6 +274,7 @@ class Ops(Protocol):
         head_dim: int,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: Array | None = None,
     ) -> Array:
@@ -279,17 +298,38 @@ class Ops(Protocol):
     def gelu(self, x: Array, approximation: str) -> Array:
         """Compute GELU, `approximation` "none" (erf) or "tanh". Source: arXiv:1606.08415."""
 
+    def squared_relu(self, x: Array) -> Array:
+        """Compute max(x, 0) squared. Source: arXiv:2109.08668."""
+
+    def multiply(self, x: Array, y: Array) -> Array:
+        """Compute x * y, of equal shape."""
+
     def add(self, x: Array, y: Array, scale: float = 1.0) -> Array:
         """Compute x + scale * y, of equal shape."""
 
-    def scale(self, x: Array, factor: float) -> Array:
-        """Multiply all values by a factor."""
+    def scale(self, x: Array, factor: float | Array) -> Array:
+        """Multiply all values by a factor: a number, or a vector of one."""
+
+    def scale_by_position(self, x: Array, rows: Rows, *, strength: float, period: int, offset: int = 0) -> Array:
+        """Multiply a row by 1 + strength * log(1 + (position + offset) // period), so that many scores stay sharp.
+
+        Source: arXiv:2501.19399, in the steps of Llama 4.
+        """
 
     def softcap(self, x: Array, cap: float) -> Array:
         """Compute cap * tanh(x / cap). Source: arXiv:2408.00118."""
 
     def take(self, x: Array, indices: Array) -> Array:
         """Pick rows: x [R, width], indices [W] -> [W, width]."""
+
+    def columns(self, x: Array, first: int, width: int) -> Array:
+        """Pick the values first … first + width - 1 of every row: x [R, …] -> [R, width]."""
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        """Pick the rows whose logits are asked for, to go on with these alone: for layers that only attend.
+
+        They must be asked for in the order of the rows. All are logit rows then, and `logit_rows` is None.
+        """
 
 
 EXTRA_OPS: dict[str, frozenset[str]] = {
@@ -326,7 +366,8 @@ class ExpertOps(Ops, Protocol):
     """A kernel set that also has mixtures of experts.
 
     A row and one of its experts are a *pair*. With k experts a row, R rows make k * R pairs; in which order they lie is
-    the kernel set's business, so that what lies pair by pair meets ops on single values, `expert_linear` and `combine`.
+    the kernel set's business, so that what lies pair by pair meets ops on single values, `expert_linear`, `weigh` and
+    `combine`.
     """
 
     def route(
@@ -344,8 +385,11 @@ class ExpertOps(Ops, Protocol):
         [E * N] -> [k * R, N].
         """
 
-    def combine(self, y: Array, routes: Routes) -> Array:
-        """Sum each row's pairs, weighted: y [k * R, N] -> [R, N]."""
+    def weigh(self, y: Array, routes: Routes) -> Array:
+        """Multiply every pair by its weight: y [k * R, N]."""
+
+    def combine(self, y: Array, routes: Routes, *, weighted: bool = True) -> Array:
+        """Sum each row's pairs, weighted or as they are: y [k * R, N] -> [R, N]."""
 
 
 class RecurrentOps(Ops, Protocol):
@@ -358,8 +402,17 @@ class RecurrentOps(Ops, Protocol):
     def recurrent_store(self, size: int) -> RecurrentStore:
         """Make an empty store of states of `size` float32 values."""
 
-    def causal_conv(self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows) -> Array:
-        """Convolve every channel with its own kernel over its sequence's last inputs, then apply SiLU.
+    def causal_conv(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        silu: bool = True,
+    ) -> Array:
+        """Convolve every channel with its own kernel over its sequence's last inputs, then apply SiLU if `silu`.
 
         Shapes: x [R, C], weight [C * K] (a channel's K factors side by side, the last for the row itself), bias [C] ->
         [R, C]; the state holds the K - 1 inputs before, [K - 1, C].
@@ -419,3 +472,7 @@ class RecurrentOps(Ops, Protocol):
         head h // (H / K) or, where they are `tiled`, h % K. The state is [H, D, E].
         Source: arXiv:2412.06464.
         """
+
+
+class HybridOps(ExpertOps, RecurrentOps, Protocol):
+    """A kernel set that has both."""

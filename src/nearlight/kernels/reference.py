@@ -189,6 +189,9 @@ class ReferenceOps:
                 )
         return TorchWeight(tensor.name, floats.reshape(tensor.shape))
 
+    def table(self, tensor: StoredTensor) -> StoredTensor:
+        return tensor
+
     def vector(self, tensor: StoredTensor) -> torch.Tensor:
         return self._floats(tensor).reshape(-1)
 
@@ -211,6 +214,7 @@ class ReferenceOps:
                         tensor(rows.sequences),
                         tensor(rows.logit_rows),
                         None if rows.embeddings is None else tensor(rows.embeddings, torch.float32),
+                        None if rows.lengths is None else tensor(rows.lengths),
                     )
                 )
             result: Float32 = logits.float().cpu().numpy()
@@ -235,28 +239,33 @@ class ReferenceOps:
         found[~own] = F.embedding(-1 - ids[~own], given)
         return found
 
+    def look_up(self, table: StoredTensor, ids: Array, scale: float = 1.0) -> torch.Tensor:
+        stored = torch.where((ids < 0) | (ids >= table.n_rows), 0, ids).numpy(force=True)
+        values = dequantize(table.format, np.ascontiguousarray(table.read()[stored]), table.row_length)
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device) * scale
+
     def linear(self, x: torch.Tensor, weight: TorchWeight, bias: Array | None = None) -> torch.Tensor:
         if x.shape[-1] != weight.shape[1]:
             raise ShapeError(f"input of {weight.name}", expected=[x.shape[0], weight.shape[1]], found=list(x.shape))
         return F.linear(x, weight.tensor, bias)
 
-    def rms_norm(self, x: Array, weight: Array, eps: float) -> torch.Tensor:
-        heads = _split(x.float(), len(weight))
+    def rms_norm(self, x: Array, weight: Array | None, eps: float, n: int | None = None) -> torch.Tensor:
+        heads = _split(x.float(), (n or 0) if weight is None else len(weight))
         scaled = heads * torch.rsqrt(heads.square().mean(-1, keepdim=True) + eps)
-        normed: torch.Tensor = scaled * weight
+        normed: torch.Tensor = scaled if weight is None else scaled * weight
         return normed.flatten(-2)
 
     def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> torch.Tensor:
         return F.layer_norm(x.float(), (len(weight),), weight, bias, eps)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> tuple[Array, Array]:
-        longest = int(positions.max()) + 1
-        per_position = torch.from_numpy(np.asarray(frequencies(longest), dtype=np.float32)).to(self.device)
-        angles = positions.float()[:, None] * per_position
-        return angles.cos() * magnitude, angles.sin() * magnitude
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> torch.Tensor:
+        lengths = rows.positions + 1 if rows.lengths is None else rows.lengths
+        per_position = np.asarray(frequencies(lengths.tolist()), dtype=np.float32)
+        angles = rows.positions.float()[:, None] * torch.from_numpy(per_position).to(self.device)
+        return torch.cat([angles.cos(), angles.sin()], dim=-1) * magnitude
 
     def rope(self, x: Array, angles: Array, head_dim: int, *, interleaved: bool = False) -> torch.Tensor:
-        cos, sin = (part[:, None, :] for part in angles)  # [R, 1, rotary/2]
+        cos, sin = angles[:, None, :].chunk(2, -1)  # [R, 1, rotary/2]
         half = cos.shape[-1]
         heads = _split(x.float(), head_dim)
         rotary, rest = heads[..., : 2 * half], heads[..., 2 * half :]
@@ -280,6 +289,7 @@ class ReferenceOps:
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: Array | None = None,
     ) -> torch.Tensor:
@@ -290,9 +300,10 @@ class ReferenceOps:
             mine = rows.sequences == sequence
             positions = rows.positions[mine]
             seen = int(positions.max()) + 1
-            first = 0 if window is None else max(int(positions.min()) + 1 - window, 0)
+            whole = _visible(positions, seen, window, chunked)
+            first = int(whole[0].nonzero()[0])
             keys, values = (x.to(q.dtype) for x in store.entry(sequence, first, seen))
-            visible = _visible(positions, seen, window)[:, first:]
+            visible = whole[:, first:]
             out[mine] = _attend(q[mine], keys, values, visible, scale, softcap, sinks)
         return out.flatten(-2)
 
@@ -306,14 +317,22 @@ class ReferenceOps:
         head_dim: int,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: Array | None = None,
     ) -> torch.Tensor:
         q, k, v = (_split(x, head_dim) for x in (q, k, v))
-        return _attend_whole(q, k, v, length, scale, window, softcap, sinks)
+        return _attend_whole(q, k, v, length, scale, window, chunked, softcap, sinks)
 
     def causal_conv(
-        self, x: Array, weight: Array, bias: Array | None, store: RecurrentStore, rows: Rows
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        store: RecurrentStore,
+        rows: Rows,
+        *,
+        silu: bool = True,
     ) -> torch.Tensor:
         assert isinstance(store, TorchRecurrentStore)
         channels = x.shape[-1]
@@ -325,7 +344,7 @@ class ReferenceOps:
             windows = inputs.unfold(0, width, 1)  # [rows, channels, width]
             out[mine] = (windows * kernel).sum(-1) + (0 if bias is None else bias)
             store.write(sequence, inputs[len(inputs) - (width - 1) :].clone())
-        return F.silu(out)
+        return F.silu(out) if silu else out
 
     def grouped_rms_norm(self, x: Array, weight: Array, eps: float, n_groups: int) -> torch.Tensor:
         groups = _split(x, x.shape[-1] // n_groups)
@@ -450,19 +469,35 @@ class ReferenceOps:
             result[mine] = F.linear(pairs[mine], weights[expert].tensor, None if biases is None else biases[expert])
         return result
 
-    def combine(self, y: torch.Tensor, routes: TorchRoutes) -> torch.Tensor:
-        return (y.view(*routes.weights.shape, -1) * routes.weights[..., None]).sum(1)
+    def weigh(self, y: torch.Tensor, routes: TorchRoutes) -> torch.Tensor:
+        return y * routes.weights.reshape(-1, 1)
+
+    def combine(self, y: torch.Tensor, routes: TorchRoutes, *, weighted: bool = True) -> torch.Tensor:
+        return (self.weigh(y, routes) if weighted else y).view(*routes.weights.shape, -1).sum(1)
 
     def gelu(self, x: Array, approximation: str) -> torch.Tensor:
         return F.gelu(x, approximate=approximation)
+
+    def squared_relu(self, x: Array) -> torch.Tensor:
+        return F.relu(x).square()
+
+    def multiply(self, x: Array, y: Array) -> torch.Tensor:
+        result: torch.Tensor = x * y
+        return result
 
     def add(self, x: Array, y: Array, scale: float = 1.0) -> torch.Tensor:
         result: torch.Tensor = x + scale * y
         return result
 
-    def scale(self, x: Array, factor: float) -> torch.Tensor:
+    def scale(self, x: Array, factor: float | Array) -> torch.Tensor:
         result: torch.Tensor = x * factor
         return result
+
+    def scale_by_position(
+        self, x: torch.Tensor, rows: Rows, *, strength: float, period: int, offset: int = 0
+    ) -> torch.Tensor:
+        periods = (rows.positions + offset) // period
+        return x * (1 + strength * torch.log1p(periods.float()))[:, None]
 
     def softcap(self, x: Array, cap: float) -> torch.Tensor:
         return cap * torch.tanh(x / cap)
@@ -470,6 +505,14 @@ class ReferenceOps:
     def take(self, x: Array, indices: Array) -> torch.Tensor:
         result: torch.Tensor = x[indices]
         return result
+
+    def columns(self, x: Array, first: int, width: int) -> torch.Tensor:
+        result: torch.Tensor = x[:, first : first + width]
+        return result
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = rows.logit_rows
+        return Rows(rows.tokens[chosen], rows.positions[chosen], rows.sequences[chosen], None, rows.embeddings)
 
 
 def _split(x: torch.Tensor, width: int) -> torch.Tensor:
@@ -488,11 +531,13 @@ def _eight_bits(x: torch.Tensor, group_size: int) -> torch.Tensor:
     return torch.cat(groups, dim=-1)
 
 
-def _visible(positions: torch.Tensor, n_tokens: int, window: int | None) -> torch.Tensor:
+def _visible(positions: torch.Tensor, n_tokens: int, window: int | None, chunked: bool) -> torch.Tensor:
     """Tell what rows at these positions see. Shapes: positions [T] -> [T, n_tokens]."""
     tokens, own = torch.arange(n_tokens, device=positions.device), positions[:, None]
     visible = tokens <= own
-    return visible if window is None else visible & (tokens > own - window)
+    if window is None:
+        return visible
+    return visible & (tokens // window == own // window if chunked else tokens > own - window)
 
 
 def _attend(
@@ -524,6 +569,7 @@ def _attend_whole(
     length: int,
     scale: float,
     window: int | None,
+    chunked: bool,
     softcap: float | None,
     sinks: torch.Tensor | None,
 ) -> torch.Tensor:
@@ -533,5 +579,5 @@ def _attend_whole(
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         fused = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=True)
         return fused.transpose(1, 2).flatten(0, 1).flatten(-2)
-    visible = _visible(torch.arange(length, device=q.device), length, window)
+    visible = _visible(torch.arange(length, device=q.device), length, window, chunked)
     return _attend(q, k, v, visible, scale, softcap, sinks).flatten(0, 1).flatten(-2)

@@ -62,8 +62,9 @@ class Attention(Layer):
     """Attend over the row's own sequence. Shapes: x [R, M] -> [R, M].
 
     `norms` normalise every head of the queries and of the keys, before rotation. With a `window` a row sees only so
-    many tokens, itself the last. `softcap` bounds scores, `sinks` are one score more for each head, of nothing. Without
-    angles nothing is rotated; `interleaved` says that neighbours are the pairs that are.
+    many tokens, itself the last, or where it is `chunked` its own chunk of so many. `softcap` bounds scores, `sinks`
+    are one score more for each head, of nothing. Without angles nothing is rotated; `interleaved` says that neighbours
+    are the pairs that are.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Attention(Layer):
         norms: tuple[RMSNorm, RMSNorm] | None = None,
         scale: float | None = None,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: Parameter | None = None,
         interleaved: bool = False,
@@ -84,15 +86,21 @@ class Attention(Layer):
         self.head_dim = shape.head_dim
         self.scale = shape.head_dim**-0.5 if scale is None else scale
         self.softcap, self.sinks, self.interleaved = softcap, sinks, interleaved
-        self.kv = KVState(shape.n_kv_heads, shape.head_dim, window)
+        self.kv = KVState(shape.n_kv_heads, shape.head_dim, window, chunked)
 
     def __call__(self, x: Array, rows: Rows, angles: Array | None, cache: LayerCache) -> Array:
         q, k, v = self.projections.q(x), self.projections.k(x), self.projections.v(x)
-        if self.norms:
-            q, k = self.norms[0](q), self.norms[1](k)
-        if angles is not None:
-            q, k = (self.ops.rope(each, angles, self.head_dim, interleaved=self.interleaved) for each in (q, k))
+        q, k = self.turn(q, k, rows, angles)
         cache.append(self.kv, k, v, rows)
         sinks = self.sinks.value if self.sinks else None
         options = AttendOptions(softcap=self.softcap, sinks=sinks)
         return self.projections.out(cache.attend(self.kv, q, rows, scale=self.scale, **options))
+
+    def turn(self, q: Array, k: Array, rows: Rows, angles: Array | None) -> tuple[Array, Array]:
+        """Make queries and keys such that their products tell the distance: norms and rotation."""
+        if self.norms:
+            q, k = self.norms[0](q), self.norms[1](k)
+        if angles is None:
+            return q, k
+        q, k = (self.ops.rope(each, angles, self.head_dim, interleaved=self.interleaved) for each in (q, k))
+        return q, k

@@ -66,6 +66,16 @@ class RMSNorm(Layer):
         return self.ops.rms_norm(x, self.weight.value, self.eps)
 
 
+class WeightlessRMSNorm(Layer):
+    """Root-mean-square norm over stretches of `width` values, and nothing else. Shapes: [R, n * width] -> the same."""
+
+    def __init__(self, ops: Ops, width: int, eps: float) -> None:
+        self.ops, self.width, self.eps = ops, width, eps
+
+    def __call__(self, x: Array) -> Array:
+        return self.ops.rms_norm(x, None, self.eps, self.width)
+
+
 class LayerNorm(Layer):
     """Mean and variance norm. Shapes: [R, width] -> the same."""
 

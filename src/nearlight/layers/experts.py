@@ -12,28 +12,40 @@ from fractions import Fraction
 from nearlight.kernels.ops import Array, ExpertOps, Ops, Routing
 from nearlight.layers.basic import Linear
 from nearlight.layers.mlp import GatedMLP
-from nearlight.layers.parameters import Layer, Parameter, Role
+from nearlight.layers.parameters import Layer, Parameter, Part, Role
 
 
 @dataclass(frozen=True)
 class ExpertNames:
-    """What a family calls the parts, below the layer's name."""
+    """What a family calls the parts, below the layer's name.
+
+    `correction` is a vector that is added to what experts are chosen by, where there is one.
+    """
 
     router: str
     gate: str
     up: str
     down: str
+    correction: str = ""
 
 
 class ExpertLinear(Layer):
-    """A matrix for each expert. Shapes: rows or pairs [.., n_in] -> pairs [k * R, n_out]."""
+    """A matrix for each expert, or a `part` of each one's. Shapes: rows or pairs [.., n_in] -> pairs [k * R, n_out]."""
 
     def __init__(
-        self, ops: ExpertOps, name: str, n_experts: int, n_out: int, n_in: int, active: Fraction, bias: bool = False
+        self,
+        ops: ExpertOps,
+        name: str,
+        n_experts: int,
+        n_out: int,
+        n_in: int,
+        active: Fraction,
+        bias: bool = False,
+        part: Part | None = None,
     ) -> None:
         self.ops = ops
         role: Role = "expert"
-        self.weight = Parameter(f"{name}.weight", (n_experts * n_out, n_in), role, active=active, stack=n_experts)
+        self.weight = Parameter(f"{name}.weight", (n_experts * n_out, n_in), role, part, active, stack=n_experts)
         self.bias = Parameter(f"{name}.bias", (n_experts * n_out,), role, active=active) if bias else None
 
     def __call__(self, x: Array, routes: Array) -> Array:
@@ -54,8 +66,7 @@ class GatedExpert(GatedMLP):
 class SparseMLP(Layer):
     """The chosen experts' down(silu(gate(x)) * up(x)), weighted by the router. Shapes: [R, M] -> [R, M].
 
-    With `bias` the router and every expert's matrices have biases. `correction` names a vector below the router that is
-    added to what experts are chosen by; `shared` is an MLP for every row.
+    With `bias` the router and every expert's matrices have biases. `shared` is an MLP for every row.
     """
 
     def __init__(
@@ -68,14 +79,13 @@ class SparseMLP(Layer):
         n_experts: int,
         routing: Routing,
         bias: bool = False,
-        correction: str | None = None,
         shared: GatedMLP | None = None,
     ) -> None:
         self.ops = ops
         self.routing, self.shared = routing, shared
-        router = f"{name}.{names.router}"
-        self.router = Linear(ops, router, n_experts, hidden_size, "router", bias)
-        self.correction = Parameter(f"{router}.{correction}", (n_experts,), "router") if correction else None
+        self.router = Linear(ops, f"{name}.{names.router}", n_experts, hidden_size, "router", bias)
+        correction = f"{name}.{names.correction}"
+        self.correction = Parameter(correction, (n_experts,), "router") if names.correction else None
         active = Fraction(routing.n_chosen, n_experts)
         self.gate, self.up, self.down = (
             ExpertLinear(ops, f"{name}.{part}", n_experts, n_out, n_in, active, bias)

@@ -6,6 +6,7 @@ Stored matrices hold several projections one after the other; they are declared 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from nearlight.kernels.ops import Array, RecurrentOps, Rows
 from nearlight.layers.basic import Linear
@@ -26,18 +27,32 @@ class MambaShape:
     dt_rank: int = 0
 
 
-class CausalConv(Layer):
-    """Every channel over its last inputs, then SiLU. Shapes: [R, C] -> [R, C]."""
+GatedNorm: TypeAlias = Literal["gate first", "norm first", "none"]
+"""Whether what a recurrence gives is normalised, and on which side of its gate."""
 
-    def __init__(self, ops: RecurrentOps, name: str, width: int, kernel: int, part: Part, bias: bool) -> None:
-        self.ops = ops
+
+class CausalConv(Layer):
+    """Every channel over its last inputs, then SiLU if `silu`. Shapes: [R, C] -> [R, C]."""
+
+    def __init__(
+        self,
+        ops: RecurrentOps,
+        name: str,
+        width: int,
+        kernel: int,
+        part: Part | None,
+        bias: bool,
+        silu: bool = True,
+    ) -> None:
+        self.ops, self.silu = ops, silu
         self.weight = Parameter(f"{name}.weight", (width, 1, kernel), "recurrence", part)
         self.bias = Parameter(f"{name}.bias", (width,), "recurrence", part) if bias else None
         self.state = RecurrentState((kernel - 1) * width)
 
     def __call__(self, x: Array, rows: Rows, cache: LayerCache) -> Array:
         bias = self.bias.value if self.bias else None
-        return self.ops.causal_conv(x, self.weight.value, bias, cache.recurrent(self.state), rows)
+        state = cache.recurrent(self.state)
+        return self.ops.causal_conv(x, self.weight.value, bias, state, rows, silu=self.silu)
 
 
 class MambaMixer(Layer):
@@ -87,9 +102,18 @@ class Mamba2Mixer(Layer):
     """
 
     def __init__(
-        self, ops: RecurrentOps, name: str, shape: MambaShape, eps: float, *, bias: bool, conv_bias: bool
+        self,
+        ops: RecurrentOps,
+        name: str,
+        shape: MambaShape,
+        eps: float,
+        *,
+        bias: bool,
+        conv_bias: bool,
+        out_bias: bool | None = None,
+        gated_norm: GatedNorm = "gate first",
     ) -> None:
-        self.ops, self.shape, self.eps = ops, shape, eps
+        self.ops, self.shape, self.eps, self.gated_norm = ops, shape, eps, gated_norm
         inner, grouped = shape.inner_size, shape.n_groups * shape.state_size
         widths = {"gate": inner, "x": inner, "b": grouped, "c": grouped, "dt": shape.n_heads}
         total, start, parts = sum(widths.values()), 0, {}
@@ -107,16 +131,18 @@ class Mamba2Mixer(Layer):
         self.dt_bias = Parameter(f"{name}.dt_bias", (shape.n_heads,), "recurrence")
         self.a_log = Parameter(f"{name}.A_log", (shape.n_heads,), "recurrence")
         self.d = Parameter(f"{name}.D", (shape.n_heads,), "recurrence")
-        self.norm = Parameter(f"{name}.norm.weight", (inner,), "norm")
-        self.out = Linear(ops, f"{name}.out_proj", shape.hidden_size, inner, "mixer", bias)
+        self.norm = None if gated_norm == "none" else Parameter(f"{name}.norm.weight", (inner,), "norm")
+        out_bias = bias if out_bias is None else out_bias
+        self.out = Linear(ops, f"{name}.out_proj", shape.hidden_size, inner, "mixer", out_bias)
         self.state = RecurrentState(inner * shape.state_size)
 
     def __call__(self, h: Array, rows: Rows, cache: LayerCache) -> Array:
+        gate, x, b, c, dt = self.project(h)
         y = self.ops.selective_scan(
-            self.x_conv(self.x(h), rows, cache),
-            self.dt(h),
-            self.b_conv(self.b(h), rows, cache),
-            self.c_conv(self.c(h), rows, cache),
+            self.x_conv(x, rows, cache),
+            dt,
+            self.b_conv(b, rows, cache),
+            self.c_conv(c, rows, cache),
             self.a_log.value,
             self.d.value,
             self.dt_bias.value,
@@ -125,5 +151,19 @@ class Mamba2Mixer(Layer):
             n_heads=self.shape.n_heads,
             n_groups=self.shape.n_groups,
         )
-        gated = self.ops.swiglu(self.gate(h), y)
-        return self.out(self.ops.grouped_rms_norm(gated, self.norm.value, self.eps, self.shape.n_groups))
+        return self.out(self.gated(y, gate))
+
+    def project(self, h: Array) -> tuple[Array, ...]:
+        """Compute the gate, x, b, c and the steps."""
+        return self.gate(h), self.x(h), self.b(h), self.c(h), self.dt(h)
+
+    def gated(self, y: Array, gate: Array) -> Array:
+        """Gate what the recurrence gave, and normalise it before that or after."""
+        if self.gated_norm == "norm first":
+            return self.ops.swiglu(gate, self.normed(y))
+        gated = self.ops.swiglu(gate, y)
+        return self.normed(gated) if self.gated_norm == "gate first" else gated
+
+    def normed(self, y: Array) -> Array:
+        assert self.norm is not None
+        return self.ops.grouped_rms_norm(y, self.norm.value, self.eps, self.shape.n_groups)

@@ -41,6 +41,18 @@ class FusedGatedMLP(GatedMLP):
         self.up_proj = Linear(ops, f"{name}.gate_up_proj", intermediate_size, hidden_size, "mlp", part=up)
 
 
+class SquaredReluMLP(Layer):
+    """down(max(up(x), 0) squared). Shapes: [R, M] -> [R, M]. Source: arXiv:2109.08668."""
+
+    def __init__(self, ops: Ops, name: str, hidden_size: int, intermediate_size: int, bias: bool = False) -> None:
+        self.ops = ops
+        self.up_proj = Linear(ops, f"{name}.up_proj", intermediate_size, hidden_size, "mlp", bias)
+        self.down_proj = Linear(ops, f"{name}.down_proj", hidden_size, intermediate_size, "mlp", bias)
+
+    def __call__(self, x: Array) -> Array:
+        return self.down_proj(self.ops.squared_relu(self.up_proj(x)))
+
+
 class GeluMLP(Layer):
     """project(gelu(expand(x))), both with biases. Shapes: [R, M] -> [R, M]."""
 

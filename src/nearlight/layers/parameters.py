@@ -7,7 +7,7 @@ to shapes instead of tensors can be counted without weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -16,8 +16,13 @@ from nearlight.dtypes import Format
 from nearlight.kernels.ops import Ops
 from nearlight.package.tensors import StoredTensor
 
-Role: TypeAlias = Literal["embedding", "head", "attention", "mlp", "router", "expert", "norm", "mixer", "recurrence"]
-"""What a parameter is for. Whoever treats some unlike others (formats, counts, lists) asks this, and no name."""
+Role: TypeAlias = Literal[
+    "embedding", "table", "head", "attention", "mlp", "router", "expert", "norm", "mixer", "recurrence"
+]
+"""What a parameter is for. Whoever treats some unlike others (formats, counts, lists) asks this, and no name.
+
+A "table" is looked up in, a row for a token, and stays in its file: it is never packed, re-quantized or copied.
+"""
 
 _T = TypeVar("_T")
 
@@ -26,7 +31,8 @@ _T = TypeVar("_T")
 class Part:
     """Where a parameter begins in a stored tensor that holds `total` entries along its first axis.
 
-    With `run` it lies there in pieces: so many entries of every `stride`, one piece for each head.
+    Of a stack: where each of its matrices begins among the `total` entries that the tensor has for each. With `run` it
+    lies there in pieces: so many entries of every `stride`, one piece for each head.
     """
 
     start: int
@@ -57,12 +63,16 @@ class Parameter:
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        return (self.part.total, *self.shape[1:]) if self.part else self.shape
+        return (self.part.total * (self.stack or 1), *self.shape[1:]) if self.part else self.shape
+
+    @property
+    def is_table(self) -> bool:
+        return self.role == "table"
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it is multiplied with in its stored bits; all else is small, and kept as float32."""
-        return len(self.shape) == 2 and self.role != "recurrence"
+        """Whether it is multiplied with in its stored bits; all else but tables is small, and kept as float32."""
+        return len(self.shape) == 2 and self.role not in ("recurrence", "table")
 
     @property
     def size(self) -> int:
@@ -75,23 +85,30 @@ class Parameter:
         """Cut what this parameter is made of from a tensor of `stored_shape`: one tensor, or those of its stack."""
         if self.part and self.part.run:
             return [tensor.runs(self.part.start, self.part.run, self.part.stride)]
-        if self.part:
-            return [tensor.part(self.part.start, self.part.start + self.shape[0])]
         if not self.stack:
-            return [tensor]
-        n_rows = self.shape[0] // self.stack
-        each = ((i, tensor.part(i * n_rows, (i + 1) * n_rows)) for i in range(self.stack))
-        return [part.renamed(f"{tensor.name}[{i}]") for i, part in each]
+            return [self._cut(tensor, 0)] if self.part else [tensor]
+        return [self._cut(tensor, i).renamed(f"{tensor.name}[{i}]") for i in range(self.stack)]
+
+    def _cut(self, tensor: StoredTensor, number: int) -> StoredTensor:
+        """Cut out the matrix of this number in the stack, or the one there is."""
+        n_rows = self.shape[0] // (self.stack or 1)
+        start, total = (self.part.start, self.part.total) if self.part else (0, n_rows)
+        return tensor.part(number * total + start, number * total + start + n_rows)
 
     def bind(self, ops: Ops, tensor: StoredTensor) -> None:
         """Take the value from a tensor of `stored_shape`."""
-        take = ops.matrix if self.is_matrix else ops.vector
-        self.hold([take(part) for part in self.own_parts(tensor)], tensor.format)
+        self.hold([self.taken(ops, part) for part in self.own_parts(tensor)], tensor.format)
 
     def bind_shape(self, ops: Ops, tensor: StoredTensor) -> None:
         """Take the value from what is only a shape: a stack's matrices are all the same one."""
-        first = tensor.part(0, self.shape[0] // self.stack) if self.stack else self.own_parts(tensor)[0]
-        self.hold([ops.matrix(first) if self.is_matrix else ops.vector(first)] * (self.stack or 1), tensor.format)
+        first = self._cut(tensor, 0) if self.stack or self.part else tensor
+        self.hold([self.taken(ops, first)] * (self.stack or 1), tensor.format)
+
+    def taken(self, ops: Ops, tensor: StoredTensor) -> Any:
+        """Have the kernel set take in a tensor as what this parameter is."""
+        if self.is_table:
+            return ops.table(tensor)
+        return ops.matrix(tensor) if self.is_matrix else ops.vector(tensor)
 
     def hold(self, values: list[Any], format: Format) -> None:
         """Take what the kernel set made of this parameter's parts, of tensors of this format."""
@@ -101,6 +118,13 @@ class Parameter:
     def values(self) -> list[Any]:
         """What the kernel set made of it: one value, or as many as a stack has."""
         return self.value if self.stack else [self.value]
+
+
+def _members(value: object) -> Iterable[object]:
+    """Return the parts of a layer that an attribute of it holds."""
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 class Layer:
@@ -119,8 +143,8 @@ class Layer:
                 yield found
 
     def _walk(self, kind: type[_T] | tuple[type[_T], ...]) -> Iterator[_T]:
-        for member in vars(self).values():
-            for part in member if isinstance(member, list | tuple) else (member,):
+        for member in list(vars(self).values()):
+            for part in _members(member):
                 if isinstance(part, kind):
                     yield part
                 elif isinstance(part, Layer):

@@ -4,20 +4,24 @@ The kinds differ only in a vector of frequencies and one magnitude, so every fam
 one function here. Frequencies follow transformers' arithmetic in float32, since a last-bit difference grows with
 the position.
 
-Source: arXiv:2104.09864; linear arXiv:2306.15595; yarn arXiv:2309.00071; llama3 as in the Llama 3.1 release.
+Two kinds have other frequencies for longer sequences, and what becomes of keys in the cache then is part of the kind:
+dynamic scaling leaves them as they are, and longrope's are computed again.
+
+Source: arXiv:2104.09864; linear arXiv:2306.15595; yarn arXiv:2309.00071; longrope arXiv:2402.13753; llama3 as in the
+Llama 3.1 release.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nearlight.errors import PackageError, UnsupportedError
-from nearlight.kernels.ops import Array, Float32, Frequencies, Ops
+from nearlight.kernels.ops import Array, Float32, Ops, Rows
 
 MOST_POSITIONS = 2**31 - 1
 """Positions are 32-bit integers."""
@@ -25,11 +29,27 @@ MOST_POSITIONS = 2**31 - 1
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """Frequencies for a step of a given length, the factor on cos and sin, and the positions this is good for."""
+    """Frequencies [rotary/2] by a sequence's length, the factor on cos and sin, and the positions this is good for.
 
-    frequencies: Frequencies
+    `rewrites`: keys made with other frequencies than their sequence has now are no good any more.
+    """
+
+    frequencies: Callable[[int], Float32]
     max_positions: int
     magnitude: float = 1.0
+    rewrites: bool = False
+
+    def of_rows(self, lengths: Sequence[int]) -> Float32:
+        """Return the frequencies of rows whose sequences have so many tokens, as `kernels.ops.Frequencies` does."""
+        found = {length: self.frequencies(length) for length in set(lengths)}
+        first = found[lengths[0]]
+        if all(each is first for each in found.values()):
+            return first
+        return np.stack([found[length] for length in lengths])
+
+    def alike(self, length: int, other: int) -> bool:
+        """Say whether sequences of so many tokens, and of so many, have the same frequencies."""
+        return np.array_equal(self.frequencies(length), self.frequencies(other))
 
 
 class Rope:
@@ -39,8 +59,8 @@ class Rope:
         self.ops = ops
         self.scaling = rope_scaling(parameters, rotary_dim, max_positions)
 
-    def angles(self, positions: Array) -> Array:
-        return self.ops.rope_angles(positions, self.scaling.frequencies, self.scaling.magnitude)
+    def angles(self, rows: Rows) -> Array:
+        return self.ops.rope_angles(rows, self.scaling.of_rows, self.scaling.magnitude)
 
 
 def rope_scaling(parameters: Mapping[str, Any], rotary_dim: int, max_positions: int) -> RopeScaling:
@@ -58,10 +78,10 @@ def rope_scaling(parameters: Mapping[str, Any], rotary_dim: int, max_positions: 
     try:
         with np.errstate(all="ignore"):
             scaling = _KINDS[kind](_Settings(parameters), rotary_dim, max_positions)
-            longest = scaling.frequencies(scaling.max_positions)
+            all_lengths = [scaling.frequencies(length) for length in (1, scaling.max_positions)]
     except (ArithmeticError, ValueError) as error:  # overflow, a division by zero, a root or logarithm of what has none
         raise _senseless(f"{error}") from None
-    if not (np.isfinite(longest).all() and 0 < scaling.magnitude < math.inf):
+    if not (np.isfinite(all_lengths).all() and 0 < scaling.magnitude < math.inf):
         raise _senseless("infinite ones")
     return scaling
 
@@ -119,14 +139,19 @@ class _Settings:
 
 
 def _plain(theta: float, rotary_dim: int) -> Float32:
-    exponents = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
-    frequencies: Float32 = 1 / np.power(np.float32(theta), exponents, dtype=np.float32)
+    frequencies: Float32 = np.float32(1) / _slowness(theta, rotary_dim)
     return frequencies
+
+
+def _slowness(theta: float, rotary_dim: int) -> Float32:
+    exponents = np.arange(0, rotary_dim, 2, dtype=np.float32) / np.float32(rotary_dim)
+    slowness: Float32 = np.power(np.float32(theta), exponents, dtype=np.float32)
+    return slowness
 
 
 def _fixed(frequencies: Float32, max_positions: int, magnitude: float = 1.0) -> RopeScaling:
     frequencies = frequencies.astype(np.float32)
-    return RopeScaling(lambda longest: frequencies, max_positions, magnitude)
+    return RopeScaling(lambda length: frequencies, max_positions, magnitude)
 
 
 def _default(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
@@ -142,6 +167,16 @@ def _divisors(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeS
     return _fixed(_plain(settings.theta, rotary_dim) / settings.numbers("divisors", rotary_dim // 2), max_positions)
 
 
+def _proportional(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    """A part of the pairs turns, with the frequencies that it would have if all did. `rotary_dim` is the whole head's.
+
+    Source: Gemma 4's release.
+    """
+    frequencies = _plain(settings.theta, rotary_dim) / np.float32(settings("factor", 1.0))
+    frequencies[int(settings("partial_rotary_factor", 1.0) * rotary_dim // 2) :] = 0
+    return _fixed(frequencies, max_positions)
+
+
 def _dynamic(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
     """A base that grows with the length of the sequence once it passes the trained one."""
     factor, theta = settings("factor"), settings.theta
@@ -149,12 +184,25 @@ def _dynamic(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeSc
     unscaled = _plain(theta, rotary_dim)
     power = rotary_dim / (rotary_dim - 2) if rotary_dim > 2 else 1.0
 
-    def frequencies(longest: int) -> Float32:
-        if longest <= trained:
+    def frequencies(length: int) -> Float32:
+        if length <= trained:
             return unscaled
-        return _plain(theta * (factor * longest / trained - (factor - 1)) ** power, rotary_dim)
+        return _plain(theta * (factor * length / trained - (factor - 1)) ** power, rotary_dim)
 
     return RopeScaling(frequencies, max(max_positions, int(min(factor * trained, MOST_POSITIONS))))
+
+
+def _longrope(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
+    """Each frequency divided by a number of its own, another one in sequences that are longer than the trained ones."""
+    trained = settings("original_max_position_embeddings", max_positions)
+    factor = settings("factor", max_positions / trained)
+    stretched = math.sqrt(1 + math.log(factor) / math.log(trained)) if factor > 1 else 1.0
+    short, long = (
+        np.float32(1) / (settings.numbers(f"{which}_factor", rotary_dim // 2) * _slowness(settings.theta, rotary_dim))
+        for which in ("short", "long")
+    )
+    magnitude = settings("attention_factor", stretched)
+    return RopeScaling(lambda length: long if length > trained else short, max_positions, magnitude, rewrites=True)
 
 
 def _llama3(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeScaling:
@@ -162,11 +210,11 @@ def _llama3(settings: _Settings, rotary_dim: int, max_positions: int) -> RopeSca
     factor = settings("factor")
     low, high = settings("low_freq_factor"), settings("high_freq_factor")
     trained = settings("original_max_position_embeddings")
-    if high <= low:
-        raise PackageError("high_freq_factor", where="config.json: rope_parameters", expected=f"> {low}", found=high)
+    if high < low:
+        raise PackageError("high_freq_factor", where="config.json: rope_parameters", expected=f">= {low}", found=high)
     plain = _plain(settings.theta, rotary_dim)
     wavelength = 2 * math.pi / plain
-    blend = (trained / wavelength - low) / (high - low)
+    blend = (trained / wavelength - low) / (high - low if high > low else 1)
     blended = (1 - blend) * plain / factor + blend * plain
     slowed = np.where(wavelength > trained / low, plain / factor, blended)
     return _fixed(np.where(wavelength < trained / high, plain, slowed), max_positions)
@@ -209,5 +257,7 @@ _KINDS: dict[str, _Build] = {
     "dynamic": _dynamic,
     "llama3": _llama3,
     "yarn": _yarn,
+    "longrope": _longrope,
     "divisors": _divisors,
+    "proportional": _proportional,
 }

@@ -65,8 +65,8 @@ def bind(
     """
     bound = [(parameter, _parts_of(parameter, package, formats)) for parameter in model.parameters()]
     matrices = [(parameter, parts) for parameter, parts in bound if parameter.is_matrix]
-    vectors = [(parameter, parts) for parameter, parts in bound if not parameter.is_matrix]
-    done, total = 0, sum(part.n_bytes for _, parts in bound for part in parts)
+    others = [(parameter, parts) for parameter, parts in bound if not parameter.is_matrix]
+    done, total = 0, sum(part.n_bytes for parameter, parts in bound if not parameter.is_table for part in parts)
 
     def took(n_bytes: int) -> None:
         nonlocal done
@@ -93,7 +93,10 @@ def bind(
         if kept:
             made = [(part.format, value) for p, parts in matrices for part, value in zip(parts, p.values, strict=True)]
             kept.keep(made, (clock() - started) / ops.threads)
-    for parameter, parts in vectors:
+    for parameter, parts in others:
+        if parameter.is_table:  # none of it is read
+            parameter.bind(ops, parts[0])
+            continue
         _check_finite(parameter, parts[0], package)
         take(parameter, parts, ops.vector)
 
@@ -113,6 +116,10 @@ def _stored_parts(parameter: Parameter, package: Package) -> list[StoredTensor]:
         shape = (parameter.shape[0] // parameter.stack, *parameter.shape[1:])
         names = [parameter.name.replace("*", str(i)) for i in range(parameter.stack)]
         parts = [_tensor_of(name, shape, package) for name in names]
+        beyond = parameter.name.replace("*", str(parameter.stack))
+        if beyond in package.tensors:
+            expected = f"{parameter.stack} experts, by its config"
+            raise PackageError(f"tensor {beyond}", where=package.source, expected=expected, found="more of them")
         for part in parts:
             if part.format is not parts[0].format:
                 raise PackageError(

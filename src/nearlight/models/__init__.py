@@ -14,20 +14,31 @@ from nearlight.errors import PackageError, UnsupportedError
 from nearlight.kernels.ops import EXTRA_OPS, Ops
 from nearlight.models.config import Bounds, ConfigReader, shown
 from nearlight.models.exaone4 import Exaone4
+from nearlight.models.falcon_h1 import FalconH1
 from nearlight.models.gemma2 import Gemma2
 from nearlight.models.gemma3_text import Gemma3
+from nearlight.models.gemma4_text import Gemma4
 from nearlight.models.glm4 import Glm4
 from nearlight.models.glm4_moe import Glm4Moe
 from nearlight.models.gpt2 import GPT2
 from nearlight.models.gpt_oss import GptOss
 from nearlight.models.granite import Granite
+from nearlight.models.granitemoe import GraniteMoe
+from nearlight.models.granitemoehybrid import GraniteMoeHybrid
+from nearlight.models.lfm2 import Lfm2
+from nearlight.models.lfm2_moe import Lfm2Moe
 from nearlight.models.llama import Llama
+from nearlight.models.llama4_text import Llama4
 from nearlight.models.mamba import Mamba, Mamba2
+from nearlight.models.ministral import Ministral
+from nearlight.models.ministral3 import Ministral3
 from nearlight.models.mistral import Mistral
 from nearlight.models.mixtral import Mixtral
 from nearlight.models.model import Family, Model
+from nearlight.models.nemotron_h import NemotronH
 from nearlight.models.olmo2 import Olmo2
 from nearlight.models.olmo3 import Olmo3
+from nearlight.models.olmoe import Olmoe
 from nearlight.models.phi3 import Phi3
 from nearlight.models.qwen2 import Qwen2
 from nearlight.models.qwen3 import Qwen3
@@ -39,20 +50,31 @@ from nearlight.models.smollm3 import SmolLM3
 
 FAMILIES: dict[str, Family] = {
     "exaone4": Exaone4,
+    "falcon_h1": FalconH1,
     "gemma2": Gemma2,
     "gemma3_text": Gemma3,
+    "gemma4_text": Gemma4,
     "glm4": Glm4,
     "glm4_moe": Glm4Moe,
     "gpt2": GPT2,
     "gpt_oss": GptOss,
     "granite": Granite,
+    "granitemoe": GraniteMoe,
+    "granitemoehybrid": GraniteMoeHybrid,
+    "lfm2": Lfm2,
+    "lfm2_moe": Lfm2Moe,
     "llama": Llama,
+    "llama4_text": Llama4,
     "mamba": Mamba,
     "mamba2": Mamba2,
+    "ministral": Ministral,
+    "ministral3": Ministral3,
     "mistral": Mistral,
     "mixtral": Mixtral,
+    "nemotron_h": NemotronH,
     "olmo2": Olmo2,
     "olmo3": Olmo3,
+    "olmoe": Olmoe,
     "phi3": Phi3,
     "qwen2": Qwen2,
     "qwen3": Qwen3,

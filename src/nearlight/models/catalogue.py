@@ -3,9 +3,10 @@
 Each entry of `catalogue.json` is a repository of the Hugging Face hub with its config.json under current keys, cut down
 to what decides shapes, and the published number of parameters, which a test holds the families to. `names` are what
 people call it, where that is not the repository's own name; `also` has repositories of the same shape, with the values
-in which their configs differ; `weights` is the format it is published in, where that is not bf16. Gemma 3 is its text
-part, from 4B on without the part for pictures, and so is Qwen3.5, without the layer that guesses further tokens either.
-Entries whose family is not written yet are there to say so.
+in which their configs differ; `weights` is the format it is published in, where that is not bf16. Gemma 3 and 4,
+Ministral 3, Llama 4 and Qwen3.5 are their text part, without those for pictures and sounds; Gemma 4 without keys and
+values that no layer uses, Qwen3.5 without the layer that guesses further tokens. Rotations of longrope, whose factors
+no size depends on, stand as plain ones. Entries whose family is not written yet are there to say so.
 
 `checked` says what an entry was held against in November 2026: "config", a copy of its config.json; "total", the
 published number of parameters, to the last of them (of Qwen3.5 with what is left out here); "tables", only published

@@ -74,7 +74,7 @@ class ConfigReader:
 
     def count(self, key: str, default: Any = _MISSING) -> int:
         """Return an integer as `positions` does, or 0."""
-        value = self._config.get(key)
+        value = self._value(key, default)
         return 0 if value == 0 and not isinstance(value, bool) else self.positions(key, default)
 
     def number(self, key: str, default: Any = _MISSING) -> float:
@@ -91,6 +91,11 @@ class ConfigReader:
             self._refuse(key, "true or false", value)
         return value
 
+    def switch(self, key: str, default: bool) -> bool:
+        """Return a flag that some write as a number, of which 0 is false."""
+        value = self._value(key, default)
+        return self.count(key) > 0 if type(value) is int else self.flag(key, default)
+
     def has(self, key: str) -> bool:
         return self._config.get(key) is not None
 
@@ -99,11 +104,19 @@ class ConfigReader:
         return key in self._config and self._config[key] is None
 
     def items(self, key: str, kind: type) -> list[Any]:
-        """Return a list of values of one type; a missing one is empty."""
-        value = self._value(key, [])
-        if not isinstance(value, list | tuple) or not all(type(item) is kind for item in value):
+        """Return a list of values of one type, integers being floats too; a missing one is empty."""
+        value, kinds = self._value(key, []), (int, float) if kind is float else (kind,)
+        if not isinstance(value, list | tuple) or not all(type(item) in kinds for item in value):
             self._refuse(key, f"a list of {kind.__name__}", value)
         return list(value)
+
+    def factors(self, key: str, length: int) -> list[float]:
+        """Return so many positive finite numbers; where there are none, as many ones."""
+        values = self.items(key, float) or [1.0] * length
+        factors = [number for value in values if (number := float_of(value)) is not None and number > 0]
+        if len(factors) != length or len(values) != length:
+            self._refuse(key, f"a list of {length} positive numbers", values)
+        return factors
 
     def choice(self, key: str, choices: Mapping[str, str], default: str) -> str:
         """Return what a name stands for. Raises: PackageError listing the names that are known."""
@@ -111,6 +124,12 @@ class ConfigReader:
         if not isinstance(value, str) or value not in choices:
             self._refuse(key, "one of " + ", ".join(choices), value)
         return choices[value]
+
+    def text(self, key: str, default: Any = _MISSING) -> str:
+        value = self._value(key, default)
+        if not isinstance(value, str):
+            self._refuse(key, "text", value)
+        return value
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         value = self._value(key, {})

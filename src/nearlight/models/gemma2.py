@@ -17,7 +17,7 @@ from nearlight.models.model import Model
 from nearlight.models.shapes import FULL, SLIDING, attention_shape, kinds_of_layers, optional_number, rope_of
 from nearlight.state.cache import LayerCache
 
-_GELU = {"gelu_pytorch_tanh": "tanh", "gelu_new": "tanh", "gelu": "none"}
+GELU = {"gelu_pytorch_tanh": "tanh", "gelu_new": "tanh", "gelu": "none"}
 
 
 class Block(Layer):
@@ -43,7 +43,7 @@ class Block(Layer):
         )
         self.attention_out_norm = self._norm("post_attention_layernorm", shape.hidden_size)
         self.mlp_norm = self._norm("pre_feedforward_layernorm", shape.hidden_size)
-        gelu = config.choice("hidden_activation", _GELU, "gelu_pytorch_tanh")
+        gelu = config.choice("hidden_activation", GELU, "gelu_pytorch_tanh")
         self.mlp = GeluGatedMLP(ops, f"{self.name}.mlp", shape.hidden_size, config.size("intermediate_size"), gelu)
         self.mlp_out_norm = self._norm("post_feedforward_layernorm", shape.hidden_size)
 
@@ -86,7 +86,7 @@ class Gemma2(Model):
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.embedding(rows)
-        angles = {kind: rope.angles(rows.positions) for kind, rope in self.ropes.items()}
+        angles = {kind: rope.angles(rows) for kind, rope in self.ropes.items()}
         for block in self.blocks:
             h = block(h, rows, angles[block.kind], cache)
         return self.norm(self.ops.take(h, rows.logit_rows))

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nearlight.kernels.ops import ExpertOps, Routing
+from nearlight.kernels.ops import ExpertOps
 from nearlight.layers.attention import Attention, Projections
 from nearlight.layers.basic import RMSNorm
 from nearlight.layers.experts import ExpertNames, SparseMLP
 from nearlight.layers.mlp import GatedMLP
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
-from nearlight.models.shapes import chosen_experts
+from nearlight.models.shapes import sigmoid_routing
 
-NAMES = ExpertNames("gate", "experts.*.gate_proj", "experts.*.up_proj", "experts.*.down_proj")
+NAMES = ExpertNames(
+    "gate", "experts.*.gate_proj", "experts.*.up_proj", "experts.*.down_proj", "gate.e_score_correction_bias"
+)
 
 
 class SparseBlock(Block):
@@ -38,21 +40,9 @@ class SparseBlock(Block):
 
 def _experts(ops: ExpertOps, name: str, config: ConfigReader, width: int) -> SparseMLP:
     n_experts, size = config.size("n_routed_experts", 128), config.size("moe_intermediate_size", 1408)
-    n_groups, n_chosen_groups = config.size("n_group", 1), config.size("topk_group", 1)
-    fits = n_experts % n_groups == 0 and n_chosen_groups <= n_groups
-    config.require(fits, "n_group", f"a divisor of {n_experts}, of which topk_group are chosen", n_groups)
-    n_chosen = chosen_experts(config, n_chosen_groups * (n_experts // n_groups), 8)
-    routing = Routing(
-        n_chosen,
-        normalize=config.flag("norm_topk_prob", True),
-        scoring="sigmoid",
-        scale=config.number("routed_scaling_factor", 1.0),
-        n_groups=n_groups,
-        n_chosen_groups=n_chosen_groups,
-    )
+    routing = sigmoid_routing(config, n_experts, 8)
     shared = GatedMLP(ops, f"{name}.shared_experts", width, size * config.size("n_shared_experts", 1))
-    correction = "e_score_correction_bias"
-    return SparseMLP(ops, name, NAMES, width, size, n_experts, routing, correction=correction, shared=shared)
+    return SparseMLP(ops, name, NAMES, width, size, n_experts, routing, shared=shared)
 
 
 class Glm4Moe(Llama):

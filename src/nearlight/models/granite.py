@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.attention import Attention
 from nearlight.models.config import ConfigReader
@@ -24,7 +26,7 @@ class ScaledBlock(Block):
 
 
 class Granite(Llama):
-    block = ScaledBlock
+    block: ClassVar[type[Block]] = ScaledBlock
 
     def __init__(self, ops: Ops, config: ConfigReader) -> None:
         super().__init__(ops, config)

@@ -69,7 +69,7 @@ class Llama(Model):
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.embedding(rows)
-        angles = self.rope.angles(rows.positions)
+        angles = self.rope.angles(rows)
         for block in self.blocks:
             h = block(h, rows, angles, cache)
         return self.norm(self.ops.take(h, rows.logit_rows))

@@ -80,6 +80,7 @@ class Mamba2Block(Block):
             n_heads=n_heads,
             n_groups=n_groups,
         )
+        require_unclamped_steps(config)
         bias = config.flag("use_bias", False)
         return Mamba2Mixer(ops, name, shape, _eps(config), bias=bias, conv_bias=_conv_bias(config))
 
@@ -91,6 +92,27 @@ class Mamba2(Mamba):
 
     def __init__(self, ops: RecurrentOps, config: ConfigReader) -> None:
         super().__init__(ops, config.with_defaults(vocab_size=32768, tie_word_embeddings=False))
+
+
+def mamba2_shape(config: ConfigReader, inner_size: int) -> MambaShape:
+    """Read the sizes of a Mamba-2 mixer whose keys begin with `mamba_`; its heads share the inner size."""
+    n_heads, n_groups = config.size("mamba_n_heads", 128), config.size("mamba_n_groups", 1)
+    config.require(inner_size % n_heads == 0, "mamba_n_heads", f"a divisor of {inner_size}", n_heads)
+    config.require(n_heads % n_groups == 0, "mamba_n_heads", f"a multiple of mamba_n_groups ({n_groups})", n_heads)
+    return MambaShape(
+        hidden_size=config.size("hidden_size"),
+        inner_size=inner_size,
+        state_size=config.size("mamba_d_state", 256),
+        kernel=config.size("mamba_d_conv", 4),
+        n_heads=n_heads,
+        n_groups=n_groups,
+    )
+
+
+def require_unclamped_steps(config: ConfigReader) -> None:
+    """Refuse a config that bounds the recurrence's steps: what is released does not, and nothing here does."""
+    limit = config.items("time_step_limit", float)
+    config.require(limit in ([], [0.0, float("inf")]), "time_step_limit", "[0.0, Infinity]", limit)
 
 
 def _eps(config: ConfigReader) -> float:

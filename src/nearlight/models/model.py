@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.layers.parameters import Layer
+from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
 from nearlight.state.cache import KVState, LayerCache, RecurrentState
 
@@ -51,6 +53,15 @@ class Model(Layer, ABC):
     def __call__(self, rows: Rows, cache: LayerCache) -> Array:
         """Compute the logit rows' logits. Shapes: rows of R -> [W, V]."""
         return self.logits(self.hidden(rows, cache))
+
+    @cached_property
+    def rewrites_keys(self) -> bool:
+        """Whether keys must be computed again when their sequence's length gives it another rotation."""
+        return any(rope.scaling.rewrites for rope in self.declared(Rope))
+
+    def rotates_alike(self, length: int, other: int) -> bool:
+        """Say whether tokens are rotated the same in sequences of so many tokens, and of so many."""
+        return all(rope.scaling.alike(length, other) for rope in self.declared(Rope))
 
     def states(self) -> Iterator[KVState | RecurrentState]:
         """Yield what the layers keep between steps, each once, in order of declaration."""

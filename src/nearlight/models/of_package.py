@@ -6,7 +6,7 @@ from nearlight.dtypes import Format
 from nearlight.errors import PackageError
 from nearlight.layers.parameters import Parameter
 from nearlight.models.config import Bounds
-from nearlight.models.weight_formats import FormatOf
+from nearlight.models.weight_formats import FormatOf, Requantization
 from nearlight.package.package import Package
 
 
@@ -19,6 +19,14 @@ def config_of(package: Package) -> dict[str, object]:
 def bounds_of(package: Package) -> Bounds:
     """Return the most that the sizes of a package's config can be."""
     return Bounds.of(tensor.shape for tensor in package.tensors.values())
+
+
+def formats_of(package: Package, requantization: Requantization | None) -> FormatOf:
+    """Return what says the format that a parameter is kept in: the stored one, or, but for tables, another."""
+    stored = stored_formats(package)
+    if requantization is None:
+        return stored
+    return lambda parameter: stored(parameter) if parameter.is_table else requantization.format_of(parameter)
 
 
 def stored_formats(package: Package) -> FormatOf:

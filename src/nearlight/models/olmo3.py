@@ -39,7 +39,7 @@ class Olmo3(Olmo2):
 
     def hidden(self, rows: Rows, cache: LayerCache) -> Array:
         h = self.embedding(rows)
-        angles = {kind: rope.angles(rows.positions) for kind, rope in self.ropes.items()}
+        angles = {kind: rope.angles(rows) for kind, rope in self.ropes.items()}
         for block, kind in zip(self.blocks, self.kinds, strict=True):
             h = block(h, rows, angles[kind], cache)
         return self.norm(self.ops.take(h, rows.logit_rows))

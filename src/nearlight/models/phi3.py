@@ -1,6 +1,7 @@
 """Phi-3, Phi-3.5, Phi-4 and their minis: llama with queries, keys and values as one matrix, and gate and up as one.
 
-For planning, a stretched rotation (longrope) counts as a plain one: as many angles. Source: arXiv:2404.14219.
+Those for long texts have two rotations, for sequences up to the trained length and for longer ones (longrope).
+Source: arXiv:2404.14219.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class FusedBlock(Block):
 
 
 class Phi3(Llama):
-    leaves_out = "longrope's factors"
     block = FusedBlock
     defaults: ClassVar = {"vocab_size": 32064, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
 
     def __init__(self, ops: Ops, config: ConfigReader) -> None:
         rope = {**config.mapping("rope_parameters")}
-        if rope.get("rope_type") == "longrope":
-            rope["rope_type"] = "default"
+        if rope.get("rope_type") in ("longrope", "yarn"):  # what it was called at first
+            trained = config.positions("original_max_position_embeddings", 4096)
+            rope |= {"rope_type": "longrope", "original_max_position_embeddings": trained}
         super().__init__(ops, config.replacing(rope_parameters=rope))

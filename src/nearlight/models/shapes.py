@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from nearlight.kernels.ops import Ops
+from nearlight.kernels.ops import Ops, Routing
 from nearlight.layers.attention import AttentionShape
 from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
@@ -37,6 +37,8 @@ def rope_of(
     parameters = {**defaults, **{key: value for key, value in parameters.items() if value is not None}}
     rotary = ConfigReader(parameters, "config.json: rope_parameters").number("partial_rotary_factor", 1.0)
     config.require(rotary <= 1, "partial_rotary_factor", "at most 1", rotary)
+    if parameters.get("rope_type") == "proportional":  # which of all pairs turn is said by their frequencies
+        rotary = 1.0
     rotary_dim = int(attention_shape(config).head_dim * rotary + 1e-6)  # the factor may be a rounded quotient
     return Rope(ops, parameters, rotary_dim, config.positions("max_position_embeddings"))
 
@@ -46,6 +48,21 @@ def chosen_experts(config: ConfigReader, n_experts: int, default: int) -> int:
     n_chosen = config.size("num_experts_per_tok", default)
     config.require(n_chosen <= n_experts, "num_experts_per_tok", f"at most {n_experts}", n_chosen)
     return n_chosen
+
+
+def sigmoid_routing(config: ConfigReader, n_experts: int, default: int) -> Routing:
+    """Read how a router chooses by sigmoids, perhaps in groups of experts, as DeepSeek-V3's does."""
+    n_groups, n_chosen_groups = config.size("n_group", 1), config.size("topk_group", 1)
+    fits = n_experts % n_groups == 0 and n_chosen_groups <= n_groups
+    config.require(fits, "n_group", f"a divisor of {n_experts}, of which topk_group are chosen", n_groups)
+    return Routing(
+        chosen_experts(config, n_chosen_groups * (n_experts // n_groups), default),
+        normalize=config.flag("norm_topk_prob", True),
+        scoring="sigmoid",
+        scale=config.number("routed_scaling_factor", 1.0),
+        n_groups=n_groups,
+        n_chosen_groups=n_chosen_groups,
+    )
 
 
 def optional_number(config: ConfigReader, key: str) -> float | None:
@@ -91,6 +108,17 @@ def kinds_of_layers(
     kinds = layer_types(config) or [usual(i) for i in range(config.layers("num_hidden_layers"))]
     config.require(set(kinds) <= {*known}, "layer_types", "a list of " + " and ".join(known), kinds)
     return kinds
+
+
+def rotating_layers(config: ConfigReader) -> list[bool]:
+    """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
+    n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
+    listed = config.items("no_rope_layers", int)
+    if not listed:
+        return [(i + 1) % interval != 0 for i in range(n_layers)]
+    fits = len(listed) == n_layers and set(listed) <= {0, 1}
+    config.require(fits, "no_rope_layers", f"{n_layers} of 0 and 1", listed)
+    return [bool(each) for each in listed]
 
 
 def layer_types(config: ConfigReader) -> list[str]:

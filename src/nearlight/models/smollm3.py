@@ -7,7 +7,7 @@ from typing import ClassVar
 from nearlight.kernels.ops import Array, Ops, Rows
 from nearlight.models.config import ConfigReader
 from nearlight.models.llama import Block, Llama
-from nearlight.models.shapes import window_in_use
+from nearlight.models.shapes import rotating_layers, window_in_use
 from nearlight.state.cache import LayerCache
 
 
@@ -16,10 +16,10 @@ class NopeBlock(Block):
 
     def __init__(self, ops: Ops, config: ConfigReader, index: int) -> None:
         super().__init__(ops, config, index)
-        self.rotates = _rotates(config)[index]
+        self.rotates = rotating_layers(config)[index]
 
     def window(self, config: ConfigReader, index: int) -> int | None:
-        return None if _rotates(config)[index] else window_in_use(config)
+        return None if rotating_layers(config)[index] else window_in_use(config)
 
     def __call__(self, h: Array, rows: Rows, angles: Array, cache: LayerCache) -> Array:
         return super().__call__(h, rows, angles if self.rotates else None, cache)
@@ -28,14 +28,3 @@ class NopeBlock(Block):
 class SmolLM3(Llama):
     block = NopeBlock
     defaults: ClassVar = {"vocab_size": 128256, "max_position_embeddings": 32768, "tie_word_embeddings": True}
-
-
-def _rotates(config: ConfigReader) -> list[bool]:
-    """Return which layers rotate: `no_rope_layers` has, against its name, 1 for those that do."""
-    n_layers, interval = config.layers("num_hidden_layers"), config.positions("no_rope_layer_interval", 4)
-    if not config.has("no_rope_layers"):
-        return [(i + 1) % interval != 0 for i in range(n_layers)]
-    listed = config.items("no_rope_layers", int)
-    fits = len(listed) == n_layers and set(listed) <= {0, 1}
-    config.require(fits, "no_rope_layers", f"{n_layers} of 0 and 1", listed)
-    return [bool(each) for each in listed]

@@ -28,6 +28,8 @@ class Requantization:
     embedding: Format
 
     def format_of(self, parameter: Parameter) -> Format:
+        if parameter.is_table:  # stays as it is published
+            return dtypes.BF16
         return self.embedding if parameter.role in ("embedding", "head") else self.layers
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,24 @@ import numpy as np
 
 from nearlight import formats
 from nearlight.errors import PackageError, UnsupportedError
+from nearlight.package import gguf_hybrids as hybrids
 from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.gguf_names import (
     DECODER,
+    FALCON_H1,
     GEMMA,
+    GEMMA4,
     GLM4,
     GLM4_MOE,
     GPT2,
     GPT_OSS,
+    GRANITE_MOE,
+    LFM2,
+    LLAMA4,
     MAMBA,
     MAMBA2,
     MIXTRAL,
+    NEMOTRON_H,
     OLMO2,
     PHI3,
     QWEN3_MOE,
@@ -128,6 +135,64 @@ def _gpt_oss_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
     return config | {"rope_parameters": {**config["rope_parameters"], "truncate": False}}
 
 
+def _phi3_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Models for long texts have two tensors of divisors, and no key that says so."""
+    config = _decoder_config(metadata, architecture, tensors)
+    if "rope_factors_long.weight" not in tensors:
+        return config
+    prefix, rope, trained = (
+        f"{architecture}.rope.scaling.",
+        config["rope_parameters"],
+        config["max_position_embeddings"],
+    )
+    n_rotated = metadata.integer(f"{architecture}.rope.dimension_count", config["head_dim"], least=1)
+    factors = {}
+    for which in ("short", "long"):
+        name = f"rope_factors_{which}.weight"
+        if name not in tensors:
+            raise PackageError(f"tensor '{name}' is missing", where=metadata.path)
+        factors[f"{which}_factor"] = _divisors(metadata.path, tensors[name], n_rotated)
+    return config | {
+        "rope_parameters": {
+            **rope,
+            **factors,
+            "rope_type": "longrope",
+            "attention_factor": metadata.number(prefix + "attn_factor", 1.0, above=0),
+        },
+        "original_max_position_embeddings": metadata.integer(prefix + "original_context_length", trained, least=1),
+    }
+
+
+def _mistral3_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Ministral 3, and Mistral models of its time, whose queries do not grow."""
+    config = _decoder_config(metadata, architecture, tensors)
+    strength = metadata.number(f"{architecture}.attention.temperature_scale", 0.0)
+    sharpness = metadata.number(f"{architecture}.rope.scaling.yarn_log_multiplier", 0.0)
+    more = {"llama_4_scaling_beta": strength} if strength else {}
+    if sharpness:
+        more |= {"mscale": 1.0, "mscale_all_dim": sharpness}
+    return config | {"rope_parameters": {**config["rope_parameters"], **more}}
+
+
+def _llama4_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Files do not say how large chunks are, and the number of experts tells whether heads are normed.
+
+    A window of 0 is of models without chunks, all of whose layers rotate.
+    """
+    n_experts = metadata.integer(f"{architecture}.expert_count", least=1)
+    config = _decoder_config(metadata, architecture, tensors)
+    found: dict[str, Any] = {
+        "use_qk_norm": n_experts != 128,
+        "intermediate_size_mlp": config["intermediate_size"],
+        "intermediate_size": config["moe_intermediate_size"],
+        "interleave_moe_layer_step": metadata.integer(f"{architecture}.interleave_moe_layer_step", 1, least=1),
+    }
+    if metadata.integer(f"{architecture}.attention.sliding_window", 1, least=0) == 0:
+        n_layers = config["num_hidden_layers"]
+        found |= {"layer_types": [FULL] * n_layers, "no_rope_layers": [1] * n_layers}
+    return config | found
+
+
 def _glm4_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """The last blocks predict further tokens, and are no layers of the model."""
     config = _decoder_config(metadata, architecture, tensors)
@@ -174,18 +239,75 @@ def _qwen3_next_config(metadata: Metadata, architecture: str, tensors: Tensors) 
 def _olmo_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
     """OLMo 3's files are of the same architecture, and have a window."""
     config = _decoder_config(metadata, architecture, tensors)
-    pattern = metadata.numbers(f"{architecture}.attention.sliding_window_pattern")
-    if not pattern:
+    if f"{architecture}.attention.sliding_window_pattern" not in metadata:
         return config
     theta = metadata.number(f"{architecture}.rope.freq_base_swa", config["rope_parameters"]["rope_theta"], above=0)
     return config | {
         "model_type": "olmo3",
-        "layer_types": [SLIDING if slides else FULL for slides in pattern],
+        "layer_types": _kinds_by_pattern(metadata, architecture, config["num_hidden_layers"]),
         "rope_parameters": {
             FULL: config["rope_parameters"],
             SLIDING: {"rope_type": "default", "rope_theta": theta},
         },
     }
+
+
+def _gemma4_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Layers without a window have heads of their own size, and those that share keys and values may have wider MLPs.
+
+    That values are made of keys is seen by the matrix that is missing.
+    """
+    n_layers = _sizes(metadata, architecture)("block_count", most=MAX_LAYERS)
+    n_shared = metadata.integer(f"{architecture}.attention.shared_kv_layers", 0, most=n_layers)
+    kinds = _kinds_by_pattern(metadata, architecture, n_layers)
+    kinds[-1] = FULL  # whatever is said of it
+    widths = metadata.by_layer(f"{architecture}.feed_forward_length", n_layers)
+    heads = metadata.by_layer(f"{architecture}.attention.head_count_kv", n_layers)
+    wide = n_shared > 0 and widths[-1] == 2 * widths[0]
+    by_kind = dict(zip(kinds, heads, strict=True))
+    if [widths[0]] * (n_layers - n_shared) + [(1 + wide) * widths[0]] * n_shared != widths:
+        expected = "one width, or twice that in the layers that share keys and values"
+        raise UnsupportedError(
+            f"{architecture}.feed_forward_length", where=metadata.path, expected=expected, found=str(widths)[:60]
+        )
+    if [by_kind[kind] for kind in kinds] != heads:
+        expected = "one number for each kind of layer"
+        raise UnsupportedError(
+            f"{architecture}.attention.head_count_kv", where=metadata.path, expected=expected, found=str(heads)[:60]
+        )
+    uniform = {"feed_forward_length": widths[0], "attention.head_count_kv": by_kind[FULL]}
+    plain = metadata.replacing({f"{architecture}.{key}": value for key, value in uniform.items()})
+    config = _decoder_config(plain, architecture, tensors)
+    size, full = _sizes(metadata, architecture), kinds.index(FULL)
+    cap = metadata.number(f"{architecture}.final_logit_softcapping", 0.0)
+    theta = metadata.number(f"{architecture}.rope.freq_base_swa", 10_000.0, above=0)
+    table = tensors.get("per_layer_token_embd.weight")
+    return config | {
+        "hidden_activation": "gelu_pytorch_tanh",
+        "final_logit_softcapping": cap if cap > 0 else None,
+        "layer_types": kinds,
+        "head_dim": size("attention.key_length_swa", config["head_dim"]),
+        "global_head_dim": config["head_dim"],
+        "num_key_value_heads": by_kind.get(SLIDING, by_kind[FULL]),
+        "num_global_key_value_heads": by_kind[FULL],
+        "attention_k_eq_v": f"blk.{full}.attn_v.weight" not in tensors,
+        "num_kv_shared_layers": n_shared,
+        "use_double_wide_mlp": wide,
+        "hidden_size_per_layer_input": metadata.integer(f"{architecture}.embedding_length_per_layer_input", 0),
+        "vocab_size_per_layer_input": table.shape[0] if table and table.shape else config["vocab_size"],
+        "enable_moe_block": "num_experts" in config,
+        "top_k_experts": config.get("num_experts_per_tok"),
+        "rope_parameters": {
+            FULL: config["rope_parameters"],
+            SLIDING: {"rope_type": "default", "rope_theta": theta},
+        },
+    }
+
+
+def _kinds_by_pattern(metadata: Metadata, architecture: str, n_layers: int) -> list[str]:
+    """Read which layers have a window."""
+    flags = metadata.flags(f"{architecture}.attention.sliding_window_pattern", n_layers)
+    return [SLIDING if slides else FULL for slides in flags]
 
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
@@ -204,6 +326,42 @@ def _granite_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         if factor:
             config[ours] = factor
     return {"attention_multiplier": config["head_dim"] ** -0.5, **config}
+
+
+def _granite_moe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Those with a shared expert are of another family, which also has recurrences."""
+    if "blk.0.ffn_up_shexp.weight" not in tensors:
+        return _granite_config(metadata, architecture, tensors)
+    return _granite_hybrid_config(metadata, architecture, tensors) | {"model_type": "granitemoehybrid"}
+
+
+def _granite_hybrid_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _granite_config(hybrids.uniform(metadata, architecture), architecture, tensors)
+    return config | hybrids.granite(metadata, architecture, tensors, config)
+
+
+def _lfm2_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _decoder_config(hybrids.uniform(metadata, architecture), architecture, tensors)
+    return config | hybrids.lfm2(metadata, architecture, tensors, config)
+
+
+def _falcon_h1_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    config = _decoder_config(metadata, architecture, tensors)
+    return config | hybrids.falcon_h1(metadata, architecture, tensors, config)
+
+
+def _nemotron_h_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    """Its norms are others' by another key, and its attention has no rotation that a size in the file could be of."""
+    values = dict(hybrids.uniform(metadata, architecture).values)
+    values.pop(f"{architecture}.rope.dimension_count", None)
+    usual = f"{architecture}.attention.layer_norm_rms_epsilon"
+    values[usual] = metadata.number(f"{architecture}.attention.layer_norm_epsilon", values.get(usual), above=0)
+    config = _decoder_config(replace(metadata, values=values), architecture, tensors)
+    return config | hybrids.nemotron_h(metadata, architecture, tensors, config)
+
+
+def _olmoe_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
+    return _decoder_config(metadata, architecture, tensors) | {"norm_topk_prob": False}
 
 
 def _unknown_config(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str, Any]:
@@ -280,16 +438,27 @@ ARCHITECTURES = {
     "qwen2": Architecture("qwen2", _decoder_config, DECODER),
     "qwen3": Architecture("qwen3", _decoder_config, DECODER),
     "gpt2": Architecture("gpt2", _gpt2_config, GPT2),
+    "falcon-h1": Architecture("falcon_h1", _falcon_h1_config, FALCON_H1),
     "gemma2": Architecture("gemma2", _gemma_config, GEMMA),
     "gemma3": Architecture("gemma3_text", _gemma_config, GEMMA),
+    "gemma4": Architecture("gemma4_text", _gemma4_config, GEMMA4),
     "glm4": Architecture("glm4", _decoder_config, GLM4),
     "glm4moe": Architecture("glm4_moe", _glm4_moe_config, GLM4_MOE),
     "gpt-oss": Architecture("gpt_oss", _gpt_oss_config, GPT_OSS),
     "granite": Architecture("granite", _granite_config, DECODER, permuted=True),
+    "granitehybrid": Architecture("granitemoehybrid", _granite_hybrid_config, GRANITE_MOE, permuted=True),
+    "granitemoe": Architecture("granitemoe", _granite_moe_config, GRANITE_MOE, permuted=True),
+    "lfm2": Architecture("lfm2", _lfm2_config, LFM2),
+    "lfm2moe": Architecture("lfm2_moe", _lfm2_config, LFM2),
+    "llama4": Architecture("llama4_text", _llama4_config, LLAMA4),
     "mamba": Architecture("mamba", _mamba_config, MAMBA),
     "mamba2": Architecture("mamba2", _mamba_config, MAMBA2),
+    "mistral3": Architecture("ministral3", _mistral3_config, DECODER, permuted=True),
+    "nemotron_h": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
+    "nemotron_h_moe": Architecture("nemotron_h", _nemotron_h_config, NEMOTRON_H, permuted=True),
+    "olmoe": Architecture("olmoe", _olmoe_config, QWEN3_MOE),
     "olmo2": Architecture("olmo2", _olmo_config, OLMO2),
-    "phi3": Architecture("phi3", _decoder_config, PHI3),
+    "phi3": Architecture("phi3", _phi3_config, PHI3),
     "qwen3next": Architecture("qwen3_next", _qwen3_next_config, QWEN3_NEXT),
     "qwen35": Architecture("qwen3_5_text", _qwen3_next_config, QWEN3_NEXT),
     "qwen35moe": Architecture("qwen3_5_moe_text", _qwen3_next_config, QWEN3_NEXT),
@@ -356,11 +525,11 @@ def _yarn(metadata: Metadata, architecture: str, factor: float) -> dict[str, Any
 
 
 def _divisors(path: Path, tensor: StoredTensor, n_rotated: int) -> list[float]:
-    """Read what each rotary frequency is to be divided by; llama 3's scaling survives in this form only."""
+    """Read what each rotary frequency is to be divided by, the form in which llama 3's scaling and longrope survive."""
     if tensor.shape != (n_rotated // 2,):
         expected, found = [n_rotated // 2], list(tensor.shape)
-        raise PackageError("shape of tensor 'rope_freqs.weight'", where=path, expected=expected, found=found)
+        raise PackageError(f"shape of tensor '{tensor.name}'", where=path, expected=expected, found=found)
     divisors = formats.dequantize(tensor.format, tensor.read(), tensor.row_length)[0]
     if not (np.isfinite(divisors).all() and (divisors > 0).all()):
-        raise PackageError("tensor 'rope_freqs.weight'", where=path, expected="finite numbers above 0")
+        raise PackageError(f"tensor '{tensor.name}'", where=path, expected="finite numbers above 0")
     return [float(divisor) for divisor in divisors]

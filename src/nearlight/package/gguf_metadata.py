@@ -76,6 +76,26 @@ class Metadata:
             self._fail(key, "an array of numbers", value)
         return []
 
+    def by_layer(self, key: str, n_layers: int) -> list[int]:
+        """Read a whole number for each layer: an array of them, or one for all."""
+        value = self._get(key, None)
+        if not isinstance(value, np.ndarray):
+            return [self.integer(key)] * n_layers
+        if value.dtype.kind not in "iu" or len(value) != n_layers or not ((value >= 0) & (value < 2**31)).all():
+            self._fail(key, f"{n_layers} whole numbers, one for each layer", value)
+        return [int(number) for number in value]
+
+    def flags(self, key: str, n: int) -> list[bool]:
+        """Read an array of so many truth values."""
+        value = self._get(key, None)
+        if not (isinstance(value, np.ndarray) and value.dtype.kind == "b" and len(value) == n):
+            self._fail(key, f"{n} truth values", value)
+        return [bool(flag) for flag in value]
+
+    def replacing(self, values: Mapping[str, Any]) -> Metadata:
+        """Return the same metadata in which these keys have these values."""
+        return Metadata(self.path, {**self.values, **values})
+
     def _get(self, key: str, default: Any) -> Any:
         if key not in self.values and default is None:
             raise PackageError(f"metadata '{key}' is missing", where=self.path)

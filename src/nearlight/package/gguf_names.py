@@ -22,7 +22,7 @@ from nearlight.dtypes import F32
 from nearlight.errors import PackageError
 from nearlight.package.tensors import Bytes, StoredTensor
 
-_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>\w+?)(?:\.(?P<kind>weight|bias))?")
+_GGUF_NAME = re.compile(r"(?:blk\.(?P<layer>\d{1,6})\.)?(?P<module>[\w.]+?)(?:\.(?P<kind>weight|bias|scale))?")
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,30 @@ GPT_OSS = _decoder(
 )
 OLMO2 = _decoder(**_FOUR_NORMS)
 GEMMA = _decoder(**_FOUR_NORMS, ffn_norm="pre_feedforward_layernorm")
+GEMMA4 = Names(
+    {
+        **DECODER.outside,
+        "per_layer_token_embd": "model.embed_tokens_per_layer",
+        "per_layer_model_proj": "model.per_layer_model_projection",
+        "per_layer_proj_norm": "model.per_layer_projection_norm",
+    },
+    DECODER.layer,
+    {
+        **GEMMA.inside,
+        "inp_gate": "per_layer_input_gate",
+        "proj": "per_layer_projection",
+        "post_norm": "post_per_layer_input_norm",
+        "layer_output_scale.weight": "layer_scalar",
+        "post_ffw_norm_1": "post_feedforward_layernorm_1",
+        "pre_ffw_norm_2": "pre_feedforward_layernorm_2",
+        "post_ffw_norm_2": "post_feedforward_layernorm_2",
+        "ffn_gate_inp": "router.proj",
+        "ffn_gate_inp.scale": "router.scale",
+        "ffn_gate_up_exps": "experts.gate_up_proj",
+        "ffn_down_exps": "experts.down_proj",
+        "ffn_down_exps.scale": "router.per_expert_scale",
+    },
+)
 GLM4 = _decoder(
     post_attention_norm="post_self_attn_layernorm", post_ffw_norm="post_mlp_layernorm", ffn_up="mlp.gate_up_proj"
 )
@@ -113,6 +137,11 @@ QWEN3_NEXT = _decoder(
     **_experts("mlp.gate", *_STACKED),
     **_SHARED,
     **_DELTA_NET,
+)
+LLAMA4 = _decoder(
+    **_experts("feed_forward.router", *(f"feed_forward.experts.*.{part}_proj" for part in ("gate", "up", "down"))),
+    **{f"ffn_{part}": f"feed_forward.{part}_proj" for part in ("gate", "up", "down")},
+    **{f"ffn_{part}_shexp": f"feed_forward.shared_expert.{part}_proj" for part in ("gate", "up", "down")},
 )
 PHI3 = _decoder(attn_qkv="self_attn.qkv_proj", ffn_up="mlp.gate_up_proj")
 UNKNOWN = Names({}, "", {})
@@ -143,8 +172,66 @@ _MAMBA = {
 }
 _BACKBONE = {"token_embd": "backbone.embeddings", "output_norm": "backbone.norm_f", "output": "lm_head"}
 MAMBA = Names(_BACKBONE, "backbone.layers", {**_MAMBA, "ssm_x": "mixer.x_proj", "ssm_dt": "mixer.dt_proj"})
-MAMBA2 = Names(_BACKBONE, "backbone.layers", {**_MAMBA, "ssm_dt.bias": "mixer.dt_bias", "ssm_norm": "mixer.norm"})
-_USED_OTHERWISE = {"rope_freqs.weight"}
+_MAMBA2 = {**_MAMBA, "ssm_dt.bias": "mixer.dt_bias", "ssm_norm": "mixer.norm"}
+MAMBA2 = Names(_BACKBONE, "backbone.layers", _MAMBA2)
+_BESIDE_ATTENTION = {name: place.replace("mixer.", "mamba.") for name, place in _MAMBA2.items() if "mixer." in place}
+FALCON_H1 = Names(
+    {**DECODER.outside, "output_norm": "model.final_layernorm"},
+    "model.layers",
+    {
+        **DECODER.inside,
+        **_BESIDE_ATTENTION,
+        "ffn_norm": "pre_ff_layernorm.weight",
+        "ffn_norm.weight": "pre_ff_layernorm.weight",
+        **{f"ffn_{part}": f"feed_forward.{part}_proj" for part in ("gate", "up", "down")},
+    },
+)
+GRANITE_MOE = _decoder(
+    **_BESIDE_ATTENTION,
+    **_experts("block_sparse_moe.router.layer", *(name.replace("mlp", "block_sparse_moe") for name in _STACKED)),
+    **{f"ffn_{part}": f"shared_mlp.{part}_proj" for part in ("gate", "up", "down")},
+    **{f"ffn_{part}_shexp": f"shared_mlp.{part}_proj" for part in ("gate", "up", "down")},
+)
+LFM2 = Names(
+    {"token_embd": "model.embed_tokens", "token_embd_norm": "model.embedding_norm", "output": "lm_head"},
+    "model.layers",
+    {
+        **DECODER.inside,
+        "attn_norm": "operator_norm",
+        "attn_output": "self_attn.out_proj",
+        "attn_q_norm": "self_attn.q_layernorm",
+        "attn_k_norm": "self_attn.k_layernorm",
+        "shortconv.in_proj": "conv.in_proj",
+        "shortconv.conv": "conv.conv",
+        "shortconv.out_proj": "conv.out_proj",
+        "ffn_norm": "ffn_norm",
+        "ffn_gate": "feed_forward.w1",
+        "ffn_up": "feed_forward.w3",
+        "ffn_down": "feed_forward.w2",
+        **_experts("feed_forward.gate", *(f"feed_forward.experts.*.w{n}" for n in (1, 3, 2))),
+        "exp_probs_b.bias": "feed_forward.expert_bias",
+    },
+)
+NEMOTRON_H = Names(
+    _BACKBONE,
+    "backbone.layers",
+    {
+        **_MAMBA2,
+        **{f"attn_{part}": f"mixer.{part}_proj" for part in "qkv"},
+        "attn_output": "mixer.o_proj",
+        "ffn_up": "mixer.up_proj",
+        "ffn_down": "mixer.down_proj",
+        "ffn_gate_inp": "mixer.gate",
+        "exp_probs_b.bias": "mixer.gate.e_score_correction_bias",
+        "ffn_up_exps": "mixer.experts.*.up_proj",
+        "ffn_down_exps": "mixer.experts.*.down_proj",
+        "ffn_up_shexp": "mixer.shared_experts.up_proj",
+        "ffn_down_shexp": "mixer.shared_experts.down_proj",
+        "ffn_latent_down": "mixer.fc1_latent_proj",
+        "ffn_latent_up": "mixer.fc2_latent_proj",
+    },
+)
+_USED_OTHERWISE = {"rope_freqs.weight", "rope_factors_short.weight", "rope_factors_long.weight"}
 """Tensors that become part of the config."""
 
 
@@ -271,4 +358,10 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axis for axis in shape if axis != 1) or (1,)
 
 
-_RESHAPED = {"ssm_a": _logarithm_of_decay, "ssm_d": _flat, "ssm_norm": _flat, "ssm_conv1d": _one_input_each}
+_RESHAPED = {
+    "ssm_a": _logarithm_of_decay,
+    "ssm_d": _flat,
+    "ssm_norm": _flat,
+    "ssm_conv1d": _one_input_each,
+    "shortconv.conv": _one_input_each,
+}

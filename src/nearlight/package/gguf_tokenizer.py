@@ -12,7 +12,7 @@ import numpy as np
 from nearlight.errors import PackageError
 from nearlight.package.gguf_metadata import Metadata
 from nearlight.package.package import TokenizerTables
-from nearlight.package.special_tokens import END_TEXTS, GGUF_END_KEYS, GGUF_KEYS, SENTENCEPIECE_IDS
+from nearlight.package.special_tokens import END_TEXTS, GGUF_END_KEYS, GGUF_KEYS, SENTENCEPIECE_IDS, true_ends
 from nearlight.package.string_table import find
 
 _PREFIX = "tokenizer.ggml."
@@ -79,6 +79,8 @@ def read_generation(metadata: Metadata, tokenizer: TokenizerTables | None) -> di
     stop_ids = [token_id for key in GGUF_END_KEYS if (token_id := _token_id(metadata, tokenizer, key)) is not None]
     if tokenizer is not None:
         stop_ids += find(tokenizer.tokens, END_TEXTS)
+        ends = true_ends({token_id: tokenizer.tokens[token_id] for token_id in stop_ids})
+        stop_ids = [token_id for token_id in stop_ids if token_id in ends]
     if stop_ids:
         generation["eos_token_id"] = list(dict.fromkeys(stop_ids))
     for ours, key in (("bos_token_id", "bos_token_id"), ("pad_token_id", "padding_token_id")):

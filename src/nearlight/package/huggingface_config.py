@@ -26,8 +26,15 @@ _MODEL_TYPES = {
 
 _READABLE_METHODS = {("gpt_oss", "mxfp4")}
 
-_TEXT_PARTS = {"gemma3": "gemma3_text", "qwen3_5": "qwen3_5_text", "qwen3_5_moe": "qwen3_5_moe_text"}
-"""Models that see, of which the part for text is a family."""
+_TEXT_PARTS = {
+    "gemma3": "gemma3_text",
+    "gemma4": "gemma4_text",
+    "llama4": "llama4_text",
+    "mistral3": "mistral",
+    "qwen3_5": "qwen3_5_text",
+    "qwen3_5_moe": "qwen3_5_moe_text",
+}
+"""Models that see, of which the part for text is a family: this one where it does not say."""
 
 _ROPE_TYPES = {"su": "longrope", "mrope": "default"}
 """Names that were used before, or that mean nothing for text."""
@@ -55,7 +62,7 @@ def _text_part(config: dict[str, Any]) -> dict[str, Any]:
         return config
     return {key: config[key] for key in ("eos_token_id", "quantization_config") if key in config} | {
         **text,
-        "model_type": _TEXT_PARTS[kind],
+        "model_type": text.get("model_type") or _TEXT_PARTS[kind],
     }
 
 

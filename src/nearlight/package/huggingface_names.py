@@ -10,13 +10,15 @@ Source: docs/formats.md sections 1.3 and 7.6.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from nearlight.dtypes import F32
 from nearlight.formats import dequantize
+from nearlight.package.granite_halves import halves_apart
 from nearlight.package.stacked_experts import experts_apart, fused_experts_apart
 from nearlight.package.tensors import Bytes, StoredTensor
 
@@ -27,7 +29,8 @@ class Layout:
 
     `prefix` precedes every name but the output head's; names matching `buffers` are no weights; those matching
     `transposed` are stored [in, out], those matching `less_one` less one. `wrapped` matches the names in a
-    model that also sees, whose part for text this is.
+    model that also sees, whose part for text this is; `stacked` those of all experts' matrices [E, out, in] in one.
+    `taken_apart` is done to tensors of which several are one in the files.
     """
 
     prefix: str
@@ -35,6 +38,8 @@ class Layout:
     transposed: re.Pattern[str] | None = None
     less_one: re.Pattern[str] | None = None
     wrapped: re.Pattern[str] | None = None
+    stacked: re.Pattern[str] | None = None
+    taken_apart: Callable[[Mapping[str, StoredTensor]], dict[str, StoredTensor]] = dict
 
 
 DECODER = Layout("model.", re.compile(r".*\.rotary_emb\.inv_freq"))
@@ -46,24 +51,34 @@ GPT2 = Layout(
 _WRAPPED = re.compile(
     r"(?:language_model\.model|model\.language_model)\.(?P<name>.+)|(?:language_model\.)?(?P<head>lm_head\..+)"
 )
+_STACKED = re.compile(r".*\.experts\.(gate_up_proj|down_proj)")
 GEMMA = Layout("model.", DECODER.buffers, less_one=re.compile(r".*norm\.weight"), wrapped=_WRAPPED)
-QWEN_NEXT = Layout(
-    "model.", DECODER.buffers, less_one=re.compile(r"(?!.*\blinear_attn\.norm\.).*norm\.weight"), wrapped=_WRAPPED
-)
-_DECODERS = ["exaone4", "glm4", "glm4_moe", "gpt_oss", "granite", "llama", "mistral", "mixtral", "olmo2", "olmo3"]
-_DECODERS += ["qwen2", "qwen3", "qwen3_moe", "smollm3"]
-_QWEN_NEXT = ["qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"]
-LAYOUTS = (
-    {"gpt2": GPT2, "gemma2": GEMMA, "gemma3_text": GEMMA}
-    | dict.fromkeys(_QWEN_NEXT, QWEN_NEXT)
-    | dict.fromkeys(_DECODERS, DECODER)
-)
-
-_EXPERTS_APART = {
-    "gpt_oss": experts_apart,
-    "qwen3_next": fused_experts_apart,
-    "qwen3_5_moe_text": fused_experts_apart,
-}
+GEMMA4 = Layout("model.", DECODER.buffers, wrapped=_WRAPPED, stacked=_STACKED)
+WRAPPED = replace(DECODER, wrapped=_WRAPPED)
+LLAMA4 = replace(WRAPPED, taken_apart=partial(experts_apart, in_turns=False))
+GPT_OSS = replace(DECODER, taken_apart=partial(experts_apart, in_turns=True))
+GRANITE_MOE = replace(DECODER, taken_apart=halves_apart)
+NEMOTRON_H = replace(DECODER, prefix="backbone.")
+QWEN_NEXT = replace(GEMMA, less_one=re.compile(r"(?!.*\blinear_attn\.norm\.).*norm\.weight"))
+QWEN_NEXT_MOE = replace(QWEN_NEXT, taken_apart=fused_experts_apart)
+_DECODERS = ["exaone4", "falcon_h1", "glm4", "glm4_moe", "granite", "lfm2", "lfm2_moe", "llama", "ministral", "mixtral"]
+_DECODERS += ["olmo2", "olmo3", "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3"]
+LAYOUTS = {
+    "gpt2": GPT2,
+    "gemma2": GEMMA,
+    "gemma3_text": GEMMA,
+    "gemma4_text": GEMMA4,
+    "gpt_oss": GPT_OSS,
+    "granitemoe": GRANITE_MOE,
+    "granitemoehybrid": GRANITE_MOE,
+    "llama4_text": LLAMA4,
+    "ministral3": WRAPPED,
+    "mistral": WRAPPED,
+    "nemotron_h": NEMOTRON_H,
+    "qwen3_5_text": QWEN_NEXT,
+    "qwen3_5_moe_text": QWEN_NEXT_MOE,
+    "qwen3_next": QWEN_NEXT_MOE,
+} | dict.fromkeys(_DECODERS, DECODER)
 
 
 def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
@@ -83,9 +98,11 @@ def normalize(model_type: str, tensors: Mapping[str, StoredTensor]) -> dict[str,
             tensor = _transposed(tensor)
         if layout.less_one is not None and layout.less_one.fullmatch(name) and len(tensor.shape) == 1:
             tensor = _plus_one(tensor)
+        if layout.stacked is not None and layout.stacked.fullmatch(name) and len(tensor.shape) == 3:
+            name, tensor = f"{name}.weight", replace(tensor, shape=(tensor.n_rows, tensor.row_length))
         full_name = name if has_prefix or name.startswith("lm_head.") else layout.prefix + name
         normalized[full_name] = tensor.renamed(full_name)
-    return _EXPERTS_APART.get(model_type, dict)(normalized)
+    return layout.taken_apart(normalized)
 
 
 def _plus_one(tensor: StoredTensor) -> StoredTensor:

@@ -5,6 +5,8 @@ Source: llama.cpp (gguf-py constants; its end-of-generation set).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 GGUF_KEYS = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
@@ -29,8 +31,22 @@ GGUF_END_KEYS = (
 )
 
 END_TEXTS = frozenset((
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>",
-    "<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "</s>", "<｜end▁of▁sentence｜>",
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|calls|>", "<|flush|>", "<end_of_turn>",
+    "<turn|>", "<|tool_response>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "[e~[",
+    "<|end_of_text|>", "<end_of_utterance>", "<eos>", "</s>", "<｜end▁of▁sentence｜>",
 ))  # fmt: skip
 """Texts that end a turn or a document in some family. A package often names only one of them as its eos, and a model
 that writes another one would otherwise never stop."""
+
+_OTHERWISE = (
+    ("<|end|>", {"<|return|>", "<|call|>"}),  # Harmony: ends a message, and the next may be the answer
+    ("<|end|>", {"<|calls|>", "<|flush|>"}),  # Solar Open, alike
+    ("</s>", {"<|tool_response>"}),  # Gemma 4: a tag like any other
+)
+
+
+def true_ends(ends: Mapping[int, str]) -> frozenset[int]:
+    """Return the ids of those tokens that end an answer, leaving out what means something else beside the others."""
+    texts = set(ends.values())
+    others = {text for text, beside in _OTHERWISE if beside <= texts}
+    return frozenset(id for id, text in ends.items() if text not in others)

@@ -1,9 +1,9 @@
 """Experts of which Hugging Face keeps all of a layer in one tensor, taken apart under usual names.
 
-Usually they lie as [experts, out, in], the outputs of gate before those of up. gpt-oss' plain ones lie as
-[experts, in, out], gate and up being the even and odd outputs. In MXFP4 they lie as rows, gate and up in turns too:
-`_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and `_scales`, one a block.
-GGML's blocks have the scale before the codes, and a byte has one code of each half.
+Usually they lie as [experts, out, in], the outputs of gate before those of up. Plain ones of llama4 and gpt-oss lie as
+[experts, in, out]: in llama4 gate before up, in gpt-oss as the even and odd outputs. There, in MXFP4, they lie as rows,
+gate and up in turns too: `_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and `_scales`, one a
+block. GGML's blocks have the scale before the codes, and a byte has one code of each half.
 
 Source: docs/formats.md section 7.14.
 """
@@ -20,16 +20,19 @@ from nearlight.package.safetensors import BYTES
 from nearlight.package.tensors import Bytes, StoredTensor
 
 _PARTS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
-_MOST_EXPERTS = 4096
+MOST_EXPERTS = 4096
 """A layer's, beyond which a file tells nonsense: each becomes a tensor."""
 
 
-def experts_apart(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Return tensors with those of experts taken apart; what has not their shape stays as it is."""
+def experts_apart(tensors: Mapping[str, StoredTensor], in_turns: bool) -> dict[str, StoredTensor]:
+    """Return tensors with those of experts taken apart; what has not their shape stays as it is.
+
+    `in_turns`: outputs of gate and up follow one another, one by one.
+    """
     apart: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".experts.")
-        for part in _parts(tensor, f"{layer}.experts.", kind, tensors) if layer else [tensor]:
+        for part in _parts(tensor, f"{layer}.experts.", kind, tensors, in_turns) if layer else [tensor]:
             apart[part.name] = part
     return apart
 
@@ -41,7 +44,7 @@ def fused_experts_apart(tensors: Mapping[str, StoredTensor]) -> dict[str, Stored
         layer, _, kind = name.rpartition(".experts.")
         names = _PARTS.get(kind, ()) if layer else ()
         shape = tensor.shape
-        if not names or len(shape) != 3 or 0 in shape or shape[0] > _MOST_EXPERTS or shape[1] % len(names):
+        if not names or len(shape) != 3 or 0 in shape or shape[0] > MOST_EXPERTS or shape[1] % len(names):
             apart[name] = tensor
             continue
         rows, n_rows = replace(tensor, shape=(shape[0] * shape[1], shape[2])), shape[1] // len(names)
@@ -51,19 +54,21 @@ def fused_experts_apart(tensors: Mapping[str, StoredTensor]) -> dict[str, Stored
     return apart
 
 
-def _parts(tensor: StoredTensor, prefix: str, kind: str, tensors: Mapping[str, StoredTensor]) -> Iterator[StoredTensor]:
+def _parts(
+    tensor: StoredTensor, prefix: str, kind: str, tensors: Mapping[str, StoredTensor], in_turns: bool
+) -> Iterator[StoredTensor]:
     what, _, form = kind.partition("_proj")
     names = _PARTS.get(f"{what}_proj", ())
     shape, n_axes = tensor.shape, {"": 3, "_bias": 2, "_blocks": 4}.get(form)
     scales = tensors.get(f"{tensor.name.removesuffix('_blocks')}_scales", tensor)
-    fits = n_axes == len(shape) and 0 not in shape and shape[0] <= _MOST_EXPERTS
+    fits = n_axes == len(shape) and 0 not in shape and shape[0] <= MOST_EXPERTS
     if form == "_blocks":
         fits = fits and shape[3] == 16 and scales.shape == shape[:3] and {tensor.format, scales.format} == {BYTES}
     if not names or not fits:
         yield tensor
         return
     for first, name in enumerate(names):
-        every = slice(first, None, len(names))
+        every = slice(first, None, len(names)) if in_turns else _share(shape[-1], first, len(names))
         if form == "_bias":
             yield _biases(tensor, f"{prefix}*.{name}.bias", every)
             continue
@@ -73,6 +78,10 @@ def _parts(tensor: StoredTensor, prefix: str, kind: str, tensors: Mapping[str, S
                 yield _plain(tensor, full_name, expert, every)
             else:
                 yield _in_blocks(tensor, scales, full_name, expert, every)
+
+
+def _share(n: int, first: int, n_shares: int) -> slice:
+    return slice(first * n // n_shares, (first + 1) * n // n_shares)
 
 
 def _biases(tensor: StoredTensor, name: str, every: slice) -> StoredTensor:

@@ -21,7 +21,7 @@ def blog_shape(model: CountedModel) -> BlogShape:
     Raises: RequestError for a mixture of experts.
     """
     parameters, states = list(model.model.parameters()), list(model.model.declared(KVState))
-    for role, what in (("expert", "experts"), ("mixer", "recurrences")):
+    for role, what in (("expert", "experts"), ("mixer", "recurrences"), ("table", "per-layer embeddings")):
         if any(parameter.role == role for parameter in parameters):
             raise RequestError(f"the blog convention knows no {what}", advice="leave --convention out")
     _, hidden_size = next(parameter.shape for parameter in parameters if parameter.role == "embedding")

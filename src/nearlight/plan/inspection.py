@@ -142,6 +142,7 @@ def _guarded(found: Inspection, make: Any) -> Any:
 
 _KINDS: dict[str, tuple[Role, ...]] = {
     "embedding": ("embedding",),
+    "per-layer embeddings": ("table",),
     "attention": ("attention",),
     "mixer": ("mixer", "recurrence"),
     "ffn": ("mlp", "router", "expert"),

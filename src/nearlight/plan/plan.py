@@ -18,14 +18,17 @@ from nearlight.quantities import memory_text
 
 @dataclass(frozen=True)
 class Memory:
-    """What must fit. Units: bytes; `kv` is one sequence of the planned context. `origin` says what `available` is:
-    "free of this machine's 23.6 GiB", or nothing where it is all that the machine has."""
+    """What must fit. Units: bytes; `kv` is one sequence of the planned context. `origin` says what `available` is,
+    "free of this machine's 23.6 GiB", or nothing where it is all that it has. `in_file` are tables that stay in
+    the model's file and take no memory; a token's step reads `in_file_per_token` of them."""
 
     weights: float
     kv: float
     overhead: float
     available: float
     origin: str = ""
+    in_file: float = 0
+    in_file_per_token: float = 0
 
     @property
     def total(self) -> float:
@@ -197,6 +200,8 @@ class Plan:
                 "kv": memory.kv,
                 "overhead": memory.overhead,
                 "total": memory.total,
+                "in_file": memory.in_file,
+                "in_file_per_token": memory.in_file_per_token,
                 "available": memory.available,
                 "available_is": memory.origin or "all of the machine's",
             },

@@ -123,6 +123,7 @@ class Planner:
             return Fit(costs, context, memory, longest, costs.kv_token_bytes)
         overhead = overhead_bytes(counted, self.hardware, min(self.chunk, context))
         memory = self._memory(counted.weight_bytes, counted.kv_bytes(context), overhead)
+        memory = replace(memory, in_file=counted.file_bytes, in_file_per_token=counted.decode(0).file_bytes)
         longest = largest_context(counted.kv_bytes, memory.room, counted.max_positions)
         return Fit(counted, context, memory, longest, counted.kv_bytes_per_token)
 

@@ -28,7 +28,7 @@ from nearlight.kernels.ops import (
 )
 
 _KEPT_SNAPSHOTS = 4
-"""Copies of a sequence's recurrences: the ends of the last prompts."""
+"""Copies of a sequence's recurrences: the ends of the last prompts, and of what they had in common."""
 
 _KEPT_BEHIND = 4096
 """Tokens that a sequence can go back by, at least, where windows give back what they do not see."""
@@ -41,12 +41,14 @@ _STRIDE = 256
 class KVState:
     """What an attention layer declares to keep of every token; layers that hold the same one share it.
 
-    With a `window` a token is no longer seen by the rows so many tokens behind it.
+    With a `window` a token is no longer seen by the rows so many tokens behind it or, where it is `chunked`, by those
+    behind its chunk of so many.
     """
 
     n_kv_heads: int
     head_dim: int
     window: int | None = None
+    chunked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,8 @@ class Cache:
         self.ops.append(k, v, self._stores[kv], rows)
 
     def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
-        return self.ops.attend(q, self._stores[kv], rows, scale=scale, window=kv.window, **options)
+        store = self._stores[kv]
+        return self.ops.attend(q, store, rows, scale=scale, window=kv.window, chunked=kv.chunked, **options)
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:
         return self._recurrences[state]
@@ -160,15 +163,16 @@ class Cache:
         held.done = replace(held.done, before=None)  # the step will write where the state before the last one is
         self._point(sequence, held)
 
-    def commit(self, sequence: int, *, ends_prompt: bool = True) -> None:
+    def commit(self, sequence: int, *, comes_back: bool = True) -> None:
         """Take in what a step computed: everything counted is there now.
 
-        Recurrences are copied where more than one row `ends_prompt`: to come back to.
+        Recurrences are copied where a sequence `comes_back`, after more than one row: where a prompt ends, or what the
+        next one begins with.
         """
         held = self._find(sequence)
         n_rows = held.length - held.done.computed
         held.done = _Done(held.length, 1 - held.done.place, before=held.done.computed)
-        if self._recurrences and ends_prompt and n_rows > 1:
+        if self._recurrences and comes_back and n_rows > 1:
             self._take_snapshot(sequence, held)
         self._give_back(sequence, held)
 
@@ -233,6 +237,11 @@ class Cache:
     def stores(self) -> Collection[KVStore]:
         """Of keys and values, in the order in which they were declared."""
         return self._stores.values()
+
+    @property
+    def has_recurrences(self) -> bool:
+        """Whether going back by some tokens is more than counting fewer."""
+        return bool(self._recurrences)
 
     @property
     def bytes_per_token(self) -> int:
@@ -331,7 +340,15 @@ class NoCache:
     def attend(self, kv: KVState, q: Array, rows: Rows, *, scale: float, **options: Unpack[AttendOptions]) -> Array:
         k, v = self._appended[kv]
         return self.ops.attend_whole(
-            q, k, v, self.length, head_dim=kv.head_dim, scale=scale, window=kv.window, **options
+            q,
+            k,
+            v,
+            self.length,
+            head_dim=kv.head_dim,
+            scale=scale,
+            window=kv.window,
+            chunked=kv.chunked,
+            **options,
         )
 
     def recurrent(self, state: RecurrentState) -> RecurrentStore:

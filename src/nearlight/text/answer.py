@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nearlight.text.reasoning import Reasoning
 from nearlight.text.stops import StopStrings
 from nearlight.text.streaming import Detokenizer, Piece, Stage
-from nearlight.text.thinking import Markers, ThinkingSplitter
 from nearlight.text.tokenizer import Tokenizer
 
 
@@ -23,14 +23,14 @@ class AnswerStream:
         tokenizer: Tokenizer,
         *,
         stops: Iterable[str] = (),
-        markers: Markers | None = None,
+        markers: Reasoning | None = None,
         opened: bool = False,
         continues: bool = False,
     ) -> None:
         self._tokenizer, self._markers = tokenizer, markers
         shown = markers.shown_ids(tokenizer) if markers else set()
         self._detokenizer = Detokenizer(tokenizer, continues=continues, shown=shown)
-        self._splitter = ThinkingSplitter(markers, opened=opened) if markers else None
+        self._splitter = markers.splitter(opened=opened) if markers else None
         self._stops = StopStrings(stops)
         self._stages: list[Stage] = [*([self._splitter] if self._splitter else []), self._stops]
         self.thinking_tokens = 0

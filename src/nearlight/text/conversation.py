@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nearlight.errors import TextError
+from nearlight.text.switches import Think
 from nearlight.text.template import ChatTemplate, Message
+from nearlight.text.thinking import find_markers
 from nearlight.text.tokenizer import Tokenizer
 
 
@@ -29,8 +31,8 @@ class _Agreed:
 class Conversation:
     """Holds the messages of a chat and the ids they were, turn after turn.
 
-    `tools` and `variables` (such as enable_thinking) go to the template every time. Set `messages` freely between
-    turns: what no longer agrees with the past is tokenized anew.
+    `tools`, `think` and `variables` go to the template every time, as `ChatTemplate.render` takes them. Set `messages`
+    freely between turns: what no longer agrees with the past is tokenized anew.
     """
 
     def __init__(
@@ -40,9 +42,10 @@ class Conversation:
         *,
         messages: Sequence[Message] = (),
         tools: Sequence[Mapping[str, Any]] | None = None,
+        think: Think = None,
         variables: Mapping[str, Any] | None = None,
     ) -> None:
-        self.template, self.tokenizer = template, tokenizer
+        self.template, self.tokenizer, self.think = template, tokenizer, think
         self.messages: list[dict[str, Any]] = [dict(message) for message in messages]
         self.tools, self.variables = tools, dict(variables or {})
         self.prompt_text = ""
@@ -62,6 +65,25 @@ class Conversation:
         self.prompt_text = self._prompt.text
         return list(self._prompt.ids)
 
+    def lasting(self) -> int:
+        """Return how many ids of the prompt the next one will begin with, whatever the answer.
+
+        Fewer than all where the template opens an answer in another way than it shows earlier ones, with `<think>` say.
+        """
+        prompt = self._prompt
+        if prompt is None:
+            raise TextError("there is no prompt yet", where="conversation")
+        answer = {"role": "assistant", "content": ".", "reasoning_content": "."}
+        try:
+            later = self._text([*self.messages, answer, {"role": "user", "content": "."}])
+        except TextError:
+            return 0
+        changing = prompt.text[common_prefix(prompt.text, later) :]
+        n_ids = len(prompt.ids)
+        while n_ids and len(self.tokenizer.decode(prompt.ids[n_ids:], special=True, continues=True)) < len(changing):
+            n_ids -= 1
+        return n_ids
+
     def count(self, messages: Sequence[Message]) -> int:
         """Return how many ids the prompt would be if these were the messages.
 
@@ -70,12 +92,15 @@ class Conversation:
         return len(self._rendered(messages).ids)
 
     def _rendered(self, messages: Sequence[Message]) -> _Agreed:
-        text = self.template.render(messages, tools=self.tools, **self.variables)
+        text = self._text(messages)
         agreed = max((past for past in self._past if text.startswith(past.text)), key=_length, default=None)
         if agreed is None:
             return _Agreed(text, tuple(self.tokenizer.encode(text, special=False)))
         new = self.tokenizer.encode_continuation(text[len(agreed.text) :])
         return _Agreed(text, (*agreed.ids, *new))
+
+    def _text(self, messages: Sequence[Message]) -> str:
+        return self.template.render(messages, tools=self.tools, think=self.think, **self.variables)
 
     def record(self, ids: Sequence[int], content: str, *, reasoning: str | None = None, **fields: Any) -> None:
         """Take the model's answer: the ids it produced (its stop token included, if any) and what they say.
@@ -111,8 +136,8 @@ def _length(agreed: _Agreed) -> int:
     return len(agreed.text)
 
 
-def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return how many ids two sequences share from the start: what a cache can keep."""
+def common_prefix(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """Return how much two sequences share from the start: of ids, what a cache can keep."""
     for i, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
             return i
@@ -128,12 +153,12 @@ def continues_cache(template: ChatTemplate, **variables: Any) -> tuple[bool, str
     again = {"role": "user", "content": "Second question?"}
     plain = {"role": "assistant", "content": "First answer."}
     first = template.render([question], **variables)
+    thought = {**plain, "reasoning_content": "A thought."}
+    if find_markers(template.source) and "A thought." not in template.render([question, thought, again], **variables):
+        return False, "the template drops the thinking of earlier turns, so answers that think are read again"
     # A space between prompt and answer (Mistral) is the model's to write.
     if not _follows(first, plain["content"], template.render([question, plain, again], **variables)):
         return False, _why_not(template, question, plain, again, first, variables)
-    thought = {"role": "assistant", "content": "<think>\nA thought.\n</think>\n\nFirst answer."}
-    if "think" in template.source and "A thought." not in template.render([question, thought, again], **variables):
-        return False, "the template drops the thinking of earlier turns, so answers that think are read again"
     second = template.render([question, plain, again], **variables)
     third = [question, plain, again, {"role": "assistant", "content": "Second answer."}, question]
     if not template.render(third, **variables).startswith(second):

@@ -1,7 +1,8 @@
 """A GGUF file's tokenizer tables, rebuilt as the equivalent `tokenizers` pipeline.
 
-Two kinds matter: "gpt2" (byte-level BPE with merges and a named pre-tokenizer) and "llama" (SentencePiece pieces with
-scores). Control, unknown and user-defined tokens are found in a text before anything else, the longest first.
+Kinds: "gpt2" (BPE with merges and a named pre-tokenizer, which also says how bytes are spelled), "gemma4" (the same
+without a name) and "llama" (SentencePiece pieces with scores). Control, unknown and user-defined tokens are found in a
+text before anything else, the longest first.
 
 Source: the `tokenizer.ggml.*` keys as llama.cpp reads them.
 """
@@ -18,7 +19,16 @@ from nearlight.text.hf_settings import added_token, wants
 from nearlight.text.lazy_bpe import LEAST_TOKENS, LazyBPE
 from nearlight.text.pre_tokenizers import BY_NAME, DEFAULT
 from nearlight.text.sentencepiece import BYTE, CONTROL, UNKNOWN, UNUSED, USER_DEFINED, merges_of
-from nearlight.text.spelling import BYTE_LEVEL, SENTENCEPIECE, SENTENCEPIECE_PREFIXED, SPACE, printable_bytes
+from nearlight.text.spelling import (
+    BYTE_LEVEL,
+    SENTENCEPIECE,
+    SENTENCEPIECE_PREFIXED,
+    SPACE,
+    byte_tokens,
+    printable_bytes,
+    spell_bytes,
+    spell_spaces,
+)
 from nearlight.text.tokenizer import BuiltTokenizer, errors_as_text
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
 _WHERE = "tokenizer.ggml"
 _DEFAULT_IDS = {
     "gpt2": {"bos_token": 11, "eos_token": 11},
+    "gemma4": {},
     "llama": SENTENCEPIECE_IDS,
 }
 
@@ -34,16 +45,16 @@ _DEFAULT_IDS = {
 def build_from_tables(tables: TokenizerTables) -> BuiltTokenizer | None:
     """Build the pipeline the tables describe, or None where the file says there is no tokenizer.
 
-    Raises: TextError for tables that contradict each other; UnsupportedError for a kind other than gpt2 and llama.
+    Raises: TextError for tables that contradict each other; UnsupportedError for another kind.
     """
     if tables.kind in ("none", "no_vocab", ""):
         return None
     if tables.kind not in _DEFAULT_IDS:
         raise UnsupportedError(
-            "kind of tokenizer", where=f"{_WHERE}.model", expected="gpt2, llama or none", found=tables.kind
+            "kind of tokenizer", where=f"{_WHERE}.model", expected="gpt2, gemma4, llama or none", found=tables.kind
         )
     _check(tables)
-    return _byte_level(tables) if tables.kind == "gpt2" else _sentencepiece(tables)
+    return _sentencepiece(tables) if tables.kind == "llama" else _bpe(tables)
 
 
 def _check(tables: TokenizerTables) -> None:
@@ -116,31 +127,39 @@ def _finish(
     )
 
 
-def _byte_level(tables: TokenizerTables) -> BuiltTokenizer:
-    from tokenizers import Tokenizer, decoders
+def _bpe(tables: TokenizerTables) -> BuiltTokenizer:
+    from tokenizers import Tokenizer, decoders, normalizers
     from tokenizers.models import BPE
 
-    name = str(tables.settings.get("pre", "default"))
+    name = "gemma4" if tables.kind == "gemma4" else str(tables.settings.get("pre", "default"))
     pre_tokenizer = BY_NAME.get(name, DEFAULT)
+    byte_level = pre_tokenizer.byte_level
 
     def build(vocab: dict[str, int], merges: Sequence[str]) -> Tokenizer:
         with errors_as_text("tables cannot be built", where=_WHERE):
             pairs = [pair for number, merge in enumerate(merges) if _is_known(pair := _pair(merge, number), vocab)]
-            backend = Tokenizer(BPE(vocab=vocab, merges=pairs, ignore_merges=pre_tokenizer.ignore_merges))
+            ignores = pre_tokenizer.ignore_merges
+            backend = Tokenizer(BPE(vocab=vocab, merges=pairs, ignore_merges=ignores, byte_fallback=not byte_level))
             backend.pre_tokenizer = pre_tokenizer.pipeline()
-            backend.decoder = decoders.ByteLevel()
+            if byte_level:
+                backend.decoder = decoders.ByteLevel()
+            else:
+                backend.normalizer = normalizers.Replace(" ", SPACE)
             backend.add_tokens(added)
             return backend
 
     added = _added_tokens(tables)
-    lazy = LazyBPE(tables.tokens, tables.merges, [token.content for token in added], build)
+    always = [token.content for token in added]
+    if not byte_level:
+        always += byte_tokens()
+    spelling = BYTE_LEVEL if byte_level else SENTENCEPIECE
+    lazy = LazyBPE(tables.tokens, tables.merges, always, build, spell_bytes if byte_level else spell_spaces)
     backend = lazy if len(tables.tokens) >= LEAST_TOKENS else lazy.whole()
-    return _finish(
-        tables, backend, pre_tokenizer.add_bos, spelling=BYTE_LEVEL, warnings=lambda: _byte_level_warnings(tables, name)
-    )
+    add_bos = pre_tokenizer.add_bos
+    return _finish(tables, backend, add_bos, spelling=spelling, warnings=lambda: _bpe_warnings(tables, name))
 
 
-def _byte_level_warnings(tables: TokenizerTables, name: str) -> tuple[str, ...]:
+def _bpe_warnings(tables: TokenizerTables, name: str) -> tuple[str, ...]:
     vocab, warnings = _vocabulary(tables)
     if name == "default" or name not in BY_NAME:
         said = "names no pre-tokenizer" if name == "default" else f"names the pre-tokenizer {name!r}, which is unknown"
@@ -148,7 +167,9 @@ def _byte_level_warnings(tables: TokenizerTables, name: str) -> tuple[str, ...]:
     unknown = sum(not _is_known(_pair(merge, number), vocab) for number, merge in enumerate(tables.merges))
     if unknown:
         warnings.append(f"{unknown} of {len(tables.merges)} merges name tokens that do not exist; left out")
-    missing = 256 - sum(character in vocab for character in printable_bytes())
+    byte_level = BY_NAME.get(name, DEFAULT).byte_level
+    spelled = printable_bytes() if byte_level else byte_tokens()
+    missing = 256 - sum(byte in vocab for byte in spelled)
     if missing:
         warnings.append(f"{missing} of 256 bytes have no token; text with those bytes loses them")
     return tuple(warnings)

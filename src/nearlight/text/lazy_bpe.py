@@ -1,4 +1,4 @@
-"""A byte-level BPE that is built only as far as a text needs it, until it is needed often.
+"""A BPE that is built only as far as a text needs it, until it is needed often.
 
 Building one of 150,000 tokens takes half a second, longer than a small model takes to read its weights and answer. But
 a text of a few lines can only ever meet the tokens whose spelling occurs in it: merging joins neighbours, so whatever
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nearlight.package.string_table import find
 from nearlight.text.sentencepiece import merges_of
-from nearlight.text.spelling import printable_bytes
 
 if TYPE_CHECKING:
     import tokenizers
@@ -27,12 +26,22 @@ Build: TypeAlias = Callable[[dict[str, int], Sequence[str]], "tokenizers.Tokeniz
 
 
 class LazyBPE:
-    """Stands for the pipeline that `build` would make of all tokens; `always` are texts every part must know."""
+    """Stands for the pipeline that `build` would make of all tokens.
 
-    def __init__(self, tokens: Sequence[str], merges: Sequence[str], always: Sequence[str], build: Build) -> None:
+    `always` are texts every part must know. `spell` writes a text as the vocabulary is written.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        merges: Sequence[str],
+        always: Sequence[str],
+        build: Build,
+        spell: Callable[[str], str],
+    ) -> None:
         self._tokens, self._merges, self._build = tokens, merges, build
         self._always = self._among(frozenset(always))
-        self._spelling = {byte: character for character, byte in printable_bytes().items()}
+        self._spell = spell
         self._n_texts = 0
         self._whole: tokenizers.Tokenizer | None = None
 
@@ -58,7 +67,7 @@ class LazyBPE:
         return self._whole
 
     def _part(self, text: str) -> tokenizers.Tokenizer:
-        spelled = "".join(self._spelling[byte] for byte in text.encode())
+        spelled = self._spell(text)
         vocab = self._always | self._tokens_in(spelled)
         possible = {f"{left} {right}" for left, right in merges_of(vocab, vocab)}
         return self._build(vocab, [self._merges[number] for number in find(self._merges, possible)])

@@ -43,6 +43,22 @@ def printable_bytes() -> dict[str, int]:
 
 
 _PRINTABLE = printable_bytes()
+_PRINTED = {byte: character for character, byte in _PRINTABLE.items()}
+
+
+def byte_tokens() -> list[str]:
+    """List SentencePiece's tokens of single bytes."""
+    return [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def spell_bytes(text: str) -> str:
+    """Spell a text as byte-level vocabularies do."""
+    return "".join(_PRINTED[byte] for byte in text.encode())
+
+
+def spell_spaces(text: str) -> str:
+    """Spell a text as SentencePiece does, with nothing put before it."""
+    return text.replace(" ", SPACE)
 
 
 def literal_bytes(text: str) -> bytes:

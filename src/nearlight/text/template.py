@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nearlight.errors import TextError
 from nearlight.text.once import Once
+from nearlight.text.switches import Think, variables_of, with_command
 
 if TYPE_CHECKING:
     import jinja2
 
 Message = Mapping[str, Any]
+_Made = TypeVar("_Made")
 
 SECONDS = 2.0  # and as much again for each million characters of messages
 VALUE_LIMIT = 1_000_000  # plus VALUE_LIMIT_PER_INPUT for each character of messages
@@ -49,23 +51,42 @@ class ChatTemplate:
         self._seconds = seconds
         self._clock = clock
         self._compiled = Once(self._compile)
+        self._read = Once(self._find_variables)
 
     def compile(self) -> None:
         """Compile the template; the first rendering would do so too. Raises: TextError for one that is wrong."""
         self._compiled.get()
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names that the template reads from outside. Raises: TextError for one that is wrong."""
+        return self._read.get()
+
     def _compile(self) -> jinja2.Template:
+        from nearlight.text.sandbox import BoundedEnvironment
+
+        return self._within_budget(lambda: BoundedEnvironment().from_string(self.source))
+
+    def _find_variables(self) -> frozenset[str]:
+        from jinja2.meta import find_undeclared_variables
+
+        from nearlight.text.sandbox import BoundedEnvironment
+
+        return self._within_budget(
+            lambda: frozenset(find_undeclared_variables(BoundedEnvironment().parse(self.source)))
+        )
+
+    def _within_budget(self, make: Callable[[], _Made]) -> _Made:
         from jinja2 import TemplateSyntaxError
 
         from nearlight.text.budget import Budget, BudgetExceeded
-        from nearlight.text.sandbox import BoundedEnvironment
         from nearlight.text.template_calls import BUDGET
 
         if len(self.source) > SOURCE_LIMIT:
             raise _error("is too long", expected=f"at most {SOURCE_LIMIT} characters", found=len(self.source))
         token = BUDGET.set(Budget(VALUE_LIMIT, self._seconds, self._clock))
         try:
-            return BoundedEnvironment().from_string(self.source)
+            return make()
         except BudgetExceeded as error:
             raise _error(f"is given up while compiling because {error}") from None
         except TemplateSyntaxError as error:
@@ -85,16 +106,22 @@ class ChatTemplate:
         documents: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
+        think: Think = None,
         **variables: Any,
     ) -> str:
         """Render messages into a prompt.
 
         `tools` are JSON schemas. `continue_final_message` leaves the last message open, for the model to go on with;
-        no generation prompt is added then. `variables` reach the template by name (`enable_thinking`, …).
-        Raises: TextError in one line: a template that is wrong, refuses the messages, or exceeds its time or size.
+        no generation prompt is added then. `think` is told in whatever way the template can be told; `variables` reach
+        it by name (`enable_thinking`, …).
+        Raises: TextError in one line: a template that is wrong, refuses the messages, or exceeds its time or size;
+        RequestError for a level of thinking where the template knows none.
         """
         if not messages:
             raise _error("needs at least one message")
+        if think is not None:
+            variables = variables_of(think, self.variables, self.source) | variables
+            messages = with_command(messages, think, self.variables, self.source)
         try:
             chat = [_prepared(message) for message in messages]
             data = _plain({"tools": tools, "documents": documents, **self.special_tokens, **variables})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearlight.errors import RequestError, TextError, UnsupportedError
 from nearlight.package.package import Package, TokenizerFiles, TokenizerTables
-from nearlight.package.special_tokens import END_TEXTS
+from nearlight.package.special_tokens import END_TEXTS, true_ends
 from nearlight.text.spelling import LITERAL, Spelling, literal_bytes, well_formed
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ class Tokenizer:
         self.special: dict[str, int] = dict(built.special)
         marked = {int(id) for id, token in added.items() if token.special}
         self.special_ids = built.special_ids | marked | set(self.special.values())
-        ends = {id for id in self.special_ids if self._token_text(id) in END_TEXTS}
         eos = {self.special["eos_token"]} if "eos_token" in self.special else set()
-        self.stop_ids = frozenset(ends | eos | built.end_ids)
+        texts = {id: self._token_text(id) or "" for id in self.special_ids | eos | built.end_ids}
+        named = eos | built.end_ids
+        self.stop_ids = true_ends({id: text for id, text in texts.items() if id in named or text in END_TEXTS})
         self._warnings = built.warnings
 
     @property

@@ -122,13 +122,15 @@ def test_thinking_is_switched_where_the_template_can(capsys: Capture, monkeypatc
     chat.type("Two")
     assert [prompt.endswith("Hm. ") for prompt, _ in chat.model.asked] == [True, False]
     assert chat.type("/think") == "think               off     set here\n"
-    assert chat.type("/think perhaps") == "think: expected on or off, found 'perhaps'"
+    assert chat.type("/think perhaps") == "think: expected on, off, low, medium, high or max, found 'perhaps'"
+    bound = "/set thinking_budget N bounds what it thinks"
+    assert chat.type("/think high") == chat.type("/set think max") == f"Scripted-7B has no levels of thinking; {bound}"
     told = "Scripted-7B has no switch for thinking"
     plain = scripted_chat(capsys, [], chats=False)
     assert plain.type("/think on") == plain.type("/set think off") == told
     assert "think " not in plain.type("/set")
-    monkeypatch.setattr(chat.state.dialogue, "can_think", lambda: False)
-    assert chat.type("/think on") == f"{told}; /set thinking_budget N bounds what it thinks"
+    monkeypatch.setattr(chat.state.dialogue, "can_think", lambda think: False)
+    assert chat.type("/think on") == f"{told}; {bound}"
 
 
 def test_markdown_is_switched(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from nearlight.cli.summary import closing_line
 from nearlight.errors import RequestError
 from nearlight.quantities import bytes_text, significant
 from nearlight.terminal.wrapping import say
+from nearlight.text.switches import LEVELS, Think
 
 _CALL = re.compile(r"(/[A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
 _USAGE_WIDTH = 16
@@ -101,7 +102,7 @@ def _set(chat: ChatState, argument: str) -> str:
     if name and value.strip():
         name = known(name)
         if name == "think":
-            _require_switch(chat)
+            _require_switch(chat, SETTINGS[name](value.strip()))
         chat.settings.set(name, value.strip())
     names = [known(name)] if name else [each for each in SETTINGS if each != "think" or chat.dialogue.can_think()]
     return "\n".join(chat.settings.line(each, chat.model.package.generation) for each in names)
@@ -118,11 +119,12 @@ def _think(chat: ChatState, argument: str) -> str:
     return _set(chat, f"think {argument}")
 
 
-def _require_switch(chat: ChatState) -> None:
-    if not chat.dialogue.can_think():
+def _require_switch(chat: ChatState, think: Think = True) -> None:
+    if not chat.dialogue.can_think(think):
         name = chat.model.package.name
+        what = "levels of" if isinstance(think, str) and chat.dialogue.can_think() else "switch for"
         advice = "/set thinking_budget N bounds what it thinks" if chat.dialogue.formatted else None
-        raise RequestError(f"{name} has no switch for thinking", advice=advice)
+        raise RequestError(f"{name} has no {what} thinking", advice=advice)
 
 
 def _stats(chat: ChatState, argument: str) -> str:
@@ -160,7 +162,7 @@ COMMANDS = {
     "/load": Command("/load FILE", "takes up a saved chat", file.load, takes_path=True),
     "/set": Command("/set [NAME X]", "shows or changes settings", _set, arguments=tuple(SETTINGS)),
     "/unset": Command("/unset NAME", "takes a setting back", _unset, arguments=tuple(SETTINGS)),
-    "/think": Command("/think [on|off]", "switches thinking", _think, arguments=("on", "off")),
+    "/think": Command("/think [on|off|LEVEL]", "switches thinking", _think, arguments=("on", "off", *LEVELS)),
     "/model": Command("/model [MODEL]", "shows the model, or loads another", model.change_model, takes_path=True),
     "/stats": Command("/stats", "shows tokens, speeds and the KV cache", _stats),
     "/help": Command("/help", "shows this", _help),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nearlight.cli.arguments import BASE_MAX_TOKENS
 from nearlight.cli.chat.settings import Settings
 from nearlight.errors import RequestError
+from nearlight.text.switches import Think
 
 if TYPE_CHECKING:
     from nearlight.engine.language_model import LanguageModel
@@ -47,8 +48,8 @@ class Dialogue(Protocol):
     def prompt_tokens(self, text: str | None, *, without: int = 0) -> int:
         """Count the tokens of the prompt if `text` were said (None: the last one again), without the oldest turns."""
 
-    def can_think(self) -> bool:
-        """Whether thinking can be switched on and off."""
+    def can_think(self, think: Think = True) -> bool:
+        """Whether thinking can be switched on and off, or to such a level."""
 
     def clear(self) -> None: ...
 
@@ -151,8 +152,8 @@ class _Conversation:
         self._chat.think = self._settings["think"]
         return self._chat.prompt_tokens(text, without=without)
 
-    def can_think(self) -> bool:
-        return self._chat.can_think()
+    def can_think(self, think: Think = True) -> bool:
+        return self._chat.can_think(think)
 
     def clear(self) -> None:
         self._chat.clear()
@@ -247,7 +248,7 @@ class _Text:
         prompt = _joined([*earlier[without:], _Stretch(last.joint, last.typed)])
         return len(self._model.render(prompt, raw=True).ids)
 
-    def can_think(self) -> bool:
+    def can_think(self, think: Think = True) -> bool:
         return False
 
     def clear(self) -> None:

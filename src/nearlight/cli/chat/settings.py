@@ -13,6 +13,7 @@ from nearlight.cli.arguments import unescaped
 from nearlight.decode.policy import SamplingPolicy
 from nearlight.errors import RequestError
 from nearlight.quantities import read_count
+from nearlight.text.switches import LEVELS
 
 _KINDS: dict[str, Callable[[str], float]] = {
     "temperature": float,
@@ -127,6 +128,15 @@ def _switch(name: str) -> Callable[[str], bool]:
     return read
 
 
+def _think(text: str) -> bool | str:
+    if text.lower() in LEVELS:
+        return text.lower()
+    if text.lower() not in ("on", "off"):
+        expected = ", ".join(("on", "off", *LEVELS[:-1])) + " or " + LEVELS[-1]
+        raise RequestError("think", expected=expected, found=repr(text[:40]))
+    return text.lower() == "on"
+
+
 def _stop(text: str) -> list[str]:
     r"""Read one text to stop before: with \n for a line end, and quotes around it where spaces count."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
@@ -142,6 +152,7 @@ SETTINGS: dict[str, Callable[[str], Any]] = {
     "stop": _stop,
     "thinking_budget": _count("thinking_budget", 0),
     **{name: _switch(name) for name in _OF_THE_CHAT},
+    "think": _think,
 }
 """Each reads what was typed after its name."""
 

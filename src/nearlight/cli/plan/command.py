@@ -136,7 +136,7 @@ def _plans(args: argparse.Namespace, subject: Subject) -> list[Plan]:
 def _notes(plan: Plan) -> list[str]:
     """Say what a plan takes for granted."""
     notes = []
-    if plan.params.active != plan.params.total:
+    if plan.params.experts:
         notes.append("which experts a token takes depends on the text; these are the figures of an even choice")
     return notes
 

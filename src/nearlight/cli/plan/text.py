@@ -117,7 +117,13 @@ def _memory(plan: Plan, stream: TextIO) -> str:
     rows.append(("total", _size(memory.total), *_bar(memory.total / whole, stream), total))
     text = table(("memory", *("" for _ in rows[0][1:])), rows, right=(1,), stream=stream)
     longest = f"{plan.max_context} tokens" if plan.max_context else "none"
-    return f"{text}\n{filled(f'The longest context that fits: {longest}. A GiB is 2^30 bytes.', stream)}"
+    said = f"The longest context that fits: {longest}. A GiB is 2^30 bytes."
+    if memory.in_file:
+        row = _size(memory.in_file_per_token)
+        said += (
+            f" Per-layer embeddings, {_size(memory.in_file)}, stay in the model's file: a token reads {row} of them."
+        )
+    return f"{text}\n{filled(said, stream)}"
 
 
 def _bar(share: float, stream: TextIO) -> tuple[str, ...]:

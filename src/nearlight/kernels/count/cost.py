@@ -17,7 +17,8 @@ class OpCost:
 
     `kind` is the op ("linear", "attend", …), `name` the weight's name where it has one. `operations` maps a data type
     ("int8", "int16", "bf16", "fp32") to how many additions and multiplications are done in it. `expected` marks a cost
-    that depends on data and stands for its mean.
+    that depends on data and stands for its mean. `file_bytes` are read from tables that stay in their files, of which a
+    row is so little beside a model that they are no part of `bytes_read` either.
     """
 
     name: str
@@ -26,6 +27,7 @@ class OpCost:
     kv_read_bytes: int = 0
     kv_written_bytes: int = 0
     activation_bytes: int = 0
+    file_bytes: int = 0
     operations: Mapping[str, int] = field(default_factory=dict)
     expected: bool = False
 
@@ -69,6 +71,10 @@ class StepCost:
     @property
     def activation_bytes(self) -> int:
         return sum(op.activation_bytes for op in self.ops)
+
+    @property
+    def file_bytes(self) -> int:
+        return sum(op.file_bytes for op in self.ops)
 
     @property
     def operations(self) -> dict[str, int]:

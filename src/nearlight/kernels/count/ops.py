@@ -44,6 +44,16 @@ class CountedWeight:
         self.data_type = target.multiplied_in(tensor.format)
 
 
+class CountedTable:
+    """A matrix that stays in its file: it takes no memory, and a row that is looked up is read from the file."""
+
+    n_bytes = 0
+
+    def __init__(self, tensor: StoredTensor) -> None:
+        self.name, self.width = tensor.name, tensor.row_length
+        self.row_bytes = tensor.format.row_bytes(tensor.row_length)
+
+
 class CountedVector:
     """A small parameter, kept as float32."""
 
@@ -148,6 +158,9 @@ class CountOps:
     def matrix(self, tensor: StoredTensor) -> CountedWeight:
         return CountedWeight(tensor, self.target)
 
+    def table(self, tensor: StoredTensor) -> CountedTable:
+        return CountedTable(tensor)
+
     def vector(self, tensor: StoredTensor) -> CountedVector:
         return CountedVector(tensor)
 
@@ -175,6 +188,10 @@ class CountOps:
         n_bytes = int(np.count_nonzero(np.asarray(ids) >= 0)) * table.format.row_bytes(width)
         return self._result("embed", len(ids), width, name=table.name, weight_bytes=n_bytes)
 
+    def look_up(self, table: CountedTable, ids: Array, scale: float = 1.0) -> Activation:
+        n_bytes = len(ids) * table.row_bytes
+        return self._result("look_up", len(ids), table.width, name=table.name, file_bytes=n_bytes)
+
     def linear(self, x: Activation, weight: CountedWeight, bias: CountedVector | None = None) -> Activation:
         n_out, n_in = weight.shape
         _expect(f"input of {weight.name}", (x.rows, n_in), x.shape)
@@ -192,7 +209,10 @@ class CountOps:
         x.quantize(weight.format, self.target.quantized_bytes(weight.format, x.rows, n_in))
         return result
 
-    def rms_norm(self, x: Activation, weight: CountedVector, eps: float) -> Activation:
+    def rms_norm(self, x: Activation, weight: CountedVector | None, eps: float, n: int | None = None) -> Activation:
+        if weight is None:
+            _expect_multiple("input of rms_norm", n or 0, x.width)
+            return self._by_value("rms_norm", NORM_OPERATIONS, x)
         _expect_multiple(f"input of {weight.name}", weight.size, x.width)
         return self._by_value("rms_norm", NORM_OPERATIONS, x, name=weight.name, weight_bytes=weight.n_bytes)
 
@@ -202,9 +222,8 @@ class CountOps:
         read = weight.n_bytes + bias.n_bytes
         return self._by_value("layer_norm", 2 * NORM_OPERATIONS, x, name=weight.name, weight_bytes=read)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> Activation:
-        half = len(frequencies(int(np.max(positions)) + 1))
-        return self._result("rope_angles", len(positions), 2 * half)
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> Activation:
+        return self._result("rope_angles", len(rows.positions), 2 * frequencies([1]).shape[-1])
 
     def rope(self, x: Activation, angles: Activation, head_dim: int, *, interleaved: bool = False) -> Activation:
         _expect_multiple("input of rope", head_dim, x.width)
@@ -229,6 +248,7 @@ class CountOps:
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: CountedVector | None = None,
     ) -> Activation:
@@ -241,7 +261,7 @@ class CountOps:
         if sinks is not None:
             _expect(f"sinks {sinks.name}", n_heads, sinks.size)
         visible = self._visible_to(rows)
-        pairs = visible.pairs(window)
+        pairs = visible.pairs(window, chunked)
         products = store.operations.items()
         result = self._result(
             "attend",
@@ -249,12 +269,12 @@ class CountOps:
             q.width,
             q,
             weight_bytes=sinks.n_bytes if sinks else 0,
-            kv_read_bytes=visible.tokens(window) * store.token_bytes,
+            kv_read_bytes=visible.tokens(window, chunked) * store.token_bytes,
             operations=Counter({data_type: n * pairs * n_heads * head_dim for data_type, n in products})
             + Counter({"fp32": SOFTMAX_OPERATIONS * pairs * n_heads}),
         )
         scratch = self.target.attention_scratch_bytes(n_rows, n_heads // store.n_kv_heads, head_dim)
-        if scratch:
+        if scratch and n_rows:
             self.room.give_back(self.room.take(scratch))
         return result
 
@@ -331,7 +351,11 @@ class CountOps:
             expected=True,
         )
 
-    def combine(self, y: Activation, routes: CountedRoutes) -> Activation:
+    def weigh(self, y: Activation, routes: CountedRoutes) -> Activation:
+        _expect("pairs to weigh", routes.n_rows * routes.n_chosen, y.rows)
+        return self._by_value("weigh", 1, y)
+
+    def combine(self, y: Activation, routes: CountedRoutes, *, weighted: bool = True) -> Activation:
         _expect("pairs to combine", routes.n_rows * routes.n_chosen, y.rows)
         return self._result("combine", routes.n_rows, y.width, y, operations={"fp32": 2 * y.rows * y.width})
 
@@ -342,6 +366,8 @@ class CountOps:
         bias: CountedVector | None,
         store: CountedRecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> Activation:
         _expect_multiple(f"factors of {weight.name}", x.width, weight.size)
         kernel = weight.size // x.width
@@ -442,11 +468,24 @@ class CountOps:
     def gelu(self, x: Activation, approximation: str) -> Activation:
         return self._by_value("gelu", ACTIVATION_OPERATIONS, x)
 
-    def scale(self, x: Activation, factor: float) -> Activation:
+    def scale(self, x: Activation, factor: float | CountedVector) -> Activation:
+        return self._by_value("scale", 1, x)
+
+    def scale_by_position(
+        self, x: Activation, rows: Rows, *, strength: float, period: int, offset: int = 0
+    ) -> Activation:
+        _expect("rows to scale by position", len(rows.positions), x.rows)
         return self._by_value("scale", 1, x)
 
     def softcap(self, x: Activation, cap: float) -> Activation:
         return self._by_value("softcap", ACTIVATION_OPERATIONS, x)
+
+    def squared_relu(self, x: Activation) -> Activation:
+        return self._by_value("squared_relu", 2, x)
+
+    def multiply(self, x: Activation, y: Activation) -> Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._by_value("multiply", 1, x, y)
 
     def add(self, x: Activation, y: Activation, scale: float = 1.0) -> Activation:
         _expect("second input of add", x.shape, y.shape)
@@ -454,6 +493,18 @@ class CountOps:
 
     def take(self, x: Activation, indices: Array) -> Activation:
         return self._result("take", len(indices), x.width)
+
+    def columns(self, x: Activation, first: int, width: int) -> Activation:
+        if not 0 <= first < first + width <= x.width:
+            raise ShapeError("columns", expected=f"within {x.width}", found=[first, first + width])
+        return self._result("columns", x.rows, width)
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        chosen = np.asarray(rows.logit_rows, np.intp)
+        tokens, positions, sequences = (
+            np.asarray(field)[chosen] for field in (rows.tokens, rows.positions, rows.sequences)
+        )
+        return Rows(tokens, positions, sequences, None, rows.embeddings)
 
     # -- adding up -------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What attention does for a step's rows: how many tokens they see, and how many lie in the cache.
 
 A row sees its sequence up to itself: the causal half of a prompt's square. With a window it sees the last `window` of
-those, and older tokens are kept but not read.
+those, or of stretches side by side its own, and older tokens are kept but not read.
 """
 
 from __future__ import annotations
@@ -19,27 +19,31 @@ class Visible:
         self.n_rows = len(positions)
         self._seen = positions + 1
         self._ends = self._group_ends(sequences)
-        self._cached: dict[int | None, tuple[int, int]] = {}
+        self._cached: dict[tuple[int | None, bool], tuple[int, int]] = {}
 
-    def pairs(self, window: int | None = None) -> int:
+    def pairs(self, window: int | None = None, chunked: bool = False) -> int:
         """Return how many (row, visible token) pairs there are."""
-        return self._counts(window)[0]
+        return self._counts(window, chunked)[0]
 
-    def tokens(self, window: int | None = None) -> int:
+    def tokens(self, window: int | None = None, chunked: bool = False) -> int:
         """Return how many tokens' keys and values are read: each sequence's once, however many rows it has."""
-        return self._counts(window)[1]
+        return self._counts(window, chunked)[1]
 
-    def _counts(self, window: int | None) -> tuple[int, int]:
-        if window not in self._cached:
-            seen = self._seen if window is None else np.minimum(self._seen, window)
-            self._cached[window] = int(seen.sum()), self._tokens(window)
-        return self._cached[window]
+    def _counts(self, window: int | None, chunked: bool) -> tuple[int, int]:
+        if self.n_rows == 0:  # no logits are wanted, and only rows of logits go on
+            return 0, 0
+        if (window, chunked) not in self._cached:
+            oldest = self._oldest(window, chunked)
+            starts = np.concatenate([[0], self._ends[:-1] + 1]).astype(np.int64)
+            tokens = self._seen[self._ends] - oldest[starts]
+            self._cached[window, chunked] = int((self._seen - oldest).sum()), int(tokens.sum())
+        return self._cached[window, chunked]
 
-    def _tokens(self, window: int | None) -> int:
-        starts = np.concatenate([[0], self._ends[:-1] + 1]).astype(np.int64)
-        last, first = self._seen[self._ends], self._seen[starts]
-        oldest = np.zeros_like(first) if window is None else np.maximum(first - window, 0)
-        return int((last - oldest).sum())
+    def _oldest(self, window: int | None, chunked: bool) -> np.ndarray:
+        """Return the position of the first token that each row sees."""
+        if window is None:
+            return np.zeros_like(self._seen)
+        return (self._seen - 1) // window * window if chunked else np.maximum(self._seen - window, 0)
 
     @staticmethod
     def _group_ends(sequences: np.ndarray) -> np.ndarray:

@@ -151,6 +151,11 @@ class CpuOps:
             raise ShapeError(tensor.name, expected="a matrix [out, in]", found=list(tensor.shape))
         return _native.Matrix(self.runtime, tensor.name, _FORMAT_NUMBERS[tensor.format], *tensor.shape)
 
+    def table(self, tensor: StoredTensor) -> _native.StoredTable:
+        if len(tensor.shape) != 2 or 0 in tensor.shape:
+            raise ShapeError(tensor.name, expected="a matrix [n, width]", found=list(tensor.shape))
+        return _native.StoredTable(tensor.name, _FORMAT_NUMBERS[tensor.format], tensor.row_length, tensor.read())
+
     def vector(self, tensor: StoredTensor) -> _native.Vector:
         values = dequantize(tensor.format, tensor.read(), tensor.row_length)
         return _native.Vector(tensor.name, np.ascontiguousarray(values, dtype=np.float32).reshape(-1))
@@ -177,6 +182,9 @@ class CpuOps:
     ) -> _native.Activation:
         return self._tape.embed(table, ids, given, scale)
 
+    def look_up(self, table: _native.StoredTable, ids: Array, scale: float = 1.0) -> _native.Activation:
+        return self._tape.look_up(table, ids, scale)
+
     def linear(
         self, x: _native.Activation, weight: _native.Matrix, bias: _native.Vector | None = None
     ) -> _native.Activation:
@@ -186,9 +194,12 @@ class CpuOps:
             _expect(f"bias {bias.name}", n_out, bias.size)
         return self._tape.linear(x, weight, bias)
 
-    def rms_norm(self, x: _native.Activation, weight: _native.Vector, eps: float) -> _native.Activation:
-        _expect_multiple(f"input of {weight.name}", weight.size, x.shape[1])
-        return self._tape.rms_norm(x, weight, eps)
+    def rms_norm(
+        self, x: _native.Activation, weight: _native.Vector | None, eps: float, n: int | None = None
+    ) -> _native.Activation:
+        what, n = ("rms_norm", n or 0) if weight is None else (weight.name, weight.size)
+        _expect_multiple(f"input of {what}", n, x.shape[1])
+        return self._tape.rms_norm(x, weight, n, eps)
 
     def layer_norm(
         self, x: _native.Activation, weight: _native.Vector, bias: _native.Vector, eps: float
@@ -197,11 +208,10 @@ class CpuOps:
         _expect(f"bias {bias.name}", weight.size, bias.size)
         return self._tape.layer_norm(x, weight, bias, eps)
 
-    def rope_angles(self, positions: Array, frequencies: Frequencies, magnitude: float) -> _native.Activation:
+    def rope_angles(self, rows: Rows, frequencies: Frequencies, magnitude: float) -> _native.Activation:
         tape = self._tape
         assert self.recording is not None
-        half = len(self.recording.ask(frequencies))
-        return tape.rope_angles(positions, half, magnitude)
+        return tape.rope_angles(rows.positions, self.recording.ask(frequencies), magnitude)
 
     def rope(
         self, x: _native.Activation, angles: _native.Activation, head_dim: int, *, interleaved: bool = False
@@ -227,13 +237,14 @@ class CpuOps:
         *,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: _native.Vector | None = None,
     ) -> _native.Activation:
         store = _own(store)
         _expect("rows of the queries", rows.positions.shape[0], q.shape[0])
         _expect_multiple("queries", store.native.n_kv_heads * store.head_dim, q.shape[1])
-        options = _attend_options(q.shape[1] // store.head_dim, window, softcap, sinks)
+        options = _attend_options(q.shape[1] // store.head_dim, window, chunked, softcap, sinks)
         return self._tape.attend(q, store.native, scale, *options)
 
     def attend_whole(
@@ -246,6 +257,7 @@ class CpuOps:
         head_dim: int,
         scale: float,
         window: int | None = None,
+        chunked: bool = False,
         softcap: float | None = None,
         sinks: _native.Vector | None = None,
     ) -> _native.Activation:
@@ -253,7 +265,7 @@ class CpuOps:
         _expect_multiple("keys", head_dim, k.shape[1])
         _expect("rows of the queries", k.shape[0], q.shape[0])
         _expect_multiple("queries", k.shape[1], q.shape[1])
-        options = _attend_options(q.shape[1] // head_dim, window, softcap, sinks)
+        options = _attend_options(q.shape[1] // head_dim, window, chunked, softcap, sinks)
         return self._tape.attend_whole(q, k, v, length, head_dim, scale, *options)
 
     def causal_conv(
@@ -263,13 +275,15 @@ class CpuOps:
         bias: _native.Vector | None,
         store: RecurrentStore,
         rows: Rows,
+        *,
+        silu: bool = True,
     ) -> _native.Activation:
         width = x.shape[1]
         _expect_multiple(f"factors of {weight.name}", width, weight.size)
         if bias is not None:
             _expect(f"bias {bias.name}", width, bias.size)
         native = _own_recurrence(store, weight.size - width)
-        return self._tape.causal_conv(x, weight, bias, native)
+        return self._tape.causal_conv(x, weight, bias, native, silu)
 
     def selective_scan(
         self,
@@ -389,9 +403,13 @@ class CpuOps:
             _expect(f"biases {bias.name}", len(weights) * n_out, bias.size)
         return self._tape.expert_linear(x, list(weights), routes, bias)
 
-    def combine(self, y: _native.Activation, routes: _native.Routes) -> _native.Activation:
+    def weigh(self, y: _native.Activation, routes: _native.Routes) -> _native.Activation:
+        _expect("pairs to weigh", routes.pairs, y.shape[0])
+        return self._tape.weigh(y, routes)
+
+    def combine(self, y: _native.Activation, routes: _native.Routes, *, weighted: bool = True) -> _native.Activation:
         _expect("pairs to combine", routes.pairs, y.shape[0])
-        return self._tape.combine(y, routes)
+        return self._tape.combine(y, routes, weighted)
 
     def swiglu(self, gate: _native.Activation, up: _native.Activation) -> _native.Activation:
         _expect("second input of swiglu", gate.shape, up.shape)
@@ -414,18 +432,43 @@ class CpuOps:
     def gelu(self, x: _native.Activation, approximation: str) -> _native.Activation:
         return self._tape.gelu(x, _is_tanh(approximation))
 
+    def squared_relu(self, x: _native.Activation) -> _native.Activation:
+        return self._tape.squared_relu(x)
+
+    def multiply(self, x: _native.Activation, y: _native.Activation) -> _native.Activation:
+        _expect("second input of multiply", x.shape, y.shape)
+        return self._tape.multiply(x, y)
+
     def add(self, x: _native.Activation, y: _native.Activation, scale: float = 1.0) -> _native.Activation:
         _expect("second input of add", x.shape, y.shape)
         return self._tape.add(x, y, scale)
 
-    def scale(self, x: _native.Activation, factor: float) -> _native.Activation:
+    def scale(self, x: _native.Activation, factor: float | _native.Vector) -> _native.Activation:
+        if isinstance(factor, _native.Vector):
+            _expect(f"values of {factor.name}", 1, factor.size)
         return self._tape.scale(x, factor)
+
+    def scale_by_position(
+        self, x: _native.Activation, rows: Rows, *, strength: float, period: int, offset: int = 0
+    ) -> _native.Activation:
+        _expect("rows to scale by position", rows.positions.shape[0], x.shape[0])
+        return self._tape.scale_by_position(x, rows.positions, strength, period, offset)
 
     def softcap(self, x: _native.Activation, cap: float) -> _native.Activation:
         return self._tape.softcap(x, cap)
 
     def take(self, x: _native.Activation, indices: Array) -> _native.Activation:
         return self._tape.take(x, indices)
+
+    def columns(self, x: _native.Activation, first: int, width: int) -> _native.Activation:
+        if not 0 <= first < first + width <= x.shape[1]:
+            raise ShapeError("columns", expected=f"within {x.shape[1]}", found=[first, first + width])
+        return self._tape.columns(x, first, width)
+
+    def rows_of_logits(self, rows: Rows) -> Rows:
+        tape = self._tape
+        tape.use_logit_rows()
+        return Rows(tape.logit_tokens, tape.logit_positions, tape.logit_sequences, None, rows.embeddings)
 
 
 def _own(store: KVStore) -> CpuKVStore:
@@ -448,15 +491,15 @@ def _is_tanh(approximation: str) -> bool:
 
 
 def _attend_options(
-    n_heads: int, window: int | None, softcap: float | None, sinks: _native.Vector | None
-) -> tuple[int, float, _native.Vector | None]:
+    n_heads: int, window: int | None, chunked: bool, softcap: float | None, sinks: _native.Vector | None
+) -> tuple[int, bool, float, _native.Vector | None]:
     if window is not None and window < 1:
         raise ShapeError("attention window", expected="at least 1 token", found=window)
     if softcap is not None and not softcap > 0:
         raise ShapeError("attention softcap", expected="above 0", found=softcap)
     if sinks is not None:
         _expect(f"sinks {sinks.name}", n_heads, sinks.size)
-    return min(window or _UNLIMITED, _UNLIMITED), softcap or 0.0, sinks
+    return min(window or _UNLIMITED, _UNLIMITED), chunked, softcap or 0.0, sinks
 
 
 def _expect(what: str, expected: object, found: object) -> None:

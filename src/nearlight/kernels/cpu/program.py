@@ -28,22 +28,22 @@ KEPT_TAPES = 16
 class Recording:
     """A tape, what its ropes ask for before each step, and where its result will be."""
 
-    def __init__(self, runtime: _native.Runtime, room: tuple[int, int], longest: int) -> None:
+    def __init__(self, runtime: _native.Runtime, room: tuple[int, int]) -> None:
         self.tape = _native.Tape(runtime, *room)
         self.result: _native.Activation | None = None
-        self._longest = longest
         self._frequencies: list[Frequencies] = []
 
-    def ask(self, frequencies: Frequencies) -> Float32:
-        """Note that frequencies are to be given anew with every step, and return those of this one."""
+    def ask(self, frequencies: Frequencies) -> int:
+        """Note that frequencies are to be given anew with every step, and return how many."""
         self._frequencies.append(frequencies)
-        return frequencies(self._longest)
+        n: int = frequencies([1]).shape[-1]
+        return n
 
     def replay(self, rows: Rows, watch: Watch | None) -> Float32:
         """Compute the logits of rows that there is room for. Raises: RequestError for rows that do not fit."""
         assert self.result is not None
-        longest = max(rows.positions) + 1
-        frequencies = [np.ascontiguousarray(ask(longest), dtype=np.float32) for ask in self._frequencies]
+        lengths = [position + 1 for position in rows.positions] if rows.lengths is None else rows.lengths
+        frequencies = [np.ascontiguousarray(ask(lengths), dtype=np.float32).ravel() for ask in self._frequencies]
         try:
             return self.tape.run(
                 self.result,
@@ -78,6 +78,7 @@ class CpuProgram:
             _list(rows.sequences),
             _list(rows.logit_rows),
             _embeddings(rows.embeddings),
+            None if rows.lengths is None else _list(rows.lengths),
         )
         if not len(rows.tokens) == len(rows.positions) == len(rows.sequences) > 0:
             found = [len(rows.tokens), len(rows.positions), len(rows.sequences)]
@@ -90,14 +91,14 @@ class CpuProgram:
         room = _room(len(rows.tokens)), _room(len(rows.logit_rows))
         recording = self._recordings.get(room)
         if recording is None:
-            recording = self._recordings[room] = self._record(room, max(max(rows.positions) + 1, 1))
+            recording = self._recordings[room] = self._record(room)
             if len(self._recordings) > KEPT_TAPES:
                 self._recordings.popitem(last=False)
         self._recordings.move_to_end(room)
         return recording
 
-    def _record(self, room: tuple[int, int], longest: int) -> Recording:
-        recording = Recording(self._ops.runtime, room, longest)
+    def _record(self, room: tuple[int, int]) -> Recording:
+        recording = Recording(self._ops.runtime, room)
         tape = recording.tape
         rows = Rows(tape.tokens, tape.positions, tape.sequences, tape.logit_rows, tape.embeddings)
         with self._ops.recording_lock:
