@@ -20,9 +20,9 @@ from nearlight.models import build_model
 from nearlight.models.model import Model
 from nearlight.package.package import Package
 from nearlight.package.tensors import StoredTensor
-from tests.kernels.counted_models import CONFIGS, HYBRIDS, LLAMA, counted
+from tests.kernels.counted_models import CONFIGS, DELTA_NET, HYBRIDS, LLAMA, counted
 
-MODELS = {**CONFIGS, **HYBRIDS}
+MODELS = {**CONFIGS, **HYBRIDS, "qwen3_5": DELTA_NET}
 
 
 def zeros(tensor: StoredTensor) -> StoredTensor:
@@ -43,10 +43,10 @@ def allocated_bytes(model: Model) -> int:
 
 
 @pytest.mark.parametrize("format", ALL, ids=str)
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", MODELS)
 def test_counted_weights_are_the_allocated_ones(name, format):
     ops = CpuOps(1)
-    assert counted(CONFIGS[name], format, target=cpu_target(ops.isa)).weight_bytes == allocated_bytes(
+    assert counted(MODELS[name], format, target=cpu_target(ops.isa)).weight_bytes == allocated_bytes(
         bound_model(ops, name, format)
     )
 
@@ -101,8 +101,8 @@ def package_of(config: dict, formats: dict[str, Format], without: str = "") -> P
     return Package(source="small", kind="test", name="small", config=config, tensors=tensors)
 
 
-def test_a_delta_rule_reads_and_writes_its_state_once():
-    rule = counted(HYBRIDS["qwen3_5"]).decode(1000, batch=2).by_name()["gated_delta_rule"]
+def test_a_delta_rule_reads_and_writes_its_state_once_and_multiplies_it_four_times():
+    rule = counted(DELTA_NET).decode(1000, batch=2).by_name()["gated_delta_rule"]
     state = 6 * 10 * 22
     assert rule.kv_read_bytes == rule.bytes_written == 2 * 2 * 4 * state  # layers, sequences
     assert rule.operations == {"fp32": 2 * 2 * 7 * state}

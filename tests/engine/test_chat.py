@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 import nearlight
 from nearlight.errors import RequestError
-from tests.models.random_models import CONFIGS, HYBRIDS, SIZES, write_model
+from tests.models.random_models import DELTA_NET, HYBRIDS, SIZES, write_model
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -31,11 +31,15 @@ def write_tokenizer(directory: Path, template: str | None) -> int:
     return tokenizer.get_vocab_size()
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> nearlight.LanguageModel:
+@pytest.fixture(params=["keys and values", "states beside them"])
+def model(tmp_path: Path, request: pytest.FixtureRequest) -> nearlight.LanguageModel:
     n_tokens = write_tokenizer(tmp_path, CHATML)
-    sizes = {**SIZES, "vocab_size": n_tokens, "eos_token_id": n_tokens - 1, "max_position_embeddings": 400}
-    write_model(tmp_path, transformers.Qwen3Config(**sizes, head_dim=10))
+    sizes = {"vocab_size": n_tokens, "eos_token_id": n_tokens - 1, "max_position_embeddings": 400}
+    if request.param == "keys and values":
+        config = transformers.Qwen3Config(**{**SIZES, **sizes}, head_dim=10)
+    else:
+        config = transformers.Qwen3_5TextConfig(**{**DELTA_NET, **sizes})
+    write_model(tmp_path, config)
     return nearlight.load(tmp_path)
 
 
@@ -47,10 +51,10 @@ def test_each_turn_computes_only_what_is_new(model: nearlight.LanguageModel) -> 
     assert [message["role"] for message in chat.messages] == ["system", "user", "assistant", "user", "assistant"]
 
 
-@pytest.mark.parametrize("name", ["lfm2_moe", "nemotron_h", "falcon_h1", "granitemoehybrid", "qwen3_5"])
+@pytest.mark.parametrize("name", ["lfm2_moe", "nemotron_h", "falcon_h1", "granitemoehybrid"])
 def test_each_turn_of_a_hybrid_computes_only_what_is_new(tmp_path: Path, name: str) -> None:
     """Its recurrences are where the last answer ended, as its keys and values are; undone, they go back to a copy."""
-    n_tokens, config = write_tokenizer(tmp_path, CHATML), deepcopy({**CONFIGS, **HYBRIDS}[name])
+    n_tokens, config = write_tokenizer(tmp_path, CHATML), deepcopy(HYBRIDS[name])
     config.vocab_size, config.eos_token_id, config.max_position_embeddings = n_tokens, n_tokens - 1, 400
     write_model(tmp_path, config)
     chat = nearlight.load(tmp_path).conversation("Be brief.")

@@ -141,3 +141,22 @@ def test_messages_given_anew_each_time_are_read_like_a_chat(load: Any, monkeypat
         messages += [{"role": "assistant", "content": completion.text}, {"role": "user", "content": "Two?"}]
         prefilled.append(completion.timing.prefill_tokens)
     assert prefilled[1] == prefilled[2] < completion.prompt_tokens / 2
+
+
+@pytest.mark.parametrize("family", sorted(name for name in FAMILIES if not name.endswith("off")))
+def test_a_budget_closes_the_section_as_the_family_does(
+    load: Any, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template, think, form, _ = FAMILIES[family]
+    model = load(template)
+    opening, rest = form.split("{thought}")
+    ending = rest.split("{answer}")[1]
+    written = opening + "Hm. Hm. " + "Yes." + ending  # as if the section had been closed after the thought
+    say_as_written(monkeypatch, iter(model.tokenizer.encode(written)))
+    budget = len("Hm. Hm. ") + opening.endswith("\n")
+    completion = model.generate("Why?", think=think, thinking_budget=budget)
+    assert (completion.thinking.strip(), completion.text, completion.finish_reason) == ("Hm. Hm.", "Yes.", "stop")
+    forced = len(completion.token_ids) - len(model.tokenizer.encode(written))
+    closing = model.tokenizer.decode(completion.token_ids, special=True).removeprefix(opening + "Hm. Hm. ")
+    assert closing.removesuffix("Yes." + ending).strip() == rest.split("{answer}")[0].strip()
+    assert forced > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,20 @@ def test_drafted_tokens_see_what_tokens_one_by_one_see(engine: Engine, n_prompt:
     engine.rewind(sequence, n_prompt + 4)
     engine.extend(sequence, tokens[4:5])
     same(engine, next_logits(engine, sequence), wanted[5])
+
+
+def test_logits_wait_for_keys_that_are_computed_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequence = new(engine, IDS[:TRAINED])
+    next_logits(engine, sequence)
+    engine.extend(sequence, IDS[TRAINED : TRAINED + 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "step", partial(engine.step, max_rows=5))
+        found = engine.logits(sequence)
+    assert len(found) == 2
+    other = new(engine, IDS[:TRAINED])
+    next_logits(engine, other)
+    engine.extend(other, IDS[TRAINED : TRAINED + 2])
+    same(engine, found[-1], next_logits(engine, other))
 
 
 def test_an_interrupt_while_keys_are_computed_again_leaves_the_sequence(engine: Engine) -> None:

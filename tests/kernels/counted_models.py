@@ -41,6 +41,21 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "hidden_size_per_layer_input": 10,
         "vocab_size_per_layer_input": V,
     },
+    "phi3": LLAMA
+    | {
+        "model_type": "phi3",
+        "original_max_position_embeddings": 300,
+        "rope_parameters": {"rope_type": "longrope", "short_factor": [1.0] * 7, "long_factor": [2.0] * 7},
+    },
+    "ministral3": LLAMA | {"model_type": "ministral3"},
+    "llama4": LLAMA
+    | {
+        "model_type": "llama4_text",
+        "intermediate_size_mlp": 60,
+        "num_local_experts": 1,
+        "moe_layers": [],
+        "attention_chunk_size": 900,
+    },
     "gpt2": {"model_type": "gpt2", "vocab_size": V, "n_embd": 42, "n_layer": L, "n_head": 3, "n_positions": 900},
 }
 _STATES: dict[str, Any] = {"mamba_n_heads": 4, "mamba_n_groups": 2, "mamba_d_state": 5}
@@ -56,18 +71,19 @@ HYBRIDS: dict[str, dict[str, Any]] = {
         "ssm_state_size": 5,
         "n_groups": 2,
     },
-    "qwen3_5": LLAMA
-    | {
-        "model_type": "qwen3_5_text",
-        "head_dim": 24,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 6,
-        "linear_key_head_dim": 10,
-        "linear_value_head_dim": 22,
-        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
-    },
 }
 """Whose layers also keep states, which do not grow with a sequence."""
+
+DELTA_NET: dict[str, Any] = LLAMA | {
+    "model_type": "qwen3_5_text",
+    "head_dim": 24,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 10,
+    "linear_value_head_dim": 22,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
+"""Whose layers keep more than keys and values."""
 
 
 def counted(

@@ -24,6 +24,19 @@ from tests.models.random_models import (
 )
 
 BACKENDS = ["reference", "cpu"]
+CACHED = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "gpt2",
+    "gemma3_text",
+    "gpt_oss",
+    "granite",
+    "phi3",
+    "ministral",
+    "ministral3",
+    "llama4_text",
+]
 GEMMA4 = ["gemma4_text", "gemma4_text-experts", "gemma4_text-all"]
 IDS = [int(i) for i in np.random.default_rng(3).integers(3, 103, 37)]
 
@@ -41,8 +54,8 @@ def test_fp32_logits_equal(tmp_path: Path, name: str, backend: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite", "qwen3_5-long-keys"),
-        *("lfm2", "falcon_h1", "falcon_h1-norm-first", "granitemoehybrid", "nemotron_h-latent"),
+        *("llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite", "qwen3_5-long-keys", "phi3-longrope"),
+        *("lfm2", "falcon_h1", "falcon_h1-norm-first", "granitemoehybrid", "nemotron_h-latent", "ministral3"),
     ],
 )
 def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> None:
@@ -146,10 +159,7 @@ def test_q8_cache_stays_close(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(
-    "name",
-    ["llama", "qwen2", "qwen3", "gpt2", "gemma3_text", "gpt_oss", "granite", *GEMMA4, *HYBRIDS],
-)
+@pytest.mark.parametrize("name", [*CACHED, *GEMMA4, *HYBRIDS])
 def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, dtype: torch.dtype) -> None:
     write_model(tmp_path, CONFIGS[name], dtype)
     model = nearlight.load(tmp_path)
@@ -165,7 +175,7 @@ def test_cached_and_chunked_equal_whole_bit_for_bit(tmp_path: Path, name: str, d
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2", "gemma2", "gemma3_text", "gpt_oss", *GEMMA4, *HYBRIDS])
+@pytest.mark.parametrize("name", [*CACHED, "gemma2", "phi3-longrope", "llama-dynamic", *GEMMA4, *HYBRIDS])
 def test_batched_equals_single_bit_for_bit(tmp_path: Path, name: str) -> None:
     write_model(tmp_path, CONFIGS[name])
     engine = nearlight.load(tmp_path).engine
@@ -205,6 +215,35 @@ def test_the_text_of_a_model_that_sees(tmp_path: Path) -> None:
         mm_tokens_per_image=4,
     )
     theirs = transformers.Gemma3ForConditionalGeneration(config).eval()
+    scramble(theirs)
+    theirs.save_pretrained(tmp_path)
+    assert relative_error(nearlight.load(tmp_path).logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["mistral", "ministral3"])
+def test_the_text_of_mistrals_that_see(tmp_path: Path, name: str) -> None:
+    vision = {"model_type": "pixtral", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    config = transformers.Mistral3Config(
+        text_config=CONFIGS[name].to_dict(),
+        vision_config={**vision, "num_attention_heads": 2, "head_dim": 8, "image_size": 28, "patch_size": 14},
+        tie_word_embeddings=False,
+    )
+    theirs = transformers.Mistral3ForConditionalGeneration(config).eval()
+    scramble(theirs)
+    theirs.save_pretrained(tmp_path)
+    model = nearlight.load(tmp_path)
+    assert model.engine.model.__class__.__name__.lower() == name
+    assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4
+
+
+def test_the_text_of_llama_4(tmp_path: Path) -> None:
+    vision = {"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes = {"vision_output_dim": 16, "projector_input_dim": 16, "projector_output_dim": 16}
+    config = transformers.Llama4Config(
+        text_config=CONFIGS["llama4_text"].to_dict(),
+        vision_config={**vision, **sizes, "image_size": 28, "patch_size": 14},
+    )
+    theirs = transformers.Llama4ForConditionalGeneration(config).eval()
     scramble(theirs)
     theirs.save_pretrained(tmp_path)
     assert relative_error(nearlight.load(tmp_path).logits(IDS), transformers_logits(theirs, IDS)) <= 1e-4

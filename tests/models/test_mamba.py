@@ -157,11 +157,16 @@ def test_what_continues_a_conversation_is_computed_alone(engine: Engine) -> None
     assert relative_error(engine.logits(sequence), wanted) <= SAME
 
 
-def test_a_sequence_of_which_nothing_is_held_begins_with_zeros(engine: Engine) -> None:
+@pytest.mark.parametrize("n_held", [0, 3])
+def test_a_sequence_may_be_held_at_any_length(engine: Engine, n_held: int) -> None:
+    """As a benchmark does: its tokens are counted, nothing is computed, and it goes on."""
     sequence = engine.open()
-    engine.cache.hold(sequence.number, 0)
-    found = logits(engine, sequence, IDS[:5])
-    assert relative_error(found, logits(engine, engine.open(), IDS[:5])) <= SAME
+    engine.cache.hold(sequence.number, n_held)
+    sequence.tokens, sequence.computed = IDS[:n_held], n_held
+    found = logits(engine, sequence, IDS[n_held:9])
+    if not n_held:
+        assert relative_error(found, logits(engine, engine.open(), IDS[:9])) <= SAME
+    assert np.isfinite(found).all()
 
 
 def test_the_state_does_not_grow(engine: Engine) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,15 +22,25 @@ WINDOW, KEPT = 40, 300
 IDS = [int(i) for i in np.random.default_rng(5).integers(3, 100, 1500)]
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with windows in two of three layers."""
-    path = tmp_path_factory.mktemp("qwen2")
-    sizes = {**SIZES, "hidden_size": 60, "max_position_embeddings": 2000}
-    write_model(
-        path,
-        transformers.Qwen2Config(**sizes, use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1),
-    )
+LONG: dict[str, Any] = {**SIZES, "hidden_size": 60, "max_position_embeddings": 2000}
+MODELS = {
+    "windows": transformers.Qwen2Config(**LONG, use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1),
+    "chunks": transformers.Llama4TextConfig(
+        **LONG,
+        head_dim=10,
+        moe_layers=[],
+        intermediate_size_mlp=26,
+        no_rope_layers=[0, 1, 1],
+        attention_chunk_size=WINDOW,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def directory(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with windows, or chunks, in two of three layers."""
+    path = tmp_path_factory.mktemp("model")
+    write_model(path, copy.deepcopy(MODELS[request.param]))
     return path
 
 

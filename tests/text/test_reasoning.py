@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 
 import pytest
@@ -66,6 +67,8 @@ STREAMS = [
     ("gpt-oss", f"{ANALYSIS}Hm.<|end|><|start|>assist", False, "Hm.", ""),
     ("gpt-oss", f"{ANALYSIS}Hm.{NEXT}<|channel|>fi", False, "Hm.", ""),
     ("gpt-oss", "Just text. <", False, "", "Just text. <"),
+    ("gpt-oss", f"Hello {ANALYSIS}Hm.{NEXT}{FINAL}Yes.", False, "Hm.", "Hello \n\nYes."),
+    ("gpt-oss", f"<|end|>{FINAL}<|end|><|end|>Yes.", False, "", "Yes."),
     ("gpt-oss", "", False, "", ""),
 ]
 
@@ -108,6 +111,28 @@ def test_no_more_is_held_back_than_may_be_a_mark(
             shown[piece.channel] += piece.text
         assert thinking.startswith(shown["thinking"])
         assert answer.startswith(shown["answer"])
+
+
+SCRAPS = {
+    "qwen3": ["<think>", "</think>", "<", "\n"],
+    "granite": ["<think>", "</think>", "<response>", "</response>", "<", "\n"],
+    "gemma4": ["<|channel>", "thought", "<|channel>thought", "<channel|>", "<|", "\n"],
+    "apriel": ["Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]", "[", "\n"],
+    "gpt-oss": [
+        *["<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>", "<|return|>", "analysis", "final"],
+        " to=f",
+        "<",
+    ],
+}
+
+
+@pytest.mark.parametrize("family", sorted(SCRAPS))
+def test_senseless_streams_are_read_alike_at_any_cut(family: str) -> None:
+    dice = random.Random(7)
+    for _ in range(1500):
+        text = "".join(dice.choices([*SCRAPS[family], "Hi", " "], k=dice.randrange(1, 9)))
+        opened = dice.random() < 0.3
+        assert split(family, list(text), opened) == split(family, [text], opened), text
 
 
 @pytest.mark.parametrize(
@@ -206,6 +231,14 @@ def test_the_end_of_a_harmony_message_is_not_the_end_of_an_answer() -> None:
 )
 def test_what_ends_an_answer_depends_on_what_else_there_is(texts: list[str], ends: set[str]) -> None:
     assert {texts[id] for id in true_ends(dict(enumerate(texts)))} == ends
+
+
+@pytest.mark.parametrize("mark", ["<|channel|>", "<|start|><|channel|>", "<|channel|>to=<|start|>", " to="])
+def test_a_header_without_end_is_an_answer(mark: str) -> None:
+    thinking, answer = split("gpt-oss", [mark, *["word "] * 500], opened=False)
+    assert thinking == ""
+    assert answer.endswith("word " * 500)
+    assert "<|channel|>" not in answer
 
 
 def test_harmony_is_known_by_its_channels() -> None:

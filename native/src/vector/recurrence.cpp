@@ -31,10 +31,36 @@ void causal_conv(const ConvTile& tile) {
   }
 }
 
-// state = 2^(step * decay) * state + step * x * b;  out = sum over the state of state * c, + d * x
-void selective_scan(const ScanTile& tile) {
-  const Lanes lanes{static_cast<int>(tile.n_lanes)};
-  const f32x16 skip = load(tile.skips), bias = load(tile.step_biases);
+namespace {
+
+// What a row brings to the scan of a block, and takes from it.
+struct ScanRow {
+  f32x16 step, decay, gain, out;
+  const float *b, *c;
+};
+
+// Advances the state by kRows rows, of which every value is loaded and stored once. One row's sum is a chain of
+// additions that wait for each other; the chains of several rows fill the time.
+template <int kRows, bool kOwnDecays, typename L>
+NEARLIGHT_INLINE void advance(const ScanTile& tile, const L& lanes, const float* state, ScanRow (&rows)[kRows]) {
+  ScanRow own[kRows];  // which no store can reach, so that it stays in registers
+  for (int i = 0; i < kRows; i++) own[i] = rows[i];
+  for (int64_t n = 0; n < tile.state_size; n++) {
+    f32x16 value = lanes.load(state + n * tile.n_lanes);
+    for (int i = 0; i < kRows; i++) {
+      const f32x16 decay = kOwnDecays ? exp2_of_negative(own[i].step * load(tile.decays + 16 * n)) : own[i].decay;
+      value = fma(decay, value, own[i].gain * broadcast(own[i].b[n]));
+      own[i].out = fma(value, broadcast(own[i].c[n]), own[i].out);
+    }
+    lanes.store(tile.next + n * tile.n_lanes, value);
+  }
+  for (int i = 0; i < kRows; i++) rows[i].out = own[i].out;
+}
+
+// Rows first … first + kRows - 1.
+template <int kRows, typename L>
+void scan_rows(const ScanTile& tile, const L& lanes, int64_t first, const float* state) {
+  const f32x16 skip = load(tile.skips), bias = load(tile.step_biases), decays = load(tile.decays);
   const int64_t first_head = tile.first_channel / tile.head_size;
   const bool one_head = first_head == (tile.first_channel + tile.n_lanes - 1) / tile.head_size;
   // The steps of the channels' heads.
@@ -45,20 +71,43 @@ void selective_scan(const ScanTile& tile) {
     for (int lane = 0; lane < lanes.n; lane++) steps[lane] = given[(tile.first_channel + lane) / tile.head_size];
     return load(steps);
   };
-  const float* state = tile.state;  // before the row
-  for (int64_t row = 0; row < tile.n_rows; row++, state = tile.next) {
-    const f32x16 step = softplus(steps_of(tile.steps + row * tile.steps_stride) + bias);
-    const f32x16 x = lanes.load(tile.x + row * tile.stride), gain = step * x;
-    const float *b = tile.b + row * tile.b_stride, *c = tile.c + row * tile.b_stride;
-    f32x16 decay = exp2_of_negative(step * load(tile.decays)), out = broadcast(0.0f);
-    for (int64_t n = 0; n < tile.state_size; n++) {
-      if (tile.n_decays > 1) decay = exp2_of_negative(step * load(tile.decays + 16 * n));
-      const f32x16 value = fma(decay, lanes.load(state + n * tile.n_lanes), gain * broadcast(b[n]));
-      lanes.store(tile.next + n * tile.n_lanes, value);
-      out = fma(value, broadcast(c[n]), out);
-    }
-    lanes.store(tile.out + row * tile.stride, fma(skip, x, out));
+  ScanRow rows[kRows];
+  for (int i = 0; i < kRows; i++) {
+    const int64_t row = first + i;
+    rows[i].step = softplus(steps_of(tile.steps + row * tile.steps_stride) + bias);
+    rows[i].decay = exp2_of_negative(rows[i].step * decays);
+    rows[i].gain = rows[i].step * lanes.load(tile.x + row * tile.stride);
+    rows[i].out = broadcast(0.0f);
+    rows[i].b = tile.b + row * tile.b_stride, rows[i].c = tile.c + row * tile.b_stride;
   }
+  if (tile.n_decays > 1) {
+    advance<kRows, true>(tile, lanes, state, rows);
+  } else {
+    advance<kRows, false>(tile, lanes, state, rows);
+  }
+  for (int i = 0; i < kRows; i++) {
+    const f32x16 x = lanes.load(tile.x + (first + i) * tile.stride);
+    lanes.store(tile.out + (first + i) * tile.stride, fma(skip, x, rows[i].out));
+  }
+}
+
+constexpr int kScanRows = kRegisters == 1 ? 4 : 2;  // their steps, gains and sums stay in registers
+
+template <typename L>
+void scan(const ScanTile& tile, const L& lanes) {
+  const float* state = tile.state;  // before the row
+  int64_t row = 0;
+  for (; row + kScanRows <= tile.n_rows; row += kScanRows, state = tile.next) {
+    scan_rows<kScanRows>(tile, lanes, row, state);
+  }
+  for (; row < tile.n_rows; row++, state = tile.next) scan_rows<1>(tile, lanes, row, state);
+}
+
+}  // namespace
+
+// state = 2^(step * decay) * state + step * x * b;  out = sum over the state of state * c, + d * x
+void selective_scan(const ScanTile& tile) {
+  tile.n_lanes == 16 ? scan(tile, AllLanes{}) : scan(tile, Lanes{static_cast<int>(tile.n_lanes)});
 }
 
 }  // namespace nearlight::NEARLIGHT_LEVEL

@@ -143,9 +143,9 @@ class Engine:
     def logits(self, sequence: Sequence) -> Float32:
         """Compute every pending token of a sequence; return their logits [n, V]."""
         sequence.n_logits = sequence.n_pending
-        parts = []
+        parts: list[Float32] = []
         while sequence.n_pending:
-            parts.append(self.step([sequence])[sequence])
+            parts += self.step([sequence]).values()
         return np.concatenate(parts)
 
     def _settle(self, sequence: Sequence, length: int) -> None:

@@ -512,7 +512,9 @@ class ReferenceOps:
 
     def rows_of_logits(self, rows: Rows) -> Rows:
         chosen = rows.logit_rows
-        return Rows(rows.tokens[chosen], rows.positions[chosen], rows.sequences[chosen], None, rows.embeddings)
+        lengths = None if rows.lengths is None else rows.lengths[chosen]
+        tokens, positions, sequences = (field[chosen] for field in (rows.tokens, rows.positions, rows.sequences))
+        return Rows(tokens, positions, sequences, None, rows.embeddings, lengths)
 
 
 def _split(x: torch.Tensor, width: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ no size depends on, stand as plain ones. Entries whose family is not written yet
 
 `checked` says what an entry was held against in November 2026: "config", a copy of its config.json; "total", the
 published number of parameters, to the last of them (of Qwen3.5 with what is left out here); "tables", only published
-tables with rounded figures; "unchecked", nothing yet, and the number is what the family counts.
+tables with rounded figures.
 """
 
 from __future__ import annotations

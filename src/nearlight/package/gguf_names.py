@@ -325,7 +325,9 @@ def _stacked(tensor: StoredTensor) -> StoredTensor:
     """All experts' matrices [E, out, in] as one [E * out, in], their biases [E, out] as one vector."""
     if len(tensor.shape) == 2:
         return _flat(tensor)
-    return replace(tensor, shape=(tensor.shape[0] * tensor.shape[1], *tensor.shape[2:])) if tensor.shape else tensor
+    if len(tensor.shape) < 2:  # a value for each expert, or what no expert has
+        return tensor
+    return replace(tensor, shape=(tensor.shape[0] * tensor.shape[1], *tensor.shape[2:]))
 
 
 # -- state space models: other shapes, and decays in place of their logarithms ----------------------------------------

@@ -155,7 +155,7 @@ class Cache:
         if held.floor > held.length:
             self._begin_windows(sequence, held)
         length = held.length + n_tokens
-        if length > self._rooms.get(sequence, 0):
+        if length > self._rooms.get(sequence, -1):  # also for none: a recurrence has a state then
             self._rooms[sequence] = min((store.reserve(sequence, length) for store in self.stores), default=1 << 62)
             for recurrence in self._recurrences.values():
                 recurrence.reserve(sequence)

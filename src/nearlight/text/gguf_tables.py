@@ -156,7 +156,14 @@ def _bpe(tables: TokenizerTables) -> BuiltTokenizer:
     lazy = LazyBPE(tables.tokens, tables.merges, always, build, spell_bytes if byte_level else spell_spaces)
     backend = lazy if len(tables.tokens) >= LEAST_TOKENS else lazy.whole()
     add_bos = pre_tokenizer.add_bos
-    return _finish(tables, backend, add_bos, spelling=spelling, warnings=lambda: _bpe_warnings(tables, name))
+    return _finish(
+        tables,
+        backend,
+        add_bos,
+        spelling=spelling,
+        ids_of=lazy.ids_of,
+        warnings=lambda: _bpe_warnings(tables, name),
+    )
 
 
 def _bpe_warnings(tables: TokenizerTables, name: str) -> tuple[str, ...]:

@@ -21,6 +21,9 @@ from nearlight.text.tokenizer import Tokenizer
 _START, _CHANNEL, _MESSAGE = "<|start|>", "<|channel|>", "<|message|>"
 _ENDS = ("<|end|>", "<|return|>", "<|call|>")
 _MARKS = (_START, _CHANNEL, "<|constrain|>", _MESSAGE, *_ENDS)
+_ANY_MARK = re.compile("|".join(map(re.escape, _MARKS)))
+_ENDS_AHEAD = re.compile(r"\A(?:\s*(?:" + "|".join(map(re.escape, _ENDS)) + "))+")
+_LONGEST_HEADER = 1000
 _NAMED = re.compile(r"<\|channel\|>\s*(\w+)")
 
 
@@ -75,14 +78,17 @@ class HarmonySplitter:
         return pieces
 
     def _read_header(self) -> None:
+        self._held = _ENDS_AHEAD.sub("", self._held)
         header, ended, rest = self._held.partition(_MESSAGE)
-        if ended:
+        if not self._may_be_header():
+            self._channel = "answer"
+        elif ended:
             named = _NAMED.search(header)
             self._channel = "thinking" if named and named[1] == "analysis" else "answer"
             self._held = rest
             self._joint = "\n\n" if self._channel in self._said else ""
-        elif not self._may_be_header():
-            self._channel = "answer"
+        elif len(self._held) > _LONGEST_HEADER:
+            self._held, self._channel = _ANY_MARK.sub("", self._held, count=1), "answer"
 
     def _may_be_header(self) -> bool:
         """Whether what is held begins as a header does: with a mark or a recipient."""
@@ -90,13 +96,12 @@ class HarmonySplitter:
         return any(text.startswith(start) or start.startswith(text) for start in (*_MARKS, "to="))
 
     def _read_message(self) -> list[Piece]:
-        found = [(place, mark) for mark in _MARKS if (place := self._held.find(mark)) >= 0]
+        found = _ANY_MARK.search(self._held)
         if not found:
             return self._emit(len(self._held) - held_back(self._held, _MARKS))
-        place, mark = min(found)
-        pieces = self._emit(place)
+        pieces = self._emit(found.start())
         # A header that begins without the end of the message before it: its mark is part of it.
-        self._held = self._held.removeprefix(mark) if mark in _ENDS else self._held
+        self._held = self._held.removeprefix(found[0]) if found[0] in _ENDS else self._held
         self._channel = None
         return pieces
 

@@ -40,7 +40,7 @@ class LazyBPE:
         spell: Callable[[str], str],
     ) -> None:
         self._tokens, self._merges, self._build = tokens, merges, build
-        self._always = self._among(frozenset(always))
+        self._always = self.ids_of(frozenset(always))
         self._spell = spell
         self._n_texts = 0
         self._whole: tokenizers.Tokenizer | None = None
@@ -52,7 +52,11 @@ class LazyBPE:
         return self.whole().encode(text, add_special_tokens=add_special_tokens)
 
     def token_to_id(self, text: str) -> int | None:
-        return self._among({text}).get(text)
+        return self.ids_of({text}).get(text)
+
+    def ids_of(self, texts: Collection[str]) -> dict[str, int]:
+        """Return the ids of those texts that are tokens; of two ids with one text the last counts, as in llama.cpp."""
+        return {self._tokens[id]: id for id in find(self._tokens, texts)}
 
     def id_to_token(self, id: int) -> str | None:
         return self._tokens[id] if 0 <= id < len(self._tokens) else None
@@ -77,8 +81,4 @@ class LazyBPE:
         n = len(spelled)
         if n * n > len(self._tokens):
             return {token: id for id, token in enumerate(self._tokens) if token in spelled}
-        return self._among({spelled[start:end] for start in range(n) for end in range(start + 1, n + 1)})
-
-    def _among(self, texts: Collection[str]) -> dict[str, int]:
-        """Return the ids of those texts that are tokens; of two ids with one text the last counts, as in llama.cpp."""
-        return {self._tokens[id]: id for id in find(self._tokens, texts)}
+        return self.ids_of({spelled[start:end] for start in range(n) for end in range(start + 1, n + 1)})

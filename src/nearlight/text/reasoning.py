@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from nearlight.text.streaming import Stage
 from nearlight.text.tokenizer import Tokenizer
+
+_TOKEN = re.compile(r"<[^<>\s]+>|\[[^\[\]]+\]")
 
 
 class Splitter(Stage, Protocol):
@@ -33,5 +36,7 @@ class Reasoning(Protocol):
 
 
 def special_ids_in(tokenizer: Tokenizer, *texts: str) -> set[int]:
-    """Return the special tokens that these texts are written with."""
-    return {id for text in texts for id in tokenizer.encode(text, special=False) if id in tokenizer.special_ids}
+    """Return the special tokens that these texts are written with, as `<…>` or `[…]`."""
+    # Looked up rather than encoded: each text that is encoded brings nearer that a large vocabulary is built whole.
+    names = {name for text in texts for name in _TOKEN.findall(text)}
+    return {id for id in tokenizer.ids_of(names).values() if id in tokenizer.special_ids}

@@ -50,12 +50,17 @@ def variables_of(think: Think, reads: Set[str], source: str) -> dict[str, Any]:
         if not efforts:
             raise RequestError("the chat template knows no levels of thinking", advice="switch it on or off")
         return switches | dict.fromkeys(efforts, think)
-    if switches or not efforts:
-        return switches
-    # Thinking that can only be more or less: gpt-oss. Some templates name a level that is none, or have it as default.
+    level = None if switches else _level_for(think, source)
+    return switches if level is None else switches | dict.fromkeys(efforts, level)
+
+
+def _level_for(think: bool, source: str) -> str | None:
+    """Choose a level for a template that knows nothing else: the least it names, or high if it names that.
+
+    Some have a level that is none, and Hunyuan 3 has it as default; gpt-oss can only think less.
+    """
     named = [level for level in (("high",) if think else _LEAST) if f'"{level}"' in source or f"'{level}'" in source]
-    level = named[0] if named else None if think else "low"
-    return {} if level is None else dict.fromkeys(efforts, level)
+    return named[0] if named else None if think else "low"
 
 
 def with_command(
@@ -68,4 +73,6 @@ def with_command(
     first = messages[0]
     if first.get("role") != "system":
         return [{"role": "system", "content": command}, *messages]
-    return [{**first, "content": f"{first.get('content') or ''} {command}"}, *messages[1:]]
+    content = first.get("content")
+    told = f"{content} {command}" if isinstance(content, str) else [*(content or []), {"type": "text", "text": command}]
+    return [{**first, "content": told}, *messages[1:]]

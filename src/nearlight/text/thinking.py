@@ -55,6 +55,8 @@ KNOWN_MARKERS = (
     Markers("<think>", "</think>", after="", response=("<response>", "</response>")),  # Granite 3.3
     Markers("<think>", "</think>"),
     Markers("<thinking>", "</thinking>"),
+    Markers("<thought>", "</thought>"),  # EXAONE Deep
+    Markers("<reasoning>", "</reasoning>"),  # Reka Flash
     Markers("[THINK]", "[/THINK]", after=""),
     Markers("<|begin_of_thought|>", "<|end_of_thought|>"),
     Markers("<seed:think>", "</seed:think>", after=""),
@@ -74,10 +76,9 @@ def find_markers(template: str, tokenizer: Tokenizer | None = None) -> Reasoning
         ):
             return markers
     if tokenizer is not None:
-        for markers in KNOWN_MARKERS:
-            tokens = (markers.open, markers.close, *filter(None, markers.response))
-            if all(tokenizer.id_of(token) is not None for token in tokens):
-                return markers
+        written = {markers: {markers.open, markers.close, *filter(None, markers.response)} for markers in KNOWN_MARKERS}
+        tokens = tokenizer.ids_of(set().union(*written.values()))
+        return next((markers for markers in KNOWN_MARKERS if written[markers] <= tokens.keys()), None)
     return None
 
 
@@ -123,7 +124,8 @@ class ThinkingSplitter:
         if closed:
             pieces = self._emit(before.rstrip("\n"), "thinking")
             self._held, self._state, self._trim = after, "answer", True
-            self._wrapped = "perhaps" if any(self._markers.response) else "no"
+            opening, closing = self._markers.response
+            self._wrapped = "perhaps" if opening else "yes" if closing else "no"
             return pieces
         # Line ends before the closing marker go with it, so they wait too.
         ready = len(self._held) - held_back(self._held, [self._markers.close])

@@ -7,7 +7,7 @@ read the same streamed or whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,9 @@ class BuiltTokenizer:
     """What a layout's builder hands over: the pipeline, and what it knows beyond it.
 
     `prefix_ids` and `suffix_ids` are put around a text (BOS, EOS) where the pipeline does not do it itself; `special`
-    maps "bos_token", "eos_token", … to ids; `end_ids` are ids the package itself says end a text. `warnings` may be a
-    function where finding them out takes long.
+    maps "bos_token", "eos_token", … to ids; `end_ids` are ids the package itself says end a text. `token_text` and
+    `ids_of` look tokens up where the pipeline is not the one to ask. `warnings` may be a function where finding them
+    out takes long.
     """
 
     backend: tokenizers.Tokenizer | LazyBPE
@@ -36,6 +37,7 @@ class BuiltTokenizer:
     n_tokens: int
     special: Mapping[str, int]
     token_text: Callable[[int], str | None] | None = None
+    ids_of: Callable[[Collection[str]], dict[str, int]] | None = None
     special_ids: frozenset[int] = frozenset()
     end_ids: frozenset[int] = frozenset()
     prefix_ids: tuple[int, ...] = ()
@@ -56,6 +58,7 @@ class Tokenizer:
         self._prefix_ids = list(built.prefix_ids)
         self._suffix_ids = list(built.suffix_ids)
         self._token_text = built.token_text or built.backend.id_to_token
+        self._ids_of = built.ids_of or self._ids_one_by_one
         self._bytes: dict[int, bytes] = {}
         added = built.backend.get_added_tokens_decoder()
         self._added = {int(id): token.content for id, token in added.items()}
@@ -155,8 +158,15 @@ class Tokenizer:
 
     def id_of(self, text: str) -> int | None:
         """Return the id of the token spelled exactly `text` in the vocabulary, or None."""
-        found: int | None = self._backend.token_to_id(well_formed(text))
-        return found
+        return self.ids_of({text}).get(text)
+
+    def ids_of(self, texts: Collection[str]) -> dict[str, int]:
+        """Return the ids of those texts that are tokens, spelled exactly so; a large vocabulary is searched once."""
+        spelled = {well_formed(text): text for text in texts}
+        return {spelled[text]: id for text, id in self._ids_of(spelled).items()}
+
+    def _ids_one_by_one(self, texts: Collection[str]) -> dict[str, int]:
+        return {text: id for text in texts if (id := self._backend.token_to_id(text)) is not None}
 
 
 def build_tokenizer(
