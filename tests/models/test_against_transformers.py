@@ -54,8 +54,8 @@ def test_fp32_logits_equal(tmp_path: Path, name: str, backend: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite", "qwen3_5-long-keys", "phi3-longrope"),
-        *("lfm2", "falcon_h1", "falcon_h1-norm-first", "granitemoehybrid", "nemotron_h-latent", "ministral3"),
+        *("llama", "qwen2", "qwen3-tied", "gpt2", "gpt_oss", "granite", "phi3-longrope"),
+        *("lfm2", "falcon_h1", "falcon_h1-norm-first", "granitemoehybrid-dense", "nemotron_h-latent", "ministral3"),
     ],
 )
 def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> None:
@@ -65,9 +65,9 @@ def test_bf16_packages_stay_close(tmp_path: Path, name: str, backend: str) -> No
     assert relative_error(model.logits(IDS), transformers_logits(theirs, IDS)) <= 2e-2
 
 
-@pytest.mark.parametrize("name", ["gemma2", "gemma3_text", *GEMMA4])
+@pytest.mark.parametrize("name", ["gemma2", "gemma3_text", "qwen3_5-long-keys", *GEMMA4])
 def test_bf16_packages_are_nearer_than_bf16_arithmetic(tmp_path: Path, name: str) -> None:
-    """Small random Gemmas amplify every rounding: 2e-2 is beyond any 16 bits, also those of transformers.
+    """Small random Gemmas and delta rules amplify every rounding: 2e-2 is beyond any 16 bits, also transformers'.
 
     What the stored weights give is computed in fp32, by transformers and by the reference kernels alike. The model as
     it was before it was saved is no measure: bringing it to bf16 rounds its rotary frequencies too.

@@ -31,6 +31,11 @@ SIZES: dict[str, Any] = {
     "num_experts": 5,
     "num_local_experts": 5,
     "num_experts_per_tok": 2,
+    "hybrid_override_pattern": "M*E",
+    "mamba_n_heads": 6,
+    "mamba_d_head": 14,
+    "mamba_d_ssm": 84,
+    "mamba_n_groups": 2,
 }
 LONG = {"factor": 4.0, "original_max_position_embeddings": 24}
 ROPES: list[dict[str, Any]] = [
