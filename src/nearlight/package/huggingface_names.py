@@ -18,8 +18,8 @@ import numpy as np
 
 from nearlight.dtypes import F32
 from nearlight.formats import dequantize
-from nearlight.package.granite_halves import halves_apart
-from nearlight.package.stacked_experts import experts_apart, fused_experts_apart
+from nearlight.package.fused_rows import rows_apart
+from nearlight.package.stacked_experts import experts_apart
 from nearlight.package.tensors import Bytes, StoredTensor
 
 
@@ -57,10 +57,10 @@ GEMMA4 = Layout("model.", DECODER.buffers, wrapped=_WRAPPED, stacked=_STACKED)
 WRAPPED = replace(DECODER, wrapped=_WRAPPED)
 LLAMA4 = replace(WRAPPED, taken_apart=partial(experts_apart, in_turns=False))
 GPT_OSS = replace(DECODER, taken_apart=partial(experts_apart, in_turns=True))
-GRANITE_MOE = replace(DECODER, taken_apart=halves_apart)
+GRANITE_MOE = replace(DECODER, taken_apart=rows_apart)
 NEMOTRON_H = replace(DECODER, prefix="backbone.")
 QWEN_NEXT = replace(GEMMA, less_one=re.compile(r"(?!.*\blinear_attn\.norm\.).*norm\.weight"))
-QWEN_NEXT_MOE = replace(QWEN_NEXT, taken_apart=fused_experts_apart)
+QWEN_NEXT_MOE = replace(QWEN_NEXT, taken_apart=rows_apart)
 _DECODERS = ["exaone4", "falcon_h1", "glm4", "glm4_moe", "granite", "lfm2", "lfm2_moe", "llama", "ministral", "mixtral"]
 _DECODERS += ["olmo2", "olmo3", "olmoe", "phi3", "qwen2", "qwen3", "qwen3_moe", "smollm3"]
 LAYOUTS = {

@@ -1,10 +1,8 @@
 """Experts of which Hugging Face keeps all of a layer in one tensor, taken apart under usual names.
 
-Usually they lie as [experts, out, in], the outputs of gate before those of up. Plain ones of llama4 and gpt-oss lie as
-[experts, in, out]: in llama4 gate before up, in gpt-oss as the even and odd outputs. There, in MXFP4, they lie as rows,
-gate and up in turns too: `_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and `_scales`, one a
-block. GGML's blocks have the scale before the codes, and a byte has one code of each half.
-
+Plain ones lie as [experts, in, out]: in llama4 gate before up, in gpt-oss as the even and odd outputs. There, in MXFP4,
+they lie as rows, gate and up in turns too: `_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and
+`_scales`, one a 
 Source: docs/formats.md section 7.14.
 """
 
@@ -34,23 +32,6 @@ def experts_apart(tensors: Mapping[str, StoredTensor], in_turns: bool) -> dict[s
         layer, _, kind = name.rpartition(".experts.")
         for part in _parts(tensor, f"{layer}.experts.", kind, tensors, in_turns) if layer else [tensor]:
             apart[part.name] = part
-    return apart
-
-
-def fused_experts_apart(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Return tensors with those of experts as [experts, out, in] taken apart; what has another shape stays."""
-    apart: dict[str, StoredTensor] = {}
-    for name, tensor in tensors.items():
-        layer, _, kind = name.rpartition(".experts.")
-        names = _PARTS.get(kind, ()) if layer else ()
-        shape = tensor.shape
-        if not names or len(shape) != 3 or 0 in shape or shape[0] > MOST_EXPERTS or shape[1] % len(names):
-            apart[name] = tensor
-            continue
-        rows, n_rows = replace(tensor, shape=(shape[0] * shape[1], shape[2])), shape[1] // len(names)
-        for i in range(shape[0] * len(names)):
-            part = f"{layer}.experts.{i // len(names)}.{names[i % len(names)]}.weight"
-            apart[part] = rows.part(i * n_rows, (i + 1) * n_rows).renamed(part)
     return apart
 
 
