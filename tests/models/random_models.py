@@ -408,7 +408,6 @@ def random_model(config: Any, dtype: torch.dtype = torch.float32, seed: int = 0)
 
 def scramble(model: Any) -> None:
     """Give a model random weights of which every one matters."""
-    torch.manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

@@ -2,7 +2,9 @@
 
 Plain ones lie as [experts, in, out]: in llama4 gate before up, in gpt-oss as the even and odd outputs. There, in MXFP4,
 they lie as rows, gate and up in turns too: `_blocks` [experts, out, in / 32, 16] of two codes a byte, neighbours, and
-`_scales`, one a 
+`_scales`, one a block. GGML's blocks have the scale before the codes, and a byte has one code of each half. For those
+that lie as [experts, out, in] there is `fused_rows`.
+
 Source: docs/formats.md section 7.14.
 """
 
