@@ -21,6 +21,14 @@ def test_drafts_go_before_prompts_however_many_rows_they_are() -> None:
     assert shares([prompt, drafts], 16) == [(1, 10), (0, 6)]
 
 
+def test_drafts_of_a_sequence_are_checked_in_one_step() -> None:
+    drafted = [sequence(number, 18, computed=8, answering=True) for number in range(2)]
+    for each in drafted:
+        each.n_drafts = 9
+    assert shares(drafted, 16) == [(0, 10)]
+    assert shares(drafted[1:], 16) == [(1, 10)]
+
+
 def test_a_text_that_is_scored_does_not_go_before_answers() -> None:
     scored = Sequence(0, list(range(600)), n_logits=600)
     assert shares([scored, sequence(1, 9, computed=8, answering=True)], 512) == [(1, 1), (0, 511)]

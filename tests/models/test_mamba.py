@@ -169,6 +169,44 @@ def test_a_sequence_may_be_held_at_any_length(engine: Engine, n_held: int) -> No
     assert np.isfinite(found).all()
 
 
+def test_what_is_held_is_come_back_to(engine: Engine) -> None:
+    """As a benchmark does, again and again: what lies behind is not computed."""
+    sequence = engine.open()
+    engine.extend(sequence, IDS[:7])
+    engine.cache.hold(sequence.number, 7)
+    sequence.computed = 7
+    found = []
+    for _ in range(3):
+        engine.rewind(sequence, 7)
+        assert sequence.computed == 7
+        found += [logits(engine, sequence, [id]) for id in IDS[7:11]]
+    np.testing.assert_array_equal(found[:4], found[8:])
+
+
+def test_a_prompt_whose_last_step_has_one_row_is_come_back_to(engine: Engine) -> None:
+    sequence = engine.open()
+    engine.extend(sequence, IDS[:9])
+    while sequence.n_pending:
+        engine.step([sequence], 4)
+    for id in IDS[9:13]:
+        logits(engine, sequence, [id])
+    engine.rewind(sequence, 9)
+    assert sequence.computed == 9
+
+
+def test_steps_after_rejections_leave_the_copies_of_prompts(engine: Engine) -> None:
+    sequence = engine.open()
+    logits(engine, sequence, IDS[:9])
+    for step in range(6):
+        engine.extend(sequence, [IDS[9 + step]])
+        engine.draft(sequence, IDS[20:22])
+        engine.step([sequence])
+        engine.rewind(sequence, 10 + step)
+    logits(engine, sequence, IDS[15:16])
+    engine.rewind(sequence, 9)
+    assert sequence.computed == 9
+
+
 def test_the_state_does_not_grow(engine: Engine) -> None:
     sequence = engine.open()
     logits(engine, sequence, IDS[:1])

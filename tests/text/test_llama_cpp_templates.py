@@ -6,7 +6,7 @@ NEARLIGHT_LLAMA_CPP says where that source is; its `models/templates` has some s
 from __future__ import annotations
 
 import tokenizers
-from llama_cpp import source
+from llama_cpp_tree import source
 from templates import ANSWER, CALLED, SYSTEM, THINKING, TOOLS, USER
 from transformers import PreTrainedTokenizerFast
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from corpus import NASTY
-from llama_cpp import source
+from llama_cpp_tree import source
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Sequence, Split
 

@@ -67,12 +67,14 @@ class Engine:
     ) -> None:
         """Append tokens, to be computed by the steps that follow; the last `n_logits` of them are to have logits.
 
+        Several are a prompt's; one may be a chosen token.
         A token below 0 is one of `embeddings` [M], under the number that `embedding_token` gives it.
         Raises: RequestError for ids outside the vocabulary, or more tokens than the context holds.
         """
         self._check(len(sequence.tokens), tokens, embeddings)
         sequence.tokens.extend(tokens)
         sequence.n_logits, sequence.n_drafts = n_logits, 0
+        sequence.answering &= len(tokens) < 2
         sequence.embeddings.update(embeddings)
 
     def draft(self, sequence: Sequence, tokens: Ordered[int]) -> None:
@@ -82,8 +84,9 @@ class Engine:
         length gives it another rotation on the way (longrope), it takes a step before and one from there.
         Raises: RequestError as `extend` does.
         """
+        answering = sequence.answering
         self.extend(sequence, tokens, n_logits=len(tokens) + 1)
-        sequence.n_drafts = len(tokens)
+        sequence.answering, sequence.n_drafts = answering, len(tokens)
 
     def replace(
         self,
@@ -102,7 +105,7 @@ class Engine:
             raise RequestError("tokens of a sequence", expected="at least one", found=0)
         self._check(0, tokens, embeddings)
         keep = min(sequence.common_prefix(tokens), len(tokens) - 1)
-        made_at = sequence.lengths[:keep]  # ascending
+        made_at = sequence.lengths[:keep]  # those between rotate like the first: `rewind` keeps no others
         if made_at and not all(self.model.rotates_alike(each, len(tokens)) for each in (made_at[0], made_at[-1])):
             keep = 0
         self._cut(sequence, keep)
@@ -118,6 +121,7 @@ class Engine:
         All are computed again that were rotated as parts of a longer text.
         """
         self._cut(sequence, length)
+        sequence.n_logits, sequence.n_drafts = 1, 0
         made_at = sequence.lengths[-1] if sequence.lengths else length
         if made_at > length and not self.model.rotates_alike(made_at, length):
             self._settle(sequence, 0)
@@ -203,8 +207,9 @@ class Engine:
         for chunk in chunks:
             sequence = chunk.sequence
             computed = sequence.computed + chunk.n_rows
-            ends_prompt = chunk.completes and not sequence.n_drafts
-            self.cache.commit(sequence.number, comes_back=ends_prompt or computed == sequence.checkpoint)
+            ends_prompt = chunk.completes and not sequence.answering and not sequence.n_drafts
+            comes_back = computed == sequence.checkpoint if sequence.checkpoint else ends_prompt
+            self.cache.commit(sequence.number, comes_back=comes_back)
             sequence.lengths += map(sequence.length_at, range(sequence.computed, computed))
             sequence.computed = computed
             sequence.answering |= chunk.completes

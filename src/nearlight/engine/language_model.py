@@ -277,8 +277,11 @@ class LanguageModel:
             max_tokens=options.get("max_tokens"),
             thinking_budget=options.get("thinking_budget"),
             on_prefill=options.get("on_prefill"),
-            # Keys and values can be cut back anywhere, recurrences only to where that was foreseen.
-            checkpoint=prompt.lasting() if prompt.lasting and self.engine.cache.has_recurrences else 0,
+            # Keys and values can be cut back anywhere, recurrences only to where that was foreseen: by the next prompt,
+            # and by this one again, whose last token is always computed.
+            checkpoint=min(prompt.lasting(), len(prompt.ids) - 1)
+            if prompt.lasting and self.engine.cache.has_recurrences
+            else 0,
         )
         answer = None
         if self.package.tokenizer:

@@ -21,7 +21,8 @@ class Sequence:
     The last `n_logits` have logits: one to choose the next token, one more for each of the last `n_drafts`, which are
     guesses, all to score a text. `answering` is whether the prompt is computed. A token below 0 stands for one of
     `embeddings` (`embedding_token`): a row that some other model computed. A step ends behind the first `checkpoint`
-    tokens, so that recurrences can come back to there. `lengths` are what `length_at` was of each computed token.
+    tokens, so that recurrences can come back to there; where that is 0, to where the prompt ends. `lengths` are what
+    `length_at` was of each computed token.
     """
 
     number: int
@@ -77,9 +78,13 @@ def plan_step(
     Units: `max_rows` counts rows.
     """
     pending = [sequence for sequence in sequences if sequence.n_pending]
-    chunks, room = [], max_rows
+    chunks: list[Chunk] = []
+    room = max_rows
     for sequence in sorted(pending, key=lambda sequence: not sequence.answering):
-        n_rows = min(together(sequence), room)
+        whole = together(sequence)
+        n_rows = min(whole, room)
+        if sequence.n_drafts and n_rows < whole and chunks:
+            continue  # guesses are checked in one step, which can be undone as one
         if 0 < (ahead := sequence.checkpoint - sequence.computed) < n_rows:
             n_rows = ahead
         if n_rows:

@@ -92,8 +92,8 @@ def _decoder_config(metadata: Metadata, architecture: str, tensors: Tensors) -> 
         "max_position_embeddings": size("context_length"),
         "vocab_size": _vocab_size(metadata, architecture, tensors),
         "tie_word_embeddings": "output.weight" not in tensors,
-        "attention_bias": "blk.0.attn_q.bias" in tensors or "blk.0.attn_qkv.bias" in tensors,
-        "mlp_bias": "blk.0.ffn_gate.bias" in tensors,
+        "attention_bias": hybrids.has(tensors, "attn_q.bias") or hybrids.has(tensors, "attn_qkv.bias"),
+        "mlp_bias": hybrids.has(tensors, "ffn_gate.bias"),
         "rope_parameters": _rope_parameters(metadata, architecture, tensors, head_dim),
     }
     window = metadata.integer(f"{architecture}.attention.sliding_window", 0)

@@ -47,10 +47,10 @@ def lfm2(metadata: Metadata, architecture: str, tensors: Tensors, decoder: Mappi
         "layer_types": ["full_attention" if n else "conv" for n in heads],
         "norm_eps": decoder["rms_norm_eps"],
         "conv_L_cache": metadata.integer(f"{architecture}.shortconv.l_cache", least=1),
-        "conv_bias": _has(tensors, "shortconv.in_proj.bias"),
+        "conv_bias": has(tensors, "shortconv.in_proj.bias"),
         "block_auto_adjust_ff_dim": False,  # the width of MLPs is as it is
         "num_dense_layers": metadata.integer(f"{architecture}.leading_dense_block_count", 0),
-        "use_expert_bias": _has(tensors, "exp_probs_b.bias"),
+        "use_expert_bias": has(tensors, "exp_probs_b.bias"),
         "routed_scaling_factor": _scale(metadata, architecture),
     }
 
@@ -60,9 +60,9 @@ def falcon_h1(metadata: Metadata, architecture: str, tensors: Tensors, decoder: 
     inner = _size(metadata, architecture, "ssm.inner_size")
     return _mamba(metadata, architecture, tensors) | {
         "mamba_d_ssm": inner,
-        "mamba_rms_norm": _has(tensors, "ssm_norm.weight"),
+        "mamba_rms_norm": has(tensors, "ssm_norm.weight"),
         "mamba_norm_before_gate": False,  # as llama.cpp has it: no file says
-        "projectors_bias": _has(tensors, "ssm_out.bias"),
+        "projectors_bias": has(tensors, "ssm_out.bias"),
     }
 
 
@@ -76,7 +76,7 @@ def granite(metadata: Metadata, architecture: str, tensors: Tensors, decoder: Ma
         "num_local_experts": n_experts,
         "shared_intermediate_size": shared if n_experts else decoder["intermediate_size"],
         "position_embedding_type": "rope" if rotated else "nope",
-        "attention_bias": _has(tensors, "attn_q.bias"),
+        "attention_bias": has(tensors, "attn_q.bias"),
     }
     if all(heads):
         return config
@@ -107,9 +107,9 @@ def nemotron_h(metadata: Metadata, architecture: str, tensors: Tensors, decoder:
         "ssm_state_size": _size(metadata, architecture, "ssm.state_size"),
         "conv_kernel": _size(metadata, architecture, "ssm.conv_kernel"),
         "n_groups": _size(metadata, architecture, "ssm.group_count"),
-        "use_bias": _has(tensors, "ssm_in.bias"),
-        "use_conv_bias": _has(tensors, "ssm_conv1d.bias"),
-        "mlp_bias": _has(tensors, "ffn_up.bias") or _has(tensors, "ffn_up_shexp.bias"),
+        "use_bias": has(tensors, "ssm_in.bias"),
+        "use_conv_bias": has(tensors, "ssm_conv1d.bias"),
+        "mlp_bias": has(tensors, "ffn_up.bias") or has(tensors, "ffn_up_shexp.bias"),
         "n_routed_experts": decoder.get("num_experts", 1),
         "moe_shared_expert_intermediate_size": shared_size or 1,
         "moe_latent_size": metadata.integer(f"{architecture}.moe_latent_size", 0) or None,
@@ -126,8 +126,8 @@ def _mamba(metadata: Metadata, architecture: str, tensors: Tensors) -> dict[str,
         "mamba_n_groups": _size(metadata, architecture, "ssm.group_count"),
         "mamba_d_state": _size(metadata, architecture, "ssm.state_size"),
         "mamba_d_conv": _size(metadata, architecture, "ssm.conv_kernel"),
-        "mamba_proj_bias": _has(tensors, "ssm_in.bias"),
-        "mamba_conv_bias": _has(tensors, "ssm_conv1d.bias"),
+        "mamba_proj_bias": has(tensors, "ssm_in.bias"),
+        "mamba_conv_bias": has(tensors, "ssm_conv1d.bias"),
     }
 
 
@@ -139,6 +139,6 @@ def _scale(metadata: Metadata, architecture: str) -> float:
     return metadata.number(f"{architecture}.expert_weights_scale", 0.0) or 1.0
 
 
-def _has(tensors: Tensors, name: str) -> bool:
+def has(tensors: Tensors, name: str) -> bool:
     """Whether some layer has a tensor of this name."""
     return any(found.endswith(f".{name}") for found in tensors)

@@ -166,13 +166,11 @@ class Cache:
     def commit(self, sequence: int, *, comes_back: bool = True) -> None:
         """Take in what a step computed: everything counted is there now.
 
-        Recurrences are copied where a sequence `comes_back`, after more than one row: where a prompt ends, or what the
-        next one begins with.
+        Recurrences are copied where a sequence `comes_back`: where a prompt ends, or what the next one begins with.
         """
         held = self._find(sequence)
-        n_rows = held.length - held.done.computed
         held.done = _Done(held.length, 1 - held.done.place, before=held.done.computed)
-        if self._recurrences and comes_back and n_rows > 1:
+        if self._recurrences and comes_back and held.length > 1:  # one token is as soon computed as copied
             self._take_snapshot(sequence, held)
         self._give_back(sequence, held)
 
@@ -205,7 +203,7 @@ class Cache:
         return left
 
     def hold(self, sequence: int, n_tokens: int) -> None:
-        """Count n_tokens of an empty sequence without computing them: it holds zeros."""
+        """Count n_tokens of an empty sequence without computing them: it holds zeros, and can come back to there."""
         if not n_tokens:  # there is no room for recurrences yet
             return
         self.extend(sequence, n_tokens)
@@ -213,6 +211,8 @@ class Cache:
             store.clear(sequence)
         held = self._find(sequence)
         held.done = replace(held.done, computed=held.length)
+        if self._recurrences:
+            self._take_snapshot(sequence, held)
         self._give_back(sequence, held)
 
     def fork(self, sequence: int) -> int:
@@ -302,17 +302,23 @@ class Cache:
         self._point(sequence, held)
         number = self._new_number()
         self._snapshots.add(number)
-        for recurrence in self._recurrences.values():
-            recurrence.copy(sequence, number)
+        try:
+            for recurrence in self._recurrences.values():
+                recurrence.copy(sequence, number)
+        except BaseException:
+            self._free_snapshot(number)
+            raise
         held.snapshots[held.done.computed] = number  # not before it is whole
         if len(held.snapshots) > _KEPT_SNAPSHOTS:
             self._drop_snapshot(held, min(held.snapshots))
 
     def _drop_snapshot(self, held: _Held, length: int) -> None:
-        number = held.snapshots.pop(length)
-        self._snapshots.discard(number)
+        self._free_snapshot(held.snapshots.pop(length))
+
+    def _free_snapshot(self, number: int) -> None:
         for recurrence in self._recurrences.values():
             recurrence.free(number)
+        self._snapshots.discard(number)
 
     def _new_number(self) -> int:
         taken = self._held.keys() | self._snapshots
