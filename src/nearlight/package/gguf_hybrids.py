@@ -13,10 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from nearlight.errors import PackageError, UnsupportedError
+from nearlight.package.gguf_decoder import Tensors, has, routing
 from nearlight.package.gguf_metadata import Metadata
-from nearlight.package.tensors import StoredTensor
-
-Tensors = Mapping[str, StoredTensor]
 
 _BY_LAYER = ("attention.head_count_kv", "feed_forward_length")
 
@@ -113,10 +111,7 @@ def nemotron_h(metadata: Metadata, architecture: str, tensors: Tensors, decoder:
         "n_routed_experts": decoder.get("num_experts", 1),
         "moe_shared_expert_intermediate_size": shared_size or 1,
         "moe_latent_size": metadata.integer(f"{architecture}.moe_latent_size", 0) or None,
-        "n_group": metadata.integer(f"{architecture}.expert_group_count", 0) or 1,
-        "topk_group": metadata.integer(f"{architecture}.expert_group_used_count", 0) or 1,
-        "norm_topk_prob": bool(metadata.values.get(f"{architecture}.expert_weights_norm", False)),
-        "routed_scaling_factor": _scale(metadata, architecture),
+        **routing(metadata, architecture),
     }
 
 
@@ -137,8 +132,3 @@ def _size(metadata: Metadata, architecture: str, key: str) -> int:
 
 def _scale(metadata: Metadata, architecture: str) -> float:
     return metadata.number(f"{architecture}.expert_weights_scale", 0.0) or 1.0
-
-
-def has(tensors: Tensors, name: str) -> bool:
-    """Whether some layer has a tensor of this name."""
-    return any(found.endswith(f".{name}") for found in tensors)
