@@ -11,7 +11,6 @@ from nearlight.layers.rope import Rope
 from nearlight.models.config import ConfigReader
 
 FULL, SLIDING, LINEAR = "full_attention", "sliding_attention", "linear_attention"
-_LAYER_TYPES = {FULL, SLIDING}
 
 
 def attention_shape(config: ConfigReader) -> AttentionShape:
@@ -91,11 +90,9 @@ def window_of_layer(config: ConfigReader, index: int) -> int | None:
     window = window_in_use(config)
     if window is None:
         return None
-    if not config.has("layer_types"):
-        return window if index >= config.count("max_window_layers", 28) else None
-    types = layer_types(config)
-    config.require(set(types) <= _LAYER_TYPES, "layer_types", "a list of " + ", ".join(sorted(_LAYER_TYPES)), types)
-    return window if types[index] == "sliding_attention" else None
+    first = config.count("max_window_layers", 28)
+    kinds = kinds_of_layers(config, lambda i: SLIDING if i >= first else FULL)
+    return window if kinds[index] == SLIDING else None
 
 
 def kinds_of_layers(
