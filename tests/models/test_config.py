@@ -89,7 +89,7 @@ def test_windows_are_those_in_use() -> None:
     assert windows("mistral", sliding_window=40) == [40] * 3
     types = ["sliding_attention", "full_attention", "sliding_attention"]
     assert windows("qwen3", **on, layer_types=types, max_window_layers=2) == [40, None, 40]
-    with pytest.raises(PackageError, match="layer_types: expected a list of full_attention and sliding_attention, found"):
+    with pytest.raises(PackageError, match="layer_types: expected a list of full_attention and sliding_attention, f"):
         windows("qwen3", **on, layer_types=["sliding_attention", "linear_attention", "full_attention"])
 
 
